@@ -1,6 +1,9 @@
 package codec
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"math"
+)
 
 // Reader is a cursor over a byte slice. Integers are big endian.
 //
@@ -13,9 +16,9 @@ import "encoding/binary"
 // is a small value; a copy of it reads on independently. It is not safe for
 // concurrent use. The zero value is a Reader of no input.
 type Reader struct {
-	b   []byte // the input up to the end of this Reader; nil after a failure
-	off int    // offset of the next byte; 0 after a failure
-	err *Error
+	b   []byte // the input up to the end of this Reader
+	off int    // offset of the next byte; the sign bit is set after a failure
+	err *Error // the failure, unless it is the plain ErrShort at off
 }
 
 // NewReader returns a Reader over b.
@@ -23,8 +26,11 @@ func NewReader(b []byte) Reader { return Reader{b: b} }
 
 // Err returns nil, or the first failure as an [*Error].
 func (r *Reader) Err() error {
-	if r.err == nil {
+	if r.off >= 0 {
 		return nil
+	}
+	if r.err == nil {
+		r.err = &Error{Offset: r.Offset(), Err: ErrShort}
 	}
 	return r.err
 }
@@ -33,34 +39,38 @@ func (r *Reader) Err() error {
 // is kept as it is when it is an [*Error] already, such as that of a Reader
 // made by [Reader.Sub]. It does nothing after a failure or when err is nil.
 func (r *Reader) Fail(err error) {
-	if err == nil || r.err != nil {
+	if err == nil || r.off < 0 {
 		return
 	}
 	e, ok := err.(*Error)
 	if !ok {
 		e = &Error{Offset: r.off, Err: err}
 	}
-	*r = Reader{err: e}
+	r.off = e.Offset
+	r.err = e
+	r.short()
 }
 
-//go:noinline
-func (r *Reader) short() { r.Fail(ErrShort) }
+// short marks the failure. Setting the sign bit costs so little that the
+// methods which read are inlined: as an unsigned number the offset is then
+// beyond every input.
+func (r *Reader) short() { r.off |= math.MinInt }
 
 // Len returns the number of bytes left, 0 after a failure.
-func (r *Reader) Len() int { return len(r.b) - r.off }
+func (r *Reader) Len() int {
+	if r.off < 0 {
+		return 0
+	}
+	return len(r.b) - r.off
+}
 
 // Offset returns the offset of the next byte in the input, or that of the
 // failure.
-func (r *Reader) Offset() int {
-	if r.err != nil {
-		return r.err.Offset
-	}
-	return r.off
-}
+func (r *Reader) Offset() int { return r.off & math.MaxInt }
 
 // Uint8 reads one byte.
 func (r *Reader) Uint8() (v uint8) {
-	if r.off < len(r.b) {
+	if uint(r.off) < uint(len(r.b)) {
 		v = r.b[r.off]
 		r.off++
 	} else {
@@ -71,7 +81,7 @@ func (r *Reader) Uint8() (v uint8) {
 
 // Uint16 reads two bytes.
 func (r *Reader) Uint16() (v uint16) {
-	if len(r.b)-r.off >= 2 {
+	if uint(r.off)+2 <= uint(len(r.b)) {
 		v = binary.BigEndian.Uint16(r.b[r.off:])
 		r.off += 2
 	} else {
@@ -82,7 +92,7 @@ func (r *Reader) Uint16() (v uint16) {
 
 // Uint32 reads four bytes.
 func (r *Reader) Uint32() (v uint32) {
-	if len(r.b)-r.off >= 4 {
+	if uint(r.off)+4 <= uint(len(r.b)) {
 		v = binary.BigEndian.Uint32(r.b[r.off:])
 		r.off += 4
 	} else {
@@ -93,7 +103,7 @@ func (r *Reader) Uint32() (v uint32) {
 
 // Uint64 reads eight bytes.
 func (r *Reader) Uint64() (v uint64) {
-	if len(r.b)-r.off >= 8 {
+	if uint(r.off)+8 <= uint(len(r.b)) {
 		v = binary.BigEndian.Uint64(r.b[r.off:])
 		r.off += 8
 	} else {
@@ -115,55 +125,49 @@ func (r *Reader) Int32() int32 { return int32(r.Uint32()) }
 func (r *Reader) Int64() int64 { return int64(r.Uint64()) }
 
 // Bytes reads n bytes. A negative n fails with [ErrShort].
-func (r *Reader) Bytes(n int) []byte {
-	if uint(n) > uint(len(r.b)-r.off) {
+func (r *Reader) Bytes(n int) (v []byte) {
+	if end := r.off + n; r.off >= 0 && r.off <= end && end <= len(r.b) {
+		v = r.b[r.off:end:end]
+		r.off = end
+	} else {
 		r.short()
-		return nil
 	}
-	end := r.off + n
-	v := r.b[r.off:end:end]
-	r.off = end
 	return v
 }
 
 // Bytes16 reads a two-byte length and that many bytes: binary data and strings
 // of MQTT.
 func (r *Reader) Bytes16() []byte {
-	if len(r.b)-r.off < 2 {
-		r.short()
-		return nil
+	if start := uint(r.off) + 2; start <= uint(len(r.b)) {
+		end := start + uint(binary.BigEndian.Uint16(r.b[r.off:]))
+		if end <= uint(len(r.b)) {
+			r.off = int(end)
+			return r.b[start:end:end]
+		}
 	}
-	start := r.off + 2
-	end := start + int(binary.BigEndian.Uint16(r.b[r.off:]))
-	if end > len(r.b) {
-		r.short()
-		return nil
-	}
-	r.off = end
-	return r.b[start:end:end]
+	r.short()
+	return nil
 }
 
 // Bytes32 reads a four-byte unsigned length and that many bytes.
 func (r *Reader) Bytes32() []byte {
-	n := r.Uint32()
-	if uint64(n) > uint64(r.Len()) {
-		r.short()
-		return nil
+	if start := uint(r.off) + 4; start <= uint(len(r.b)) {
+		n := binary.BigEndian.Uint32(r.b[r.off:])
+		if uint64(n) <= uint64(uint(len(r.b))-start) {
+			end := start + uint(n)
+			r.off = int(end)
+			return r.b[start:end:end]
+		}
 	}
-	return r.Bytes(int(n))
+	r.short()
+	return nil
 }
 
 // Rest reads everything that is left.
 func (r *Reader) Rest() []byte { return r.Bytes(r.Len()) }
 
 // Skip passes over n bytes. A negative n fails with [ErrShort].
-func (r *Reader) Skip(n int) {
-	if uint(n) > uint(len(r.b)-r.off) {
-		r.short()
-		return
-	}
-	r.off += n
-}
+func (r *Reader) Skip(n int) { r.Bytes(n) }
 
 // Sub passes over n bytes and returns a Reader for them. Its offsets count
 // from the start of the same input, so that its errors say the right place.
@@ -173,8 +177,8 @@ func (r *Reader) Skip(n int) {
 func (r *Reader) Sub(n int) Reader {
 	start := r.off
 	r.Skip(n)
-	if r.err != nil {
-		return Reader{err: r.err}
+	if r.off < 0 {
+		return Reader{off: r.off, err: r.err}
 	}
 	return Reader{b: r.b[:r.off:r.off], off: start}
 }
@@ -185,7 +189,7 @@ func (r *Reader) Sub(n int) Reader {
 // elements may be allocated after it. A minSize below 1 counts as 1; a caller
 // whose elements can take no bytes needs a limit of its own.
 func (r *Reader) Count(n, minSize int) int {
-	if r.err != nil {
+	if r.off < 0 {
 		return 0
 	}
 	if n < 0 || n > r.Len()/max(minSize, 1) {

@@ -198,12 +198,14 @@ type publishFields struct {
 func (p *publishFields) decode(b []byte) error {
 	r := NewReader(b)
 	p.flags = r.Uint8()
-	body := r.Sub(int(r.Uvarint28()))
-	p.topic = body.Bytes16()
-	p.id = body.Uint16()
-	p.props = body.Bytes(int(body.Uvarint28()))
-	p.payload = body.Rest()
-	return body.Err()
+	if n := r.Uvarint28(); int(n) != r.Len() {
+		r.Fail(ErrShort)
+	}
+	p.topic = r.Bytes16()
+	p.id = r.Uint16()
+	p.props = r.Bytes(int(r.Uvarint28()))
+	p.payload = r.Rest()
+	return r.Err()
 }
 
 func TestReaderAllocatesNothing(t *testing.T) {

@@ -12,7 +12,7 @@ const MaxUvarint28 = 1<<28 - 1
 // four bytes, least significant group first. It fails with [ErrSyntax] when
 // the value takes more bytes than it needs [MQTT-1.5.5-1] or more than four.
 func (r *Reader) Uvarint28() uint32 {
-	if r.off < len(r.b) && r.b[r.off] < 0x80 {
+	if uint(r.off) < uint(len(r.b)) && r.b[r.off] < 0x80 {
 		v := r.b[r.off]
 		r.off++
 		return uint32(v)
@@ -21,7 +21,7 @@ func (r *Reader) Uvarint28() uint32 {
 }
 
 func (r *Reader) uvarint28() uint32 {
-	if r.err != nil {
+	if r.off < 0 {
 		return 0
 	}
 	v, n, err := PeekUvarint28(r.b[r.off:])
@@ -60,7 +60,7 @@ func PeekUvarint28(b []byte) (v uint32, n int, err error) {
 // significant group first. Longer ones and values over 32 bits fail with
 // [ErrSyntax]. As in Kafka itself an encoding need not be the shortest.
 func (r *Reader) Uvarint32() uint32 {
-	if r.off < len(r.b) && r.b[r.off] < 0x80 {
+	if uint(r.off) < uint(len(r.b)) && r.b[r.off] < 0x80 {
 		v := r.b[r.off]
 		r.off++
 		return uint32(v)
@@ -71,7 +71,7 @@ func (r *Reader) Uvarint32() uint32 {
 // Uvarint64 reads an unsigned varint of at most ten bytes. Longer ones and
 // values over 64 bits fail with [ErrSyntax].
 func (r *Reader) Uvarint64() uint64 {
-	if r.off < len(r.b) && r.b[r.off] < 0x80 {
+	if uint(r.off) < uint(len(r.b)) && r.b[r.off] < 0x80 {
 		v := r.b[r.off]
 		r.off++
 		return uint64(v)
@@ -94,6 +94,9 @@ func (r *Reader) Varint64() int64 {
 // uvarint reads a varint of at most size bytes, the last of which is at most
 // last.
 func (r *Reader) uvarint(size int, last byte) uint64 {
+	if r.off < 0 {
+		return 0
+	}
 	var v uint64
 	b := r.b[r.off:]
 	for i := range min(len(b), size) {
