@@ -1,0 +1,90 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/quartet-mq/quartet/internal/interop/peer"
+)
+
+// An env is what a scenario runs in: a fresh broker and how much to do.
+type env struct {
+	*peer.Proc
+	// d is the time of a measurement, warm the time before it, quiet the time after which nothing more is expected.
+	d, warm, quiet time.Duration
+	// few divides the counts of connections, retained messages and subscriptions; 1 in a real run.
+	few int
+}
+
+// A row is one line of the throughput table.
+type row struct {
+	name string
+	// cpu is the broker's processor time per message; load is the generator's, where the generator is to be the cheaper one.
+	cpu, load time.Duration
+	// rate is messages (deliveries, where there are several) per second.
+	rate float64
+	lost int64
+}
+
+// A figure is one line of the other table.
+type figure struct {
+	name  string
+	value float64
+	// higher says that a higher value is better.
+	higher bool
+}
+
+// An outcome is what a scenario has measured.
+type outcome struct {
+	rows    []row
+	figures []figure
+}
+
+// A meter measures from start to stop.
+type meter struct {
+	e   *env
+	at  time.Time
+	cpu time.Duration
+}
+
+func (e *env) start() (*meter, error) {
+	cpu, err := e.CPU()
+	return &meter{e: e, at: time.Now(), cpu: cpu}, err
+}
+
+// stop returns the row for n messages.
+func (m *meter) stop(name string, n int64) (row, error) {
+	d := time.Since(m.at)
+	cpu, err := m.e.CPU()
+	if err != nil {
+		return row{}, err
+	}
+	if n <= 0 {
+		return row{}, fmt.Errorf("%s: nothing got through", name)
+	}
+	return row{
+		name: name,
+		cpu:  (cpu - m.cpu) / time.Duration(n),
+		rate: float64(n) / d.Seconds(),
+	}, nil
+}
+
+// ownCPU returns the processor time of the load generator.
+func ownCPU() time.Duration {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// settle waits for the broker to come to rest and returns its memory.
+func (e *env) settle() (int64, error) {
+	time.Sleep(e.quiet)
+	return e.RSS()
+}
+
+// count scales a number of connections or messages.
+func (e *env) count(n int) int { return max(n/e.few, 10) }

@@ -1,0 +1,204 @@
+// Bench measures brokers side by side: the same load on each, in one run, in turn. It prints markdown.
+//
+//	cd internal/interop && go run ./bench
+//
+// Each scenario gets a fresh broker in a process of its own. The load generator is one goroutine on raw sockets. It keeps
+// publishers in step with what arrives, so that no broker has to drop anything, and counts what is lost all the same.
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"os"
+	"os/signal"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/quartet-mq/quartet/internal/interop/peer"
+)
+
+// ours is the name of our own broker.
+const ours = "quartet"
+
+// A scenario is one kind of load.
+type scenario struct {
+	name string
+	run  func(*env) (*outcome, error)
+}
+
+func scenarios() []scenario {
+	return []scenario{
+		pairs("1→1 QoS 0", 1, 0),
+		pairs("50→50 QoS 0", 50, 0),
+		fanout("1→200 QoS 0", 200),
+		pairs("10→10 QoS 1", 10, 1),
+		pairs("10→10 QoS 2", 10, 2),
+		pingpong("ping-pong"),
+		idle("idle connections", 10_000),
+		retained("retained", 100_000),
+		wildcards("wildcard subscriptions", 100_000),
+		stalled("stalled subscriber of 100", 100),
+	}
+}
+
+// options are the flags.
+type options struct {
+	d, warm, quiet time.Duration
+	rounds, few    int
+	brokers        string
+	match          *regexp.Regexp
+	out            string
+}
+
+func main() {
+	log.SetFlags(0)
+	o := new(options)
+	flag.DurationVar(&o.d, "d", 5*time.Second, "`time` of each measurement")
+	flag.DurationVar(&o.warm, "warm", time.Second, "`time` of warming up before it")
+	flag.DurationVar(&o.quiet, "quiet", 2*time.Second, "`time` given to a broker to come to rest before its memory is read")
+	flag.IntVar(&o.rounds, "rounds", 1, "repeat everything `n` times and print medians")
+	flag.StringVar(&o.brokers, "brokers", "", "comma-separated `names`; all when empty")
+	run := flag.String("run", ".", "only scenarios whose name matches the `regexp`")
+	flag.StringVar(&o.out, "o", "", "write the report to `file` too")
+	smoke := flag.Bool("smoke", false, "only see that every scenario gets messages through our broker, in a short time")
+	flag.Parse()
+	o.few = 1
+	if *smoke {
+		o.d, o.warm, o.quiet, o.few = 300*time.Millisecond, 100*time.Millisecond, 300*time.Millisecond, 20
+		if o.brokers == "" {
+			o.brokers = ours
+		}
+	}
+	var err error
+	if o.match, err = regexp.Compile(*run); err != nil {
+		log.Fatal(err)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := bench(ctx, o); err != nil {
+		stop()
+		log.Fatal(err)
+	}
+}
+
+// bench prepares the brokers, runs every scenario on each and prints the report.
+func bench(ctx context.Context, o *options) error {
+	if err := raiseLimit(); err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	brokers, err := prepare(ctx, o, dir)
+	if err != nil {
+		return err
+	}
+	r := newReport(brokers)
+	for round := range o.rounds {
+		for _, s := range scenarios() {
+			if !o.match.MatchString(s.name) {
+				continue
+			}
+			for _, b := range brokers {
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+				log.Printf("round %d: %s: %s", round+1, s.name, b.Name)
+				out, err := runOne(ctx, o, s, b, dir)
+				if err != nil {
+					log.Print(err)
+					r.fail(b.Name, s.name, err)
+					continue
+				}
+				r.add(b.Name, out)
+			}
+		}
+	}
+	var text bytes.Buffer
+	r.write(&text, o)
+	io.Copy(os.Stdout, bytes.NewReader(text.Bytes()))
+	if o.out != "" {
+		err = os.WriteFile(o.out, text.Bytes(), 0o644)
+	}
+	if len(r.errors) > 0 {
+		err = errors.Join(err, fmt.Errorf("%d scenarios failed", len(r.errors)))
+	}
+	return err
+}
+
+// prepare returns the brokers that were asked for. With no names given, one that cannot run here is left out with a note.
+func prepare(ctx context.Context, o *options, dir string) ([]peer.Broker, error) {
+	all := peer.All()
+	names := strings.Split(o.brokers, ",")
+	for _, n := range names {
+		if n != "" && !slices.ContainsFunc(all, func(b peer.Broker) bool { return b.Name == n }) {
+			return nil, fmt.Errorf("no broker %q", n)
+		}
+	}
+	var brokers []peer.Broker
+	for _, b := range all {
+		if o.brokers != "" && !slices.Contains(names, b.Name) {
+			continue
+		}
+		if err := b.Prepare(ctx, dir); err != nil {
+			if o.brokers != "" || b.Name == ours {
+				return nil, err
+			}
+			log.Printf("without %s: %v", b.Name, err)
+			continue
+		}
+		brokers = append(brokers, b)
+	}
+	return brokers, nil
+}
+
+// runOne runs one scenario on a fresh broker.
+func runOne(ctx context.Context, o *options, s scenario, b peer.Broker, dir string) (*outcome, error) {
+	p, err := peer.Start(ctx, b, dir, dir, peer.Listeners{})
+	if err != nil {
+		return nil, err
+	}
+	out, err := s.run(&env{Proc: p, d: o.d, warm: o.warm, quiet: o.quiet, few: o.few})
+	p.Stop()
+	if err != nil {
+		if l := tail(p.Log()); l != "" {
+			log.Printf("%s said:\n%s", b.Name, l)
+		}
+		return nil, err
+	}
+	return out, nil
+}
+
+// tail returns the last lines of a log.
+func tail(s string) string {
+	lines := strings.Split(strings.TrimSpace(s), "\n")
+	return strings.Join(lines[max(0, len(lines)-5):], "\n")
+}
+
+// raiseLimit lets this process and the brokers have enough open files.
+func raiseLimit() error {
+	const want = 65536
+	var l unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil {
+		return err
+	}
+	max := l.Max
+	l.Cur, l.Max = want, want
+	if unix.Setrlimit(unix.RLIMIT_NOFILE, &l) == nil {
+		return nil // allowed to raise the hard limit too
+	}
+	l.Cur, l.Max = max, max
+	return unix.Setrlimit(unix.RLIMIT_NOFILE, &l)
+}

@@ -1,0 +1,224 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// pingpong sends one message at a time to the broker and waits for it to come back on another connection.
+func pingpong(name string) scenario {
+	return scenario{name: name, run: func(e *env) (*outcome, error) {
+		in, err := connect(e.TCP, "in")
+		if err != nil {
+			return nil, err
+		}
+		defer in.close()
+		if err := in.subscribe(0, "ping/pong"); err != nil {
+			return nil, err
+		}
+		out, err := connect(e.TCP, "out")
+		if err != nil {
+			return nil, err
+		}
+		defer out.close()
+		packet := appendPublish(nil, "ping/pong", 0, false, 0)
+		if err := pingFor(in, out, packet, e.warm, nil); err != nil {
+			return nil, err
+		}
+		m, err := e.start()
+		if err != nil {
+			return nil, err
+		}
+		times := make([]time.Duration, 0, 1<<20)
+		if err := pingFor(in, out, packet, e.d, &times); err != nil {
+			return nil, err
+		}
+		r, err := m.stop(name, int64(len(times)))
+		if err != nil {
+			return nil, err
+		}
+		slices.Sort(times)
+		at := func(q float64) float64 { return float64(times[int(q*float64(len(times)-1))].Nanoseconds()) / 1e3 }
+		return &outcome{
+			rows: []row{r},
+			figures: []figure{
+				{name + " p50, µs", at(0.5), false},
+				{name + " p99, µs", at(0.99), false},
+			},
+		}, nil
+	}}
+}
+
+// pingFor sends packets one by one for the time d and appends the time of each to times.
+func pingFor(in, out *conn, packet []byte, d time.Duration, times *[]time.Duration) error {
+	buf := make([]byte, 2*len(packet))
+	begin := time.Now()
+	for now := begin; now.Sub(begin) < d; {
+		if err := out.writeAll(packet); err != nil {
+			return err
+		}
+		for got := 0; got < len(packet); {
+			n, err := unix.Read(in.fd, buf[got:])
+			if err != nil && err != unix.EINTR || n == 0 {
+				return fmt.Errorf("waiting for a message: %w", err)
+			}
+			got += max(n, 0)
+		}
+		end := time.Now()
+		if times != nil {
+			*times = append(*times, end.Sub(now))
+		}
+		now = end
+	}
+	return nil
+}
+
+// idle opens n connections that say nothing after the handshake.
+func idle(name string, n int) scenario {
+	return scenario{name: name, run: func(e *env) (*outcome, error) {
+		n := e.count(n)
+		cs := make([]*conn, 0, n)
+		defer func() {
+			for _, c := range cs {
+				c.close()
+			}
+		}()
+		// A few connections first, so that what a broker allocates once does not count.
+		for i := range 10 {
+			c, err := connect(e.TCP, fmt.Sprintf("first-%d", i))
+			if err != nil {
+				return nil, err
+			}
+			defer c.close()
+		}
+		before, err := e.settle()
+		if err != nil {
+			return nil, err
+		}
+		m, err := e.start()
+		if err != nil {
+			return nil, err
+		}
+		for i := range n {
+			c, err := connect(e.TCP, fmt.Sprintf("idle-%d", i))
+			if err != nil {
+				return nil, fmt.Errorf("connection %d: %w", i, err)
+			}
+			cs = append(cs, c)
+		}
+		r, err := m.stop(name+", connect", int64(n))
+		if err != nil {
+			return nil, err
+		}
+		after, err := e.settle()
+		if err != nil {
+			return nil, err
+		}
+		return &outcome{
+			rows:    []row{r},
+			figures: []figure{{name + ": RSS each, KiB", float64(after-before) / float64(n) / 1024, false}},
+		}, nil
+	}}
+}
+
+// retained stores n retained messages over one connection, then one subscriber asks for all.
+func retained(name string, n int) scenario {
+	return scenario{name: name, run: func(e *env) (*outcome, error) {
+		n := e.count(n)
+		c, err := connect(e.TCP, "store")
+		if err != nil {
+			return nil, err
+		}
+		defer c.close()
+		before, err := e.settle()
+		if err != nil {
+			return nil, err
+		}
+		m, err := e.start()
+		if err != nil {
+			return nil, err
+		}
+		if err := store(c, n); err != nil {
+			return nil, err
+		}
+		stored, err := m.stop(name+", store", int64(n))
+		if err != nil {
+			return nil, err
+		}
+		after, err := e.settle()
+		if err != nil {
+			return nil, err
+		}
+		drained, err := drainRetained(e, name+", drain", n)
+		if err != nil {
+			return nil, err
+		}
+		return &outcome{
+			rows: []row{stored, drained},
+			figures: []figure{
+				{name + ": RSS each, bytes", float64(after-before) / float64(n), false},
+				{name + ": lost in the drain", float64(drained.lost), false},
+			},
+		}, nil
+	}}
+}
+
+// store publishes n retained messages. A PINGREQ at the end tells that the broker has handled all.
+func store(c *conn, n int) error {
+	var b []byte
+	for i := range n {
+		b = appendPublish(b, fmt.Sprintf("r/%06d", i), 0, true, 0)
+		if len(b) >= writeSize {
+			if err := c.writeAll(b); err != nil {
+				return err
+			}
+			b = b[:0]
+		}
+	}
+	ack, err := c.roundTrip(append(b, 0xC0, 0))
+	if err == nil && ack[0] != pingrespByte {
+		err = fmt.Errorf("%x instead of PINGRESP", ack)
+	}
+	return err
+}
+
+// drainRetained subscribes and waits until the n messages are there or none has come for a while.
+func drainRetained(e *env, name string, n int) (row, error) {
+	l, err := newLoop()
+	if err != nil {
+		return row{}, err
+	}
+	defer l.close()
+	c, err := connect(e.TCP, "drain")
+	if err != nil {
+		return row{}, err
+	}
+	s := new(sub)
+	if err := l.add(c, s); err != nil {
+		return row{}, err
+	}
+	m, err := e.start()
+	if err != nil {
+		return row{}, err
+	}
+	l.send(c, appendSubscribe(nil, 1, 0, "r/#"))
+	var last int64
+	lastAt := time.Now()
+	patience := 20 * time.Second // a broker may gather all of them before it sends the first
+	for s.received < int64(n) && time.Since(lastAt) < patience {
+		if err := l.poll(5 * time.Millisecond); err != nil {
+			return row{}, err
+		}
+		if s.received != last {
+			last, lastAt, patience = s.received, time.Now(), 3*time.Second
+		}
+	}
+	// What was lost does not come, so the time without messages at the end is not a part of the drain.
+	m.at = m.at.Add(time.Since(lastAt))
+	r, err := m.stop(name, s.received)
+	r.lost = int64(n) - s.received
+	return r, err
+}

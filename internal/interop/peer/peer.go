@@ -1,0 +1,198 @@
+// Package peer starts brokers as child processes on loopback: ours and those of others. The benchmarks and the interop tests
+// share it. A broker is one small file: a function that returns a [Broker].
+package peer
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// User and Password are what a client logs in with; the brokers that are open to everybody ignore them.
+const (
+	User     = "bench"
+	Password = "bench-password"
+)
+
+// A Broker is a program that can be started.
+type Broker struct {
+	// Name is the name in tables.
+	Name string
+	// Prepare makes the broker ready in the directory bin, which lives as long as the run: it builds or looks for programs.
+	// An error means that the broker cannot run here.
+	Prepare func(ctx context.Context, bin string) error
+	// Command writes the broker's configuration to s.Dir and returns its command.
+	Command func(s *Setup) (*exec.Cmd, error)
+	// Version returns the version to print beside the name.
+	Version func() string
+	// StartTimeout is the time until the first connection is accepted; 15 s when zero.
+	StartTimeout time.Duration
+}
+
+// A Setup says where a broker listens. Addresses are host:port; an empty one means no such listener.
+type Setup struct {
+	// Bin is the directory that Prepare was given, Dir an empty directory for this process alone.
+	Bin, Dir string
+	// TCP, TLS and WS are the listeners.
+	TCP, TLS, WS string
+	// CA, Cert and Key are PEM files, set when TLS is.
+	CA, Cert, Key string
+}
+
+// Listeners says which listeners a broker shall have besides the plain one.
+type Listeners struct {
+	TLS, WS bool
+}
+
+// All returns the brokers: ours first.
+func All() []Broker {
+	return []Broker{Quartet(), Mosquitto(), Mochi(), NATS()}
+}
+
+// A Proc is a running broker.
+type Proc struct {
+	Setup
+	// Name is the broker's name.
+	Name string
+	cmd  *exec.Cmd
+	log  *bytes.Buffer
+	done chan struct{}
+	err  error
+}
+
+// Start starts b with its files in a new directory below dir and waits until it accepts connections.
+// bin is the directory that b.Prepare was given.
+func Start(ctx context.Context, b Broker, bin, dir string, l Listeners) (*Proc, error) {
+	work, err := os.MkdirTemp(dir, b.Name+"-")
+	if err != nil {
+		return nil, err
+	}
+	p := &Proc{Name: b.Name, log: new(bytes.Buffer), done: make(chan struct{})}
+	p.Bin, p.Dir = bin, work
+	if err := p.listen(l); err != nil {
+		return nil, err
+	}
+	if p.cmd, err = b.Command(&p.Setup); err != nil {
+		return nil, fmt.Errorf("%s: %w", b.Name, err)
+	}
+	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
+	if err := p.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("%s: %w", b.Name, err)
+	}
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.done)
+	}()
+	timeout := b.StartTimeout
+	if timeout == 0 {
+		timeout = 15 * time.Second
+	}
+	if err := p.ready(ctx, timeout); err != nil {
+		p.Stop()
+		return nil, fmt.Errorf("%s: %w\n%s", b.Name, err, p.log)
+	}
+	return p, nil
+}
+
+// listen picks the ports and, for TLS, makes the certificates.
+func (p *Proc) listen(l Listeners) error {
+	addrs := []*string{&p.TCP}
+	if l.TLS {
+		addrs = append(addrs, &p.TLS)
+		if err := writeCerts(&p.Setup); err != nil {
+			return err
+		}
+	}
+	if l.WS {
+		addrs = append(addrs, &p.WS)
+	}
+	for _, a := range addrs {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		defer ln.Close() // all stay open until each has its own port
+		*a = ln.Addr().String()
+	}
+	return nil
+}
+
+// ready waits until every listener accepts.
+func (p *Proc) ready(ctx context.Context, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	for _, addr := range []string{p.TCP, p.TLS, p.WS} {
+		if addr == "" {
+			continue
+		}
+		for {
+			c, err := net.DialTimeout("tcp", addr, time.Second)
+			if err == nil {
+				c.Close()
+				break
+			}
+			select {
+			case <-p.done:
+				return fmt.Errorf("ended early: %v", p.err)
+			case <-ctx.Done():
+				return fmt.Errorf("%s is not ready: %w", addr, err)
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+	}
+	return nil
+}
+
+// Stop ends the process: politely at first, by force after 5 s.
+func (p *Proc) Stop() {
+	p.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-p.done:
+	case <-time.After(5 * time.Second):
+		p.cmd.Process.Kill()
+		<-p.done
+	}
+	os.RemoveAll(p.Dir)
+}
+
+// Log returns what the process has printed. Call it after Stop.
+func (p *Proc) Log() string { return p.log.String() }
+
+// goBuild builds the package pkg of the module in dir into bin.
+func goBuild(ctx context.Context, dir, bin, name, pkg string) error {
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(bin, name), pkg)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("go build %s: %w\n%s", pkg, err, out)
+	}
+	return nil
+}
+
+// moduleDir returns the directory of this module, or of the module that it names in a replace directive.
+func moduleDir(ctx context.Context, path string) (string, error) {
+	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", path).Output()
+	if err != nil {
+		if ee := (*exec.ExitError)(nil); errors.As(err, &ee) {
+			return "", fmt.Errorf("go list -m %s: %s", path, bytes.TrimSpace(ee.Stderr))
+		}
+		return "", err
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+// moduleVersion returns the version of a required module.
+func moduleVersion(path string) string {
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Version}}", path).Output()
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(out))
+}

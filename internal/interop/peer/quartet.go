@@ -1,0 +1,61 @@
+package peer
+
+import (
+	"context"
+	"crypto/pbkdf2"
+	"crypto/rand"
+	"crypto/sha512"
+	"encoding/base64"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+)
+
+// Quartet is our own broker: examples/gateway with its default limits, a password file and an access list.
+func Quartet() Broker {
+	const root = "github.com/quartet-mq/quartet"
+	return Broker{
+		Name: "quartet",
+		Prepare: func(ctx context.Context, bin string) error {
+			dir, err := moduleDir(ctx, root)
+			if err != nil {
+				return err
+			}
+			return goBuild(ctx, dir, bin, "gateway", "./examples/gateway")
+		},
+		Command: func(s *Setup) (*exec.Cmd, error) {
+			users, acl := filepath.Join(s.Dir, "users"), filepath.Join(s.Dir, "acl")
+			line, err := passwordLine(User, Password)
+			if err != nil {
+				return nil, err
+			}
+			if err := os.WriteFile(users, []byte(line), 0o600); err != nil {
+				return nil, err
+			}
+			if err := os.WriteFile(acl, []byte("user "+User+"\ntopic readwrite #\n"), 0o600); err != nil {
+				return nil, err
+			}
+			return exec.Command(filepath.Join(s.Bin, "gateway"),
+				"-mqtt", s.TCP, "-mqtts", s.TLS, "-ws", s.WS, "-http", "",
+				"-tls-cert", s.Cert, "-tls-key", s.Key,
+				"-users", users, "-acl", acl), nil
+		},
+		Version: func() string { return "this tree" },
+	}
+}
+
+// passwordLine returns a line of a password file as mosquitto_passwd writes it: PBKDF2 with SHA-512.
+func passwordLine(user, password string) (string, error) {
+	const iterations = 101
+	var salt [12]byte
+	if _, err := rand.Read(salt[:]); err != nil {
+		return "", err
+	}
+	key, err := pbkdf2.Key(sha512.New, password, salt[:], iterations, 64)
+	if err != nil {
+		return "", err
+	}
+	enc := base64.StdEncoding
+	return fmt.Sprintf("%s:$7$%d$%s$%s\n", user, iterations, enc.EncodeToString(salt[:]), enc.EncodeToString(key)), nil
+}
