@@ -155,7 +155,7 @@ func plain(s string) bool {
 		w := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
 			uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
 		wild := (w | 8*ones) ^ '+'*ones // a zero byte where w has '+' or '#', which differ in bit 3
-		if (w|w-ones|wild-ones)&high != 0 {
+		if (w|(w-ones)|(wild-ones))&high != 0 {
 			return false
 		}
 		s = s[8:]
