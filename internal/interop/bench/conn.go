@@ -51,7 +51,7 @@ func dial(addr string) (*conn, error) {
 		connectTo(fd, &unix.SockaddrInet4{Port: int(ap.Port()), Addr: ap.Addr().As4()}),
 	)
 	if err != nil {
-		c.close()
+		c.Close()
 		return nil, fmt.Errorf("dial %s: %w", addr, err)
 	}
 	return c, nil
@@ -88,7 +88,7 @@ func connect(addr, id string) (*conn, error) {
 		err = fmt.Errorf("%w: CONNACK %x", errRefused, ack)
 	}
 	if err != nil {
-		c.close()
+		c.Close()
 		return nil, err
 	}
 	return c, nil
@@ -146,9 +146,12 @@ func (c *conn) writeAll(b []byte) error {
 	return nil
 }
 
-func (c *conn) close() {
-	if c.fd >= 0 {
-		unix.Close(c.fd)
-		c.fd = -1
+// Close closes the socket. It may be called again.
+func (c *conn) Close() error {
+	if c.fd < 0 {
+		return nil
 	}
+	fd := c.fd
+	c.fd = -1
+	return unix.Close(fd)
 }

@@ -50,7 +50,7 @@ func (l *loop) add(c *conn, h handler) error {
 func (l *loop) close() error {
 	for _, c := range l.conns {
 		if c != nil {
-			c.close()
+			c.Close()
 		}
 	}
 	return unix.Close(l.ep)

@@ -32,8 +32,9 @@ const ours = "quartet"
 
 // A scenario is one kind of load.
 type scenario struct {
-	name string
-	run  func(*env) (*outcome, error)
+	name      string
+	listeners peer.Listeners
+	run       func(*env) (*outcome, error)
 }
 
 func scenarios() []scenario {
@@ -44,7 +45,9 @@ func scenarios() []scenario {
 		pairs("10→10 QoS 1", 10, 1),
 		pairs("10→10 QoS 2", 10, 2),
 		pingpong("ping-pong"),
-		idle("idle connections", 10_000),
+		idle("idle connections", 10_000, peer.Listeners{}, openTCP),
+		idle("idle TLS connections", 2_000, peer.Listeners{TLS: true}, openTLS),
+		idle("idle WebSocket connections", 2_000, peer.Listeners{WS: true}, openWS),
 		retained("retained", 100_000),
 		wildcards("wildcard subscriptions", 100_000),
 		stalled("stalled subscriber of 100", 100),
@@ -117,6 +120,9 @@ func bench(ctx context.Context, o *options) error {
 				}
 				log.Printf("round %d: %s: %s", round+1, s.name, b.Name)
 				out, err := runOne(ctx, o, s, b, dir)
+				if errors.Is(err, errors.ErrUnsupported) {
+					continue
+				}
 				if err != nil {
 					log.Print(err)
 					r.fail(b.Name, s.name, err)
@@ -166,7 +172,7 @@ func prepare(ctx context.Context, o *options, dir string) ([]peer.Broker, error)
 
 // runOne runs one scenario on a fresh broker.
 func runOne(ctx context.Context, o *options, s scenario, b peer.Broker, dir string) (*outcome, error) {
-	p, err := peer.Start(ctx, b, dir, dir, peer.Listeners{})
+	p, err := peer.Start(ctx, b, dir, dir, s.listeners)
 	if err != nil {
 		return nil, err
 	}

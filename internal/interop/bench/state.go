@@ -15,7 +15,7 @@ func pingpong(name string) scenario {
 		if err != nil {
 			return nil, err
 		}
-		defer in.close()
+		defer in.Close()
 		if err := in.subscribe(0, "ping/pong"); err != nil {
 			return nil, err
 		}
@@ -23,7 +23,7 @@ func pingpong(name string) scenario {
 		if err != nil {
 			return nil, err
 		}
-		defer out.close()
+		defer out.Close()
 		packet := appendPublish(nil, "ping/pong", 0, false, 0)
 		if err := pingFor(in, out, packet, e.warm, nil); err != nil {
 			return nil, err
@@ -76,54 +76,6 @@ func pingFor(in, out *conn, packet []byte, d time.Duration, times *[]time.Durati
 	return nil
 }
 
-// idle opens n connections that say nothing after the handshake.
-func idle(name string, n int) scenario {
-	return scenario{name: name, run: func(e *env) (*outcome, error) {
-		n := e.count(n)
-		cs := make([]*conn, 0, n)
-		defer func() {
-			for _, c := range cs {
-				c.close()
-			}
-		}()
-		// A few connections first, so that what a broker allocates once does not count.
-		for i := range 10 {
-			c, err := connect(e.TCP, fmt.Sprintf("first-%d", i))
-			if err != nil {
-				return nil, err
-			}
-			defer c.close()
-		}
-		before, err := e.settle()
-		if err != nil {
-			return nil, err
-		}
-		m, err := e.start()
-		if err != nil {
-			return nil, err
-		}
-		for i := range n {
-			c, err := connect(e.TCP, fmt.Sprintf("idle-%d", i))
-			if err != nil {
-				return nil, fmt.Errorf("connection %d: %w", i, err)
-			}
-			cs = append(cs, c)
-		}
-		r, err := m.stop(name+", connect", int64(n))
-		if err != nil {
-			return nil, err
-		}
-		after, err := e.settle()
-		if err != nil {
-			return nil, err
-		}
-		return &outcome{
-			rows:    []row{r},
-			figures: []figure{{name + ": RSS each, KiB", float64(after-before) / float64(n) / 1024, false}},
-		}, nil
-	}}
-}
-
 // retained stores n retained messages over one connection, then one subscriber asks for all.
 func retained(name string, n int) scenario {
 	return scenario{name: name, run: func(e *env) (*outcome, error) {
@@ -132,7 +84,7 @@ func retained(name string, n int) scenario {
 		if err != nil {
 			return nil, err
 		}
-		defer c.close()
+		defer c.Close()
 		before, err := e.settle()
 		if err != nil {
 			return nil, err

@@ -92,7 +92,7 @@ func stalled(name string, n int) scenario {
 		if err != nil {
 			return nil, err
 		}
-		defer c.close()
+		defer c.Close()
 		if err := c.subscribe(0, "fan/out"); err != nil {
 			return nil, err
 		}
@@ -126,7 +126,7 @@ func wildcards(name string, n int) scenario {
 			if cs[i], err = connect(e.TCP, fmt.Sprintf("sub-%d", i)); err != nil {
 				return nil, err
 			}
-			defer cs[i].close()
+			defer cs[i].Close()
 		}
 		before, err := e.settle()
 		if err != nil {
@@ -192,7 +192,7 @@ func (f *flow) subscriber(e *env, id string, qos byte, filter string) (*sub, err
 		return nil, err
 	}
 	if err := c.subscribe(qos, filter); err != nil {
-		c.close()
+		c.Close()
 		return nil, err
 	}
 	return f.take(c)
