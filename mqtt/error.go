@@ -36,3 +36,17 @@ func (e *Error) Is(target error) bool {
 	t, ok := target.(*Error)
 	return ok && t.Code == e.Code && t.Reason == "" && t.Err == nil
 }
+
+func errMalformed(reason string) error { return &Error{Code: ReasonMalformedPacket, Reason: reason} }
+
+func errProtocol(reason string) error { return &Error{Code: ReasonProtocolError, Reason: reason} }
+
+func errTopicName(reason string) error { return &Error{Code: ReasonTopicNameInvalid, Reason: reason} }
+
+func errTopicFilter(reason string) error {
+	return &Error{Code: ReasonTopicFilterInvalid, Reason: reason}
+}
+
+func errTooLarge() error {
+	return &Error{Code: ReasonPacketTooLarge, Reason: "packet is too large"}
+}

@@ -1,0 +1,192 @@
+package mqtt
+
+import (
+	"encoding/binary"
+
+	"github.com/quartet-mq/quartet/codec"
+)
+
+// propertySet is a set of properties, bit by identifier.
+type propertySet uint64
+
+// The properties that each packet may have (section 2.2.2.2).
+const (
+	// Those of an application message, in PUBLISH and in a will.
+	messageProps propertySet = 1<<PropPayloadFormatIndicator | 1<<PropMessageExpiryInterval | 1<<PropContentType |
+		1<<PropResponseTopic | 1<<PropCorrelationData | 1<<PropUserProperty
+	publishProps = messageProps | 1<<PropSubscriptionIdentifier | 1<<PropTopicAlias
+	willProps    = messageProps | 1<<PropWillDelayInterval
+
+	// Those with which both ends tell their limits.
+	limitProps propertySet = 1<<PropSessionExpiryInterval | 1<<PropReceiveMaximum | 1<<PropMaximumPacketSize |
+		1<<PropTopicAliasMaximum
+	authenticationProps propertySet = 1<<PropAuthenticationMethod | 1<<PropAuthenticationData
+
+	connectProps = limitProps | authenticationProps | 1<<PropRequestResponseInformation |
+		1<<PropRequestProblemInformation | 1<<PropUserProperty
+	connackProps = limitProps | authenticationProps | 1<<PropMaximumQoS | 1<<PropRetainAvailable |
+		1<<PropAssignedClientIdentifier | 1<<PropReasonString | 1<<PropUserProperty |
+		1<<PropWildcardSubscriptionAvailable | 1<<PropSubscriptionIdentifierAvailable |
+		1<<PropSharedSubscriptionAvailable | 1<<PropServerKeepAlive | 1<<PropResponseInformation |
+		1<<PropServerReference
+
+	// Those of PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK and UNSUBACK.
+	ackProps propertySet = 1<<PropReasonString | 1<<PropUserProperty
+
+	subscribeProps   propertySet = 1<<PropSubscriptionIdentifier | 1<<PropUserProperty
+	unsubscribeProps propertySet = 1 << PropUserProperty
+	disconnectProps              = ackProps | 1<<PropSessionExpiryInterval | 1<<PropServerReference
+	authProps                    = ackProps | authenticationProps
+)
+
+// has reports whether id is in the set.
+func (s propertySet) has(id PropertyID) bool { return s>>id&1 != 0 }
+
+// check walks over properties that must be among s and returns which there are. Those of a PUBLISH may have several
+// subscription identifiers, every packet several user properties; another one that comes twice is a protocol error.
+func (s propertySet) check(b Properties) (seen propertySet, err error) {
+	repeat := propertySet(1 << PropUserProperty)
+	if s.has(PropTopicAlias) {
+		repeat |= 1 << PropSubscriptionIdentifier
+	}
+	for len(b) > 0 {
+		id := PropertyID(b[0])
+		if !s.has(id) {
+			return 0, errMalformed(id.String() + " is not a property of this packet")
+		}
+		if seen.has(id) && !repeat.has(id) {
+			return 0, errProtocol(id.String() + " comes twice")
+		}
+		seen |= 1 << id
+		n := 0
+		switch id {
+		case PropUserProperty:
+			n, err = checkPair(b[1:])
+		default:
+			n, err = id.checkValue(b[1:])
+		}
+		if err != nil {
+			return 0, err
+		}
+		b = b[1+n:]
+	}
+	return seen, nil
+}
+
+// checkPair checks the value of a user property at the front of b and returns its size.
+func checkPair(b []byte) (int, error) {
+	name := size16(b)
+	value := size16(b[name:])
+	if name == 0 || value == 0 {
+		return 0, errCut(PropUserProperty)
+	}
+	if !validText(b[2:name]) || !validText(b[name+2:name+value]) {
+		return 0, errText(PropUserProperty)
+	}
+	return name + value, nil
+}
+
+// checkValue checks the value of a property other than a user property at the front of b and returns its size.
+func (id PropertyID) checkValue(b []byte) (int, error) {
+	switch id.kind() {
+	case kindByte:
+		if len(b) < 1 {
+			return 0, errCut(id)
+		}
+		if b[0] > 1 {
+			return 0, errProtocol(id.String() + " is neither 0 nor 1")
+		}
+		return 1, nil
+	case kindUint16:
+		if len(b) < 2 {
+			return 0, errCut(id)
+		}
+		if binary.BigEndian.Uint16(b) == 0 && (id == PropReceiveMaximum || id == PropTopicAlias) {
+			return 0, errProtocol(id.String() + " is 0")
+		}
+		return 2, nil
+	case kindUint32:
+		if len(b) < 4 {
+			return 0, errCut(id)
+		}
+		if binary.BigEndian.Uint32(b) == 0 && id == PropMaximumPacketSize {
+			return 0, errProtocol(id.String() + " is 0")
+		}
+		return 4, nil
+	case kindUvarint:
+		v, n, err := codec.PeekUvarint28(b)
+		if err != nil || n == 0 {
+			return 0, errCut(id)
+		}
+		if v == 0 {
+			return 0, errProtocol(id.String() + " is 0")
+		}
+		return n, nil
+	}
+	n := size16(b)
+	if n == 0 {
+		return 0, errCut(id)
+	}
+	return n, id.checkBytes(b[2:n])
+}
+
+// checkBytes checks a value that is a string or binary data.
+func (id PropertyID) checkBytes(b []byte) error {
+	switch {
+	case id == PropResponseTopic:
+		if plainName(b) && len(b) > 0 {
+			return nil
+		}
+		if !validText(b) {
+			return errText(id)
+		}
+		if len(b) == 0 || checkName(b) != nil {
+			return errProtocol(id.String() + " is not a topic name")
+		}
+	case id.kind() == kindString && !validText(b):
+		return errText(id)
+	}
+	return nil
+}
+
+func errCut(id PropertyID) error { return errMalformed(id.String() + " is cut or not well formed") }
+
+func errText(id PropertyID) error {
+	return errMalformed(id.String() + " is not a UTF-8 encoded string")
+}
+
+// checkFor is check for a packet that is to be sent in version v, which may have no properties at all.
+func (s propertySet) checkFor(p Properties, v Version) (seen propertySet, err error) {
+	if err := checkVersion(v); err != nil {
+		return 0, err
+	}
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if v < Version5 {
+		return 0, errProtocol("MQTT " + v.String() + " has no properties")
+	}
+	return s.check(p)
+}
+
+// read reads the length and the properties of a packet of version 5; nothing before version 5. What it returns aliases
+// the input. A failure of r is the caller's to see.
+func (s propertySet) read(r *codec.Reader, v Version) (p Properties, seen propertySet, err error) {
+	if v < Version5 {
+		return nil, 0, nil
+	}
+	p = r.Bytes(int(r.Uvarint28()))
+	if len(p) == 0 {
+		return nil, 0, nil
+	}
+	seen, err = s.check(p)
+	return p, seen, err
+}
+
+// checkAuthentication returns an error for authentication data without a method.
+func (s propertySet) checkAuthentication() error {
+	if s.has(PropAuthenticationData) && !s.has(PropAuthenticationMethod) {
+		return errProtocol("authentication data without an authentication method")
+	}
+	return nil
+}
