@@ -9,7 +9,8 @@ const (
 	EventSend EventKind = iota + 1
 	// EventConnect (server): the peer sent CONNECT; Packet is a *Connect. Answer with Accept, Reject or Auth.
 	EventConnect
-	// EventConnack (client): the server accepted; Packet is a *Connack.
+	// EventConnack (client): the server answered; Packet is a *Connack. Reason is its reason code: when it is a failure,
+	// EventClose follows.
 	EventConnack
 	// EventAuth: the peer sent AUTH; Packet is an *Auth. Answer with Auth, Accept or Reject.
 	EventAuth
@@ -25,13 +26,18 @@ const (
 	EventSuback
 	// EventUnsuback (client): the answer to Unsubscribe; Packet is an *Unsuback, Ref what Unsubscribe was given.
 	EventUnsuback
-	// EventPersist: persist Delta (ID, Ref), then call Persisted(Token). A packet waits for it.
+	// EventPersist: persist Delta (ID, QoS, Ref), then call Persisted(Token). A packet waits for it.
 	EventPersist
 	// EventResend: the machine needs the body of the outbound message Ref again: after a resume (Dup set), or because
-	// its barrier is passed (Dup not set). Answer with Resend(ID, message) or Drop(ID).
+	// its barrier is passed (Dup not set). Answer with Resend(ID, message) or Drop(ID), in the order of these events.
 	EventResend
-	// EventSettled: the outbound QoS 1 or 2 message Ref is done, Reason is the peer's last word. Release it.
+	// EventSettled: the outbound QoS 1 or 2 message Ref is done. Release it. Reason is the peer's last word,
+	// ReasonPacketTooLarge when Resend found it too large, ReasonUnspecifiedError when Drop ended it. At QoS 2 Delta is
+	// DeltaSettled.
 	EventSettled
+	// EventLost (client): the server does not have the session, the outbound QoS 1 or 2 message Ref is not in flight any
+	// more. Reason is ReasonSuccess when the server had received it (PUBREC), otherwise it may be published anew.
+	EventLost
 	// EventQuota: the send quota was exhausted and is not any more; Publish may be called again.
 	EventQuota
 	// EventPong (client): PINGRESP came.
@@ -83,4 +89,25 @@ type Event struct {
 	Token   uint64
 	Ref     any // the caller's own reference to an outbound message or request
 	Packet  Packet
+}
+
+// AppendTo encodes the packet of an EventSend in the format of version v after dst and returns the extended slice.
+func (e *Event) AppendTo(dst []byte, v Version) ([]byte, error) {
+	if e.Packet != nil {
+		return Append(dst, e.Packet, v)
+	}
+	head := byte(e.Type) << 4
+	switch e.Type {
+	case TypePubrel:
+		head |= 2
+		fallthrough
+	case TypePuback, TypePubrec, TypePubcomp:
+		if e.Reason == ReasonSuccess || v < Version5 {
+			return append(dst, head, 2, byte(e.ID>>8), byte(e.ID)), nil
+		}
+		return append(dst, head, 3, byte(e.ID>>8), byte(e.ID), byte(e.Reason)), nil
+	case TypePingreq, TypePingresp:
+		return append(dst, head, 0), nil
+	}
+	return dst, ErrState
 }

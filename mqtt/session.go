@@ -1,125 +1,215 @@
 package mqtt
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
 // Session is the state machine of one connection and of the session it serves, in one role. It does no I/O: the shell
 // feeds it decoded packets with Receive, calls its verbs, and then takes events with Next until there are none.
 //
 // A Session is not safe for concurrent use. It is made for one connection; what outlives the connection is its
-// [State]. An error from Receive is terminal: it carries the reason code, the closing packet (if the version has one)
-// is queued as an EventSend and EventClose follows. A verb called at a wrong moment returns an error and changes nothing.
-type Session struct{}
+// [State]. An error from Receive is terminal, unless it is ErrState: it carries the reason code, the closing packet (if
+// the version has one) is queued as an EventSend and EventClose follows. A verb called at a wrong moment returns
+// ErrState and changes nothing.
+//
+// A connection may have several streams, each an ordered sequence of packets in both directions (MQTT over QUIC). Stream
+// 0 is the control stream and the only one on TCP: CONNECT, CONNACK, PINGREQ, PINGRESP, DISCONNECT and AUTH travel
+// there. Acknowledgements return on the stream of what they acknowledge. Packet identifiers belong to the session,
+// whatever the stream.
+//
+// Sections 3.1, 3.2, 3.14, 3.15 and 4.3 to 4.13.
+type Session struct {
+	st      *State
+	err     error
+	cfg     Config
+	events  eventQueue
+	last    time.Time // server: when the last packet came; client: when the last packet was sent
+	hs      *handshake
+	client  *clientState
+	in      *inbound
+	aliases *aliases
+	held    *heldQueue
+	redo    *redelivery
+
+	tokens    uint64        // the last token given out
+	keepAlive time.Duration // server: one and a half times the interval; 0 is off
+	maxPacket uint32        // largest packet the peer takes, 0 is any
+	sendMax   uint16        // send quota at the begin
+	sent      uint16        // of which is used
+	received  uint16        // the peer's quota that is used
+	bonus     uint16        // PUBRELs for unknown identifiers that gave some back
+	version   Version
+	phase     phase
+	maxQoS    QoS  // outbound
+	noRetain  bool // outbound
+	noProblem bool // no reason strings and user properties except on PUBLISH, CONNACK and DISCONNECT
+	noExpiry  bool // the session expiry interval of CONNECT was zero
+	resumed   bool
+	starved   bool // somebody found the send quota exhausted
+}
 
 // Config is the configuration of a [Session].
 type Config struct {
 	Role Role
-	// ReceiveMaximum is how many inbound QoS 1 and 2 messages may be unacknowledged at a time. Zero is 65,535.
-	ReceiveMaximum uint16
-	// TopicAliasMaximum is the highest topic alias the peer may use. Zero allows none.
-	TopicAliasMaximum uint16
-	// SendAliasMaximum bounds the aliases that this side assigns, within what the peer allows. Zero assigns none.
-	SendAliasMaximum uint16
-	// MaximumPacketSize is the largest packet the peer may send, in bytes. Zero is the protocol's limit.
-	MaximumPacketSize uint32
+	// Barriers makes the machine wait for Persisted at each barrier of QoS 2. Without it barriers complete at once.
+	Barriers bool
 	// MaximumQoS is the highest QoS that a server accepts when LimitQoS is set.
 	LimitQoS   bool
 	MaximumQoS QoS
 	// RetainUnavailable makes a server refuse retained messages.
 	RetainUnavailable bool
-	// ServerKeepAlive, in seconds, overrides (server, version 5) a client's keep alive that is longer or zero. Zero does not.
+	// ReceiveMaximum is how many inbound QoS 1 and 2 messages may be unacknowledged at a time. Zero is 65,535. A version
+	// 5 peer that exceeds it is disconnected; earlier versions cannot be told, the field does not hold for them.
+	ReceiveMaximum uint16
+	// SendMaximum bounds how many outbound QoS 1 and 2 messages are unacknowledged at a time, within what the peer
+	// allows. Zero is what the peer allows.
+	SendMaximum uint16
+	// TopicAliasMaximum is the highest topic alias the peer may use. Zero allows none.
+	TopicAliasMaximum uint16
+	// SendAliasMaximum bounds the aliases that this side assigns, within what the peer allows. Zero assigns none.
+	SendAliasMaximum uint16
+	// ServerKeepAlive, in seconds, overrides (server, version 5) a client's keep alive that is longer or zero. Zero does
+	// not.
 	ServerKeepAlive uint16
-	// Barriers makes the machine wait for Persisted at each barrier of QoS 2. Without it barriers complete at once.
-	Barriers bool
+	// MaximumPacketSize is the largest packet the peer may send, in bytes. Zero is the protocol's limit. The machine
+	// announces it, the decoder enforces it.
+	MaximumPacketSize uint32
+	// PingTimeout is how long a client waits for PINGRESP (or any other packet) after PINGREQ. Zero is half the keep
+	// alive interval.
+	PingTimeout time.Duration
 }
+
+// Errors of the verbs of a [Session].
+var (
+	// ErrState: the verb does not fit the state of the connection, or names an unknown packet identifier.
+	ErrState = errors.New("mqtt: not possible in this state of the session")
+	// ErrQuota: the send quota is exhausted, or no packet identifier is free. EventQuota tells when to try again.
+	ErrQuota = errors.New("mqtt: send quota exhausted")
+	// ErrTooLarge: the packet exceeds the maximum packet size of the peer.
+	ErrTooLarge = errors.New("mqtt: packet exceeds the maximum packet size of the peer")
+)
+
+// phase is where a connection is in its life.
+type phase uint8
+
+const (
+	phaseStart      phase = iota
+	phaseConnecting       // CONNECT was sent or received, CONNACK not yet
+	phaseOpen
+	phaseClosed
+)
 
 // NewSession returns a machine in its initial state.
-func NewSession(c Config) *Session { panic("seam") }
-
-// Receive takes the next packet of the peer from a stream (0 on TCP). now must not go backwards.
-func (s *Session) Receive(now time.Time, stream uint64, p Packet) error { panic("seam") }
-
-// Fail reports an error of the decoder: the machine answers with its reason code and closes.
-func (s *Session) Fail(now time.Time, err error) { panic("seam") }
+func NewSession(c Config) *Session {
+	return &Session{cfg: c, maxQoS: QoS2}
+}
 
 // Next returns the next event. Call it until it returns false after each Receive, Advance or verb.
-func (s *Session) Next() (Event, bool) { panic("seam") }
-
-// Timeout returns when Advance must be called, the zero time for never.
-func (s *Session) Timeout() time.Time { panic("seam") }
-
-// Advance lets time pass: keep alive.
-func (s *Session) Advance(now time.Time) { panic("seam") }
+func (s *Session) Next() (Event, bool) { return s.events.pop() }
 
 // Err returns why the machine ended: nil before that and after a normal DISCONNECT.
-func (s *Session) Err() error { panic("seam") }
+func (s *Session) Err() error { return s.err }
 
 // Version returns the protocol version, 0 before CONNECT.
-func (s *Session) Version() Version { panic("seam") }
+func (s *Session) Version() Version { return s.version }
 
-// Connect (client) sends CONNECT for the session state (a new State for a new session).
-func (s *Session) Connect(now time.Time, p *Connect, st *State) error { panic("seam") }
-
-// Accept (server) answers CONNECT with a CONNACK of reason success: the machine adds the negotiated limits to ack's
-// properties, and when ack.SessionPresent resumes st: PUBRELs are sent, an EventResend asks for each message in order.
-func (s *Session) Accept(now time.Time, ack *Connack, st *State) error { panic("seam") }
-
-// Reject (server) answers CONNECT with a failure, and closes.
-func (s *Session) Reject(now time.Time, ack *Connack) error { panic("seam") }
-
-// Auth sends AUTH: a step of enhanced authentication or (client) the begin of a re-authentication.
-func (s *Session) Auth(now time.Time, p *Auth) error { panic("seam") }
-
-// Publish sends an application message. ref is the caller's own reference, it comes back in EventSettled and EventResend.
-// At QoS 0 ref is ignored. It sets p.ID and p.Dup, and on the wire replaces the topic by an alias where one is assigned.
-// send tells that p must be encoded and sent on stream now, by the caller (no event is made for it); otherwise, with a nil error, it is
-// held by a barrier and an EventResend will ask for it.
-// Errors: ErrQuota (receive maximum reached: wait for EventQuota), ErrTooLarge (exceeds the peer's maximum packet size),
-// ErrState, or an *Error for what the peer does not allow (QoS, retain).
-func (s *Session) Publish(now time.Time, stream uint64, p *Publish, ref any) (send bool, err error) {
-	panic("seam")
+// send queues an event that sends an acknowledgement or ping of type t.
+func (s *Session) send(now time.Time, t PacketType, stream uint64, id uint16, reason ReasonCode) {
+	e := s.events.push()
+	e.Kind = EventSend
+	e.Type = t
+	e.Stream = stream
+	e.ID = id
+	e.Reason = reason
+	s.sentAt(now)
 }
 
-// Resend answers EventResend with the message. The caller encodes and sends p now.
-func (s *Session) Resend(now time.Time, stream uint64, id uint16, p *Publish) error { panic("seam") }
-
-// Drop answers EventResend when the message is gone; it is settled.
-func (s *Session) Drop(id uint16) { panic("seam") }
-
-// Ack acknowledges an inbound message: PUBACK or PUBREC with reason, when it is its turn. It may be called in any order,
-// exactly once for each EventPublish of QoS 1 and 2, also after the connection has ended (then it only changes the State).
-func (s *Session) Ack(now time.Time, id uint16, reason ReasonCode, props Properties) error {
-	panic("seam")
+// sendPacket queues an event that sends p.
+func (s *Session) sendPacket(now time.Time, stream uint64, p Packet) {
+	e := s.events.push()
+	e.Kind = EventSend
+	e.Type = p.Type()
+	e.Stream = stream
+	e.Packet = p
+	s.sentAt(now)
 }
 
-// Persisted tells that the deltas up to and including token are durable.
-func (s *Session) Persisted(now time.Time, token uint64) { panic("seam") }
-
-// Quota returns how many QoS 1 and 2 messages may be published now.
-func (s *Session) Quota() int { panic("seam") }
-
-// Subscribe (client) sends SUBSCRIBE with an id of the machine's choice; ref comes back in EventSuback.
-func (s *Session) Subscribe(now time.Time, stream uint64, p *Subscribe, ref any) error { panic("seam") }
-
-// Unsubscribe (client) sends UNSUBSCRIBE.
-func (s *Session) Unsubscribe(now time.Time, stream uint64, p *Unsubscribe, ref any) error {
-	panic("seam")
+// tell queues an event that hands a packet of the peer to the shell.
+func (s *Session) tell(k EventKind, stream uint64, p Packet) *Event {
+	e := s.events.push()
+	e.Kind = k
+	e.Stream = stream
+	e.Packet = p
+	return e
 }
 
-// Suback (server) answers SUBSCRIBE.
-func (s *Session) Suback(now time.Time, p *Suback) error { panic("seam") }
+// eventQueue holds the events that the shell has not taken yet. The first one needs no memory of its own.
+type eventQueue struct {
+	buf   []Event
+	head  int
+	first [1]Event
+}
 
-// Unsuback (server) answers UNSUBSCRIBE.
-func (s *Session) Unsuback(now time.Time, p *Unsuback) error { panic("seam") }
+// push adds an empty event and returns it to be filled; the pointer is good until the next push.
+func (q *eventQueue) push() *Event {
+	n := len(q.buf)
+	if n == cap(q.buf) {
+		q.grow()
+		n = len(q.buf)
+	}
+	q.buf = q.buf[:n+1]
+	return &q.buf[n]
+}
 
-// Disconnect sends DISCONNECT and closes. Servers of version 3 have no DISCONNECT: they only close.
-func (s *Session) Disconnect(now time.Time, p *Disconnect) error { panic("seam") }
+// grow makes room for an event.
+func (q *eventQueue) grow() {
+	switch {
+	case q.buf == nil:
+		q.buf = q.first[:0]
+	case q.head > cap(q.buf)/2:
+		n := copy(q.buf, q.buf[q.head:])
+		clear(q.buf[n:])
+		q.buf, q.head = q.buf[:n], 0
+	default:
+		old := q.buf[q.head:]
+		q.buf = append(make([]Event, 0, max(4, 2*len(old))), old...)
+		q.head = 0
+		q.first[0] = Event{}
+	}
+}
 
-// State is what a session keeps between connections: the outbound window and the ids of received QoS 2 messages.
-// The zero value is an empty state. It is used by one Session at a time.
-type State struct{}
+func (q *eventQueue) pop() (Event, bool) {
+	if q.head == len(q.buf) {
+		return Event{}, false
+	}
+	slot := &q.buf[q.head]
+	e := *slot
+	*slot = Event{}
+	q.head++
+	if q.head == len(q.buf) {
+		q.buf, q.head = q.buf[:0], 0
+	}
+	return e, true
+}
 
-// Apply replays a delta. For DeltaAssigned qos and ref describe the message.
-func (st *State) Apply(d Delta, id uint16, qos QoS, ref any) error { panic("seam") }
+// trim gives memory back when nothing is queued.
+func (q *eventQueue) trim() {
+	if len(q.buf) == 0 {
+		q.buf = nil
+	}
+}
 
-// Empty reports whether nothing is in flight.
-func (st *State) Empty() bool { panic("seam") }
+// trim gives back what an idle connection does not need.
+func (s *Session) trim() {
+	s.events.trim()
+	if s.in != nil && s.in.idle() {
+		s.in = nil
+	}
+	if s.held != nil && s.held.empty() {
+		s.held = nil
+	}
+	if s.st != nil {
+		s.st.trim()
+	}
+}
