@@ -109,7 +109,8 @@ func (a *ack) decode(b []byte, t PacketType, v Version) error {
 	if len(b) == 3 {
 		return nil
 	}
-	r := codec.NewReader(b[3:])
+	r := codec.NewReader(b)
+	r.Skip(3)
 	props, _, err := ackProps.read(&r, v)
 	a.Properties = props
 	return end(&r, err)

@@ -216,7 +216,7 @@ func end(r *codec.Reader, err error) error {
 	case err != nil:
 		return err
 	case r.Err() != nil:
-		return &Error{Code: ReasonMalformedPacket, Err: r.Err()}
+		return &Error{Code: ReasonMalformedPacket, Reason: "packet is cut or not well formed", Err: r.Err()}
 	case r.Len() > 0:
 		return errTrailing()
 	}

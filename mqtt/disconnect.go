@@ -61,7 +61,8 @@ func decodeEnd(b []byte, t PacketType, allowed propertySet) (ReasonCode, Propert
 	if len(b) == 1 {
 		return reason, nil, 0, nil
 	}
-	r := codec.NewReader(b[1:])
+	r := codec.NewReader(b)
+	r.Skip(1)
 	props, seen, err := allowed.read(&r, Version5)
 	if err := end(&r, err); err != nil {
 		return 0, nil, 0, err

@@ -13,47 +13,51 @@ const (
 	high     = 0x8080808080808080
 	pluses   = '+' * low
 	hashes   = '#' * low
-	filler   = 'a' * low
+	filler   = 0x6161616161616161
 	wordSize = 8
 )
 
 // validText reports whether b is a UTF-8 encoded string: well-formed, without surrogates and without U+0000 (section
 // 1.5.4).
 func validText(b []byte) bool {
-	for len(b) >= wordSize {
-		w := binary.LittleEndian.Uint64(b)
-		if (w|(w-low))&high != 0 {
-			return validTextSlow(b)
+	w := lastWord(b)
+	for rest := b; (w|(w-low))&high == 0; rest = rest[wordSize:] {
+		if len(rest) < wordSize {
+			return true
 		}
-		b = b[wordSize:]
+		w = binary.LittleEndian.Uint64(rest)
 	}
-	w := tail(b)
-	return (w|(w-low))&high == 0 || validTextSlow(b)
+	return validTextSlow(b)
 }
 
 func validTextSlow(b []byte) bool { return utf8.Valid(b) && bytes.IndexByte(b, 0) < 0 }
 
-// plainName reports whether b is text without the wildcards of topic filters, and all ASCII. When it is not, b needs a
-// closer look.
+// plainName reports whether b is ASCII text without the wildcards of topic filters. When it is not, b needs a closer
+// look.
 func plainName(b []byte) bool {
-	for len(b) >= wordSize {
-		w := binary.LittleEndian.Uint64(b)
-		if (w|(w-low)|((w^pluses)-low)|((w^hashes)-low))&high != 0 {
-			return false
+	w := lastWord(b)
+	for rest := b; (w|(w-low)|((w^pluses)-low)|((w^hashes)-low))&high == 0; rest = rest[wordSize:] {
+		if len(rest) < wordSize {
+			return true
 		}
-		b = b[wordSize:]
+		w = binary.LittleEndian.Uint64(rest)
 	}
-	w := tail(b)
-	return (w|(w-low)|((w^pluses)-low)|((w^hashes)-low))&high == 0
+	return false
 }
 
-// tail returns fewer than eight bytes as a word, filled up with a letter.
-func tail(b []byte) uint64 {
-	w := uint64(filler)
-	for _, c := range b {
-		w = w<<8 | uint64(c)
+// lastWord returns the last eight bytes of b, or all of b filled up with letters, in any order and perhaps more than
+// once.
+func lastWord(b []byte) uint64 {
+	n := len(b)
+	switch {
+	case n >= wordSize:
+		return binary.LittleEndian.Uint64(b[n-wordSize:])
+	case n >= wordSize/2:
+		return uint64(binary.LittleEndian.Uint32(b))<<32 | uint64(binary.LittleEndian.Uint32(b[n-wordSize/2:]))
+	case n == 0:
+		return filler
 	}
-	return w
+	return filler&^0xffffff | uint64(b[0])<<16 | uint64(b[n/2])<<8 | uint64(b[n-1])
 }
 
 // checkName returns an error when b, which is not empty, is not a topic name (section 4.7).
