@@ -63,12 +63,11 @@ func (s *Session) receiveConnect(now time.Time, p *Connect) error {
 	if s.phase != phaseStart {
 		return s.fail(now, ReasonProtocolError, "second CONNECT") // [MQTT-3.1.0-2]
 	}
-	s.version = p.Version
-	if p.Version < Version31 || p.Version > Version5 {
-		s.version = Version5
+	s.phase = phaseConnecting
+	s.answerIn(p.Version)
+	if s.version != p.Version {
 		return s.fail(now, ReasonUnsupportedProtocolVersion, "")
 	}
-	s.phase = phaseConnecting
 	hs := &handshake{keepAlive: p.KeepAlive, clean: p.CleanStart, nameless: p.ClientID == ""}
 	s.hs = hs
 	s.sendMax = 65_535
@@ -94,6 +93,14 @@ func (s *Session) receiveConnect(now time.Time, p *Connect) error {
 	}
 	s.tell(EventConnect, 0, p)
 	return nil
+}
+
+// answerIn sets the version of the CONNACK for a CONNECT of version v: the nearest that there is. When v is not known
+// there is none.
+func (s *Session) answerIn(v Version) {
+	if v != 0 {
+		s.version = min(max(v, Version31), Version5)
+	}
 }
 
 // readLimits takes the limits that both CONNECT and CONNACK can have. It is false for one that is zero and must not be.
@@ -282,6 +289,7 @@ func (s *Session) open(now time.Time, st *State, resume bool) {
 	if !resume {
 		st.reset()
 	}
+	s.hs.step = authIdle
 	if s.hs.method == "" {
 		s.hs = nil
 	}

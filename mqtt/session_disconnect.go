@@ -77,8 +77,8 @@ func (s *Session) Fail(now time.Time, p Packet, err error) {
 		e = &Error{Code: ReasonUnspecifiedError, Err: err}
 	}
 	if c, ok := p.(*Connect); ok && s.phase == phaseStart {
-		s.version = min(c.Version, Version5)
 		s.phase = phaseConnecting
+		s.answerIn(c.Version)
 	}
 	s.end(now, e)
 }
