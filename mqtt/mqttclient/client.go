@@ -1,0 +1,270 @@
+package mqttclient
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/quartet-mq/quartet/mqtt"
+)
+
+// Client is a connection to a server that is kept alive and made again when it is lost, and the session on it. It must
+// be made with New or Dial, and closed with Disconnect or Close.
+type Client struct {
+	o      *config
+	cancel context.CancelFunc // of the goroutine that connects and reads
+	done   chan struct{}      // closed when the client is closed
+
+	mu       sync.Mutex
+	state    mqtt.State
+	conn     *conn         // nil while there is no connection
+	last     *conn         // the latest, also when it is over
+	up       chan struct{} // closed while there is one
+	first    chan struct{} // closed after the first round through the servers
+	firstErr error
+	info     Info
+	closed   bool
+	err      error // why the client gave up
+
+	out         outbox
+	routes      routes
+	leaving     []*unsubscribing
+	unrouted    *Subscription
+	unacked     deliveries
+	redelivered map[uint16]*delivery // QoS 1, of earlier connections, until the server sends them again
+	epoch       uint64               // counts sessions from 1
+	calls       calls
+	auth        chan struct{} // holds a token while somebody authenticates again
+	stats       Stats
+}
+
+// New returns a client that begins to connect in the background and goes on until it is closed or gives up; see
+// Options.Retry. The error is about the options.
+func New(o *Options) (*Client, error) {
+	cfg, err := newConfig(o)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	c := &Client{
+		o:      cfg,
+		cancel: cancel,
+		done:   make(chan struct{}),
+		up:     make(chan struct{}),
+		first:  make(chan struct{}),
+		auth:   make(chan struct{}, 1),
+		calls:  calls{starting: make(chan struct{}, 1)},
+	}
+	if cfg.Resume {
+		c.state.Resume()
+	}
+	if cfg.Unrouted != nil {
+		c.unrouted = newSubscription(c, cfg.Unrouted, nil)
+	}
+	c.info.ClientID = cfg.ClientID
+	go c.run(ctx)
+	return c, nil
+}
+
+// Dial returns a client of one server, besides those in Options, that is connected. It fails when the first round through
+// the servers does, or when ctx ends.
+func Dial(ctx context.Context, server string, o *Options) (*Client, error) {
+	var opts Options
+	if o != nil {
+		opts = *o
+	}
+	opts.Servers = append([]string{server}, opts.Servers...)
+	c, err := New(&opts)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-c.first:
+		err = c.firstErr
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// Connected waits until there is a connection, for as long as ctx allows.
+func (c *Client) Connected(ctx context.Context) error {
+	for {
+		c.mu.Lock()
+		up, connected, closed := c.up, c.conn != nil, c.closed
+		c.mu.Unlock()
+		switch {
+		case closed:
+			return c.Err()
+		case connected:
+			return nil
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		}
+		select {
+		case <-up:
+		case <-c.done:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// Done returns a channel that is closed when the client is closed or has given up.
+func (c *Client) Done() <-chan struct{} { return c.done }
+
+// Err returns nil as long as the client is at work, ErrClosed after it was closed, and an error that wraps ErrClosed and
+// the reason after it gave up.
+func (c *Client) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.closed {
+		return nil
+	}
+	return c.endErr()
+}
+
+// endErr is the error of calls after the end. c.mu is held.
+func (c *Client) endErr() error {
+	if c.err == nil {
+		return ErrClosed
+	}
+	return &endError{c.err}
+}
+
+// Info describes the connection, or the last one. ok tells whether there is one now.
+func (c *Client) Info() (i Info, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.info, c.conn != nil
+}
+
+// Stats returns the client's counters.
+func (c *Client) Stats() Stats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.stats
+	s.Queued, s.QueuedBytes, s.Inflight = c.out.queue.len(), c.out.bytes, c.out.inflight
+	for _, sub := range c.routes.subs {
+		s.Dropped += sub.Dropped()
+	}
+	if c.unrouted != nil {
+		s.Dropped += c.unrouted.Dropped()
+	}
+	return s
+}
+
+// Disconnect sends DISCONNECT, closes the client and waits until the packet is written, for as long as ctx allows. A nil
+// d is a normal disconnection, which deletes the will message; d chooses another reason, or a session expiry interval
+// with mqtt.PropSessionExpiryInterval. What is not complete fails with ErrClosed: wait for publications first.
+//
+// Without a connection the client is closed and Disconnect returns ErrNotConnected: the server was not told.
+func (c *Client) Disconnect(ctx context.Context, d *mqtt.Disconnect) error {
+	c.mu.Lock()
+	k := c.conn
+	if c.closed {
+		defer c.mu.Unlock()
+		return c.endErr()
+	}
+	if k == nil {
+		c.shut(nil)
+		c.mu.Unlock()
+		return ErrNotConnected
+	}
+	if err := k.disconnect(d); err != nil {
+		c.mu.Unlock()
+		return err
+	}
+	c.shut(nil)
+	c.mu.Unlock()
+	select {
+	case <-k.flushed:
+		return nil
+	case <-ctx.Done():
+		k.nc.Close()
+		return context.Cause(ctx)
+	}
+}
+
+// Close closes the client without waiting. If there is a connection it sends a normal DISCONNECT, for which the network
+// has one second in the background. What is not complete fails with ErrClosed.
+func (c *Client) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil
+	}
+	if c.conn != nil {
+		c.conn.disconnect(nil)
+	}
+	c.shut(nil)
+	return nil
+}
+
+// shut ends everything but the connection. c.mu is held.
+func (c *Client) shut(err error) {
+	if c.closed {
+		return
+	}
+	c.closed, c.err = true, err
+	end := c.endErr()
+	c.out.drain(func(p *Publication) {
+		if p.stage == stageQueued {
+			c.finish(p, 0, &unsentError{end})
+			return
+		}
+		c.finish(p, 0, end)
+	})
+	for _, s := range slices.Concat(c.routes.subs, []*Subscription{c.unrouted}) {
+		if s == nil {
+			continue
+		}
+		s.finish(end)
+		if s.pending {
+			s.pending = false
+			close(s.ready)
+		}
+	}
+	for _, u := range slices.Clone(c.leaving) {
+		u.done(c)
+	}
+	c.unacked = deliveries{}
+	c.redelivered = nil
+	c.reportFirst(end)
+	close(c.done)
+	c.cancel()
+}
+
+// reportFirst tells Dial how the first round through the servers ended. c.mu is held.
+func (c *Client) reportFirst(err error) {
+	select {
+	case <-c.first:
+	default:
+		c.firstErr = err
+		close(c.first)
+	}
+}
+
+// giveUp closes the client because of err.
+func (c *Client) giveUp(err error) {
+	c.o.Logger.Warn("giving up", "err", err)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.shut(err)
+}
+
+// sleep waits and reports whether ctx allows to go on.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,356 @@
+package mqttclient
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/quartet-mq/quartet/codec"
+	"github.com/quartet-mq/quartet/mqtt"
+)
+
+// conn is one network connection. The fields of the first group belong to the goroutine that reads, the others are
+// guarded by c.mu.
+type conn struct {
+	c       *Client
+	nc      net.Conn
+	server  *url.URL
+	version mqtt.Version
+	clean   bool // CONNECT had the clean start flag
+	dec     mqtt.Decoder
+	in      codec.Buffer
+	heard   bool // something came
+
+	sess     *mqtt.Session
+	connack  *mqtt.Connack    // the server has accepted
+	up       bool             // the connection is Client.conn, or was
+	bye      *mqtt.Disconnect // from the server
+	stale    bool             // the server resumes a session that MQTT 3.1.1 could not refuse
+	auths    chan *mqtt.Auth  // from the server
+	subIDs   bool             // the server knows subscription identifiers
+	draining bool             // events is at work
+	lost     []*Publication   // to be published anew
+	crowd    *Subscription    // got QoS 0 messages lately
+	since    time.Time
+
+	timer *time.Timer
+	armed time.Time
+
+	out     []byte // encoded, not written
+	spare   []byte // the buffer of the last write
+	writing bool
+	closing bool  // close the connection once out is written
+	err     error // of the connection
+	flushed chan struct{}
+	gone    chan struct{} // closed when the connection is over
+
+	pub   mqtt.Publish // scratch
+	topic []byte       // scratch
+}
+
+// batch is how many packets are handled without letting others have the lock.
+const batch = 64
+
+func newConn(c *Client, nc net.Conn, server *url.URL, v mqtt.Version) *conn {
+	l := &c.o.Limits
+	cfg := mqtt.Config{
+		Role:              mqtt.Client,
+		ReceiveMaximum:    l.ReceiveMaximum,
+		SendMaximum:       uint16(l.MaxInflight),
+		TopicAliasMaximum: uint16(l.TopicAliases),
+		SendAliasMaximum:  uint16(l.TopicAliases),
+	}
+	if l.MaxPacketSize < mqtt.MaxPacketSize {
+		cfg.MaximumPacketSize = l.MaxPacketSize
+	}
+	return &conn{
+		c: c, nc: nc, server: server, version: v,
+		dec:     mqtt.Decoder{From: mqtt.Server, MaxSize: int(l.MaxPacketSize)},
+		in:      codec.Buffer{Max: int(max(l.MaxPacketSize, 64<<10))},
+		sess:    mqtt.NewSession(cfg),
+		auths:   make(chan *mqtt.Auth, 1),
+		flushed: make(chan struct{}),
+		gone:    make(chan struct{}),
+	}
+}
+
+// open reports whether PUBLISH packets may be added to the output buffer.
+func (k *conn) open() bool { return len(k.out) < k.c.o.Limits.OutputBuffer && !k.closing }
+
+// paused reports whether the server has answered CONNECT and nobody has looked at that.
+func (k *conn) paused() bool { return k.connack != nil && !k.up && !k.closing }
+
+// serve reads until the connection is over.
+func (k *conn) serve() {
+	k.feed()
+	for k.read() == nil {
+	}
+}
+
+// read reads once and handles what came.
+func (k *conn) read() error {
+	n, err := k.in.Fill(k.nc)
+	if n > 0 {
+		k.heard = true
+		k.c.mu.Lock()
+		k.c.stats.BytesReceived += uint64(n)
+		k.c.mu.Unlock()
+		k.feed()
+	}
+	if err != nil {
+		k.c.mu.Lock()
+		k.fail(err)
+		k.c.mu.Unlock()
+	}
+	return err
+}
+
+// feed handles the whole packets in the input buffer, except those after a CONNACK that nobody has looked at.
+func (k *conn) feed() {
+	for k.feedBatch() {
+		if k.crowd != nil && k.crowd.crowded() {
+			runtime.Gosched() // a consumer that only lacks the processor gets it now
+		}
+		k.crowd = nil
+	}
+}
+
+// feedBatch handles some packets and reports whether there may be more.
+func (k *conn) feedBatch() (more bool) {
+	k.c.mu.Lock()
+	defer k.c.mu.Unlock()
+	now := time.Now()
+	for range batch {
+		if k.paused() {
+			more = false
+			break
+		}
+		more = k.receive(now)
+		if !more {
+			break
+		}
+	}
+	if k.up {
+		k.c.sendQueued()
+	}
+	k.kick()
+	k.arm()
+	return more
+}
+
+// receive handles the packet at the front of the input buffer and reports whether there was one.
+func (k *conn) receive(now time.Time) bool {
+	b := k.in.Bytes()
+	if k.closing || len(b) == 0 {
+		k.in.Discard(len(b))
+		return false
+	}
+	p, n, err := k.dec.Decode(b, k.decodeVersion(b))
+	if err != nil {
+		k.sess.Fail(now, p, err)
+		k.events()
+		return false
+	}
+	if n == 0 {
+		return false
+	}
+	k.in.Discard(n)
+	if f := k.c.o.Trace.PacketReceived; f != nil {
+		f(p)
+	}
+	if ack, ok := p.(*mqtt.Connack); ok && !k.up {
+		p = k.checkConnack(ack, n)
+	}
+	if err := k.sess.Receive(now, 0, p); err != nil && errors.Is(err, mqtt.ErrState) {
+		k.fail(err)
+	}
+	k.events()
+	return true
+}
+
+// decodeVersion returns the version in which to decode the packet at the front of b: an old server answers the CONNECT
+// of a newer version with a CONNACK of its own.
+func (k *conn) decodeVersion(b []byte) mqtt.Version {
+	if k.version == mqtt.Version5 && !k.up && len(b) >= 2 && b[0] == byte(mqtt.TypeConnack)<<4 && b[1] == 2 {
+		return mqtt.Version311
+	}
+	return k.version
+}
+
+// checkConnack looks at CONNACK before the machine does.
+func (k *conn) checkConnack(p *mqtt.Connack, size int) *mqtt.Connack {
+	if k.version == mqtt.Version5 && size == 4 && !p.Reason.IsError() {
+		return &mqtt.Connack{Reason: mqtt.ReasonUnsupportedProtocolVersion}
+	}
+	if k.version == mqtt.Version311 && p.SessionPresent && !k.clean && k.c.epoch == 0 && !k.c.o.Resume {
+		k.stale = true
+	}
+	return p
+}
+
+// events takes the machine's events. c.mu is held.
+func (k *conn) events() {
+	if k.draining {
+		return
+	}
+	k.draining = true
+	for !k.paused() {
+		e, ok := k.sess.Next()
+		if !ok {
+			break
+		}
+		k.event(&e)
+	}
+	k.draining = false
+	if len(k.lost) > 0 {
+		for _, p := range slices.Backward(k.lost) {
+			k.c.out.pushFront(p)
+		}
+		k.lost = nil
+	}
+}
+
+func (k *conn) event(e *mqtt.Event) {
+	c := k.c
+	switch e.Kind {
+	case mqtt.EventSend:
+		k.append(e)
+	case mqtt.EventPublish:
+		k.deliver(e.Packet.(*mqtt.Publish))
+	case mqtt.EventSettled:
+		p := e.Ref.(*Publication)
+		c.out.removeInflight(p)
+		c.finish(p, e.Reason, nil)
+	case mqtt.EventResend:
+		k.resend(e.ID, e.Ref.(*Publication))
+	case mqtt.EventLost:
+		p := e.Ref.(*Publication)
+		c.out.removeInflight(p)
+		switch {
+		case p.pub.QoS == mqtt.QoS1:
+			k.lost = append(k.lost, p)
+		case e.Reason == mqtt.ReasonSuccess:
+			c.finish(p, e.Reason, nil)
+		default:
+			c.finish(p, e.Reason, ErrSessionLost)
+		}
+	case mqtt.EventConnack:
+		k.connack = e.Packet.(*mqtt.Connack)
+	case mqtt.EventAuth:
+		select {
+		case k.auths <- e.Packet.(*mqtt.Auth):
+		default:
+		}
+	case mqtt.EventSuback:
+		c.suback(e.Ref.(*subscribeRef), e.Packet.(*mqtt.Suback))
+	case mqtt.EventUnsuback:
+		e.Ref.(*unsubscribing).done(c)
+	case mqtt.EventDisconnect:
+		k.bye = e.Packet.(*mqtt.Disconnect)
+	case mqtt.EventClose:
+		k.close()
+	}
+}
+
+// append encodes the packet of an EventSend.
+func (k *conn) append(e *mqtt.Event) {
+	b, err := e.AppendTo(k.out, k.version)
+	if err != nil {
+		k.fail(err)
+		return
+	}
+	k.out = b
+	if f := k.c.o.Trace.PacketSent; f != nil {
+		f(tracePacket(e))
+	}
+}
+
+// tracePacket returns the packet of an event.
+func tracePacket(e *mqtt.Event) mqtt.Packet {
+	if e.Packet != nil {
+		return e.Packet
+	}
+	switch e.Type {
+	case mqtt.TypePuback:
+		return &mqtt.Puback{ID: e.ID, Reason: e.Reason}
+	case mqtt.TypePubrec:
+		return &mqtt.Pubrec{ID: e.ID, Reason: e.Reason}
+	case mqtt.TypePubrel:
+		return &mqtt.Pubrel{ID: e.ID, Reason: e.Reason}
+	case mqtt.TypePubcomp:
+		return &mqtt.Pubcomp{ID: e.ID, Reason: e.Reason}
+	}
+	return &mqtt.Pingreq{}
+}
+
+// resend answers EventResend.
+func (k *conn) resend(id uint16, p *Publication) {
+	k.pub = p.pub
+	if k.version < mqtt.Version5 {
+		k.pub.Properties = nil
+	}
+	if k.sess.Resend(time.Now(), 0, id, &k.pub) == nil {
+		k.appendPublish()
+	}
+}
+
+// disconnect sends DISCONNECT and closes the connection behind it. c.mu is held.
+func (k *conn) disconnect(d *mqtt.Disconnect) error {
+	if d == nil || k.version < mqtt.Version5 {
+		d = new(mqtt.Disconnect)
+	}
+	if err := k.sess.Disconnect(time.Now(), d); err != nil {
+		return err
+	}
+	k.events()
+	k.kick()
+	return nil
+}
+
+// arm sets the timer of the machine. It is not moved when the deadline only becomes later. c.mu is held.
+func (k *conn) arm() {
+	t := k.sess.Timeout()
+	if t.IsZero() || k.closing || !k.armed.IsZero() && !t.Before(k.armed) {
+		return
+	}
+	k.armed = t
+	if k.timer == nil {
+		k.timer = time.AfterFunc(time.Until(t), k.tick)
+		return
+	}
+	k.timer.Reset(time.Until(t))
+}
+
+// tick runs on the timer's goroutine.
+func (k *conn) tick() {
+	k.c.mu.Lock()
+	defer k.c.mu.Unlock()
+	k.armed = time.Time{}
+	if k.closing || k.err != nil {
+		return
+	}
+	k.sess.Advance(time.Now())
+	k.events()
+	k.kick()
+	k.arm()
+}
+
+// cause returns why the connection is over. c.mu is held.
+func (k *conn) cause() error {
+	if k.bye != nil {
+		text, _ := k.bye.Properties.String(mqtt.PropReasonString)
+		return &mqtt.Error{Code: k.bye.Reason, Reason: text, Remote: true, Err: net.ErrClosed}
+	}
+	if err := k.sess.Err(); err != nil {
+		return err
+	}
+	if k.err == io.EOF {
+		return fmt.Errorf("mqttclient: server closed the connection: %w", net.ErrClosed)
+	}
+	return k.err
+}

@@ -1,0 +1,193 @@
+package mqttclient
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/quartet-mq/quartet/mqtt"
+)
+
+// handshake sends CONNECT and goes on until the connection is up. With purge it starts a new session and ends it.
+func (k *conn) handshake(ctx context.Context, purge bool) error {
+	c := k.c
+	p, err := k.connectPacket(ctx, purge)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	st := &c.state
+	if purge {
+		st = new(mqtt.State)
+	}
+	if err = k.sess.Connect(time.Now(), p, st); err == nil {
+		k.events()
+		k.kick()
+	}
+	c.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if err := k.awaitConnack(ctx); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return ErrClosed
+	}
+	if purge {
+		k.up = true
+		k.disconnect(nil)
+		return nil
+	}
+	k.activate()
+	return nil
+}
+
+// awaitConnack reads until the server has accepted.
+func (k *conn) awaitConnack(ctx context.Context) error {
+	for k.connack == nil {
+		if err := k.read(); err != nil {
+			return k.handshakeErr(ctx)
+		}
+		if k.closing {
+			return k.handshakeErr(ctx)
+		}
+		if err := k.authenticate(ctx); err != nil {
+			return err
+		}
+	}
+	if k.connack.Reason.IsError() {
+		return k.handshakeErr(ctx)
+	}
+	return k.finishAuth()
+}
+
+// handshakeErr returns why the connection ended before it was up.
+func (k *conn) handshakeErr(ctx context.Context) error {
+	k.c.mu.Lock()
+	defer k.c.mu.Unlock()
+	err := k.cause()
+	if !k.heard && ctx.Err() == nil && k.sess.Err() == nil {
+		return fmt.Errorf("%w: %w", errSilent, err)
+	}
+	return err
+}
+
+// abandon closes a connection that did not come up, behind the machine's last word if it has one.
+func (k *conn) abandon(err error) {
+	k.c.mu.Lock()
+	if !k.closing {
+		k.fail(err)
+	}
+	k.sess.Lost()
+	k.c.mu.Unlock()
+	<-k.flushed
+	k.nc.Close()
+}
+
+// connectPacket returns the CONNECT.
+func (k *conn) connectPacket(ctx context.Context, purge bool) (*mqtt.Connect, error) {
+	o := k.c.o
+	p := &mqtt.Connect{Version: k.version, KeepAlive: o.keepAlive, Will: o.Will}
+	user, password, err := o.login(ctx, k)
+	if err != nil {
+		return nil, fmt.Errorf("mqttclient: credentials: %w", err)
+	}
+	p.Username, p.HasUsername = user, user != ""
+	p.Password, p.HasPassword = password, password != nil && (user != "" || k.version == mqtt.Version5)
+	k.c.mu.Lock()
+	p.ClientID = k.c.info.ClientID
+	begun := k.c.epoch > 0 || o.Resume
+	k.c.mu.Unlock()
+	if k.version < mqtt.Version5 {
+		p.CleanStart = purge || o.expiry == 0
+		k.clean = p.CleanStart
+		if o.Will != nil {
+			w := *o.Will
+			w.Properties = nil
+			p.Will = &w
+		}
+		return p, nil
+	}
+	p.CleanStart = !begun
+	k.clean = p.CleanStart
+	p.Properties = append(p.Properties, o.ConnectProperties...)
+	if o.expiry > 0 {
+		p.Properties = p.Properties.AppendUint32(mqtt.PropSessionExpiryInterval, o.expiry)
+	}
+	return p, k.startAuth(ctx, p)
+}
+
+// login returns the user name and password for a server.
+func (c *config) login(ctx context.Context, k *conn) (user string, password []byte, err error) {
+	switch {
+	case c.Credentials != nil:
+		return c.Credentials(ctx, k.server)
+	case c.Username == "" && c.Password == nil && k.server.User != nil:
+		if p, ok := k.server.User.Password(); ok {
+			password = []byte(p)
+		}
+		return k.server.User.Username(), password, nil
+	}
+	return c.Username, c.Password, nil
+}
+
+// activate makes k the client's connection: it resumes the session, subscribes where the server has lost it, and sends
+// what waits. c.mu is held.
+func (k *conn) activate() {
+	c, ack := k.c, k.connack
+	k.up = true
+	k.since = time.Now()
+	available, ok := ack.Properties.Byte(mqtt.PropSubscriptionIdentifierAvailable)
+	k.subIDs = k.version == mqtt.Version5 && (!ok || available != 0)
+	if id, ok := ack.Properties.String(mqtt.PropAssignedClientIdentifier); ok {
+		c.info.ClientID = id
+	}
+	c.conn, c.last = k, k
+	c.info = Info{
+		Server: k.server, Version: k.version, ClientID: c.info.ClientID,
+		SessionPresent: ack.SessionPresent, Properties: ack.Properties,
+	}
+	c.stats.Connects++
+	present := ack.SessionPresent && c.epoch > 0
+	if present {
+		c.expectRedelivery()
+	} else {
+		c.newSession()
+	}
+	k.resubscribe(present)
+	k.events()
+	c.sendQueued()
+	k.kick()
+	k.arm()
+	close(c.up)
+	c.reportFirst(nil)
+	c.o.Logger.Debug("connected", "server", k.server.Redacted(), "client", c.info.ClientID, "version", k.version.String())
+	if f := c.o.Trace.Connected; f != nil {
+		f(c.info)
+	}
+}
+
+// down takes note of a connection that is over and returns why.
+func (c *Client) down(k *conn) error {
+	c.mu.Lock()
+	k.fail(net.ErrClosed)
+	k.sess.Lost()
+	c.conn = nil
+	if !c.closed {
+		c.up = make(chan struct{})
+	}
+	err := k.cause()
+	if c.closed {
+		err = nil
+	}
+	close(k.gone)
+	c.mu.Unlock()
+	if f := c.o.Trace.Disconnected; f != nil {
+		f(err)
+	}
+	return err
+}

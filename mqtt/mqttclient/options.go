@@ -1,0 +1,233 @@
+package mqttclient
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"time"
+
+	"github.com/quartet-mq/quartet/mqtt"
+)
+
+// Options configures a [Client]. New copies it; the slices and maps in it must not change afterwards.
+type Options struct {
+	// Servers are the URLs of the servers, tried in turn: mqtt:// (or tcp://), mqtts:// (ssl://, tls://), ws://, wss://,
+	// unix:// with a path, and the schemes of Dialers. Ports default to 1883, 8883, 80 and 443. A user name and password
+	// in a URL count for that server when neither Username nor Credentials is set.
+	Servers []string
+
+	// Version pins the protocol version. Zero begins with 5.0 and falls back to 3.1.1 when a server refuses.
+	Version mqtt.Version
+
+	// ClientID identifies the session. Empty chooses a random one of 22 letters and digits for the life of the client.
+	ClientID string
+
+	// Resume makes the first connection continue the session that an earlier process left at the server, with the clean
+	// start flag off. Messages that come before the application has subscribed go to Unrouted. Without Resume the first
+	// connection starts a new session. Reconnections always resume.
+	Resume bool
+
+	// SessionExpiry is how long the server keeps the session without a connection, in whole seconds. Zero is one hour,
+	// negative is off: the session ends with each connection, and what was in flight is lost with it (ErrSessionLost).
+	// MQTT 3.1.1 knows only on and off.
+	SessionExpiry time.Duration
+
+	// KeepAlive is the time after which an idle connection is probed, in whole seconds. Zero is 30 seconds, negative off.
+	// The server may choose another one.
+	KeepAlive time.Duration
+
+	// Username and Password log in. With Credentials they are ignored.
+	Username string
+	Password []byte
+
+	// Credentials, when set, is called before each CONNECT, so that tokens can be renewed.
+	Credentials func(ctx context.Context, server *url.URL) (username string, password []byte, err error)
+
+	// Auth is the enhanced authentication of version 5, nil for none.
+	Auth Authenticator
+
+	// Will is the will message, nil for none.
+	Will *mqtt.Will
+
+	// ConnectProperties are further properties of CONNECT, such as user properties. The client adds those that it
+	// manages itself: limits, session expiry and authentication.
+	ConnectProperties mqtt.Properties
+
+	// TLS configures mqtts:// and wss://. Nil is the default configuration. The server name defaults to the URL's host.
+	TLS *tls.Config
+
+	// Dialers adds URL schemes, or replaces the built-in dialing of one. The conn is used as it is: a dialer of "mqtts"
+	// has done the TLS handshake.
+	Dialers map[string]DialFunc
+
+	// DialContext makes the connections below the built-in schemes, with network "tcp" or "unix". Nil is a net.Dialer.
+	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
+
+	// ConnectTimeout bounds one attempt to connect, authentication included. Zero is 10 seconds.
+	ConnectTimeout time.Duration
+
+	// Backoff is the time between attempts.
+	Backoff Backoff
+
+	// Retry decides whether the client goes on after an attempt to connect failed with err on every server, or after the
+	// server ended the connection with err. Nil is DefaultRetry.
+	Retry func(err error) bool
+
+	// FollowRedirects makes the client go where a server's reference points when it answers ReasonUseAnotherServer (for
+	// the next connection) or ReasonServerMoved (for good, in the place of that server).
+	FollowRedirects bool
+
+	// Limits bound the connection.
+	Limits Limits
+
+	// Queue bounds what is published and not sent yet.
+	Queue Queue
+
+	// Unrouted, when set, collects messages that match no subscription; see Client.Unrouted. When nil they are
+	// acknowledged, counted and dropped.
+	Unrouted *SubscribeOptions
+
+	// ResponseTopic is the prefix of the response topics of Request, without a trailing slash. Empty takes the server's
+	// response information, or "response/" and the client identifier.
+	ResponseTopic string
+
+	// Logger gets connection events at level debug and misbehaviour of servers at level warn. Nil is silent.
+	Logger *slog.Logger
+
+	// Trace observes the client.
+	Trace *Trace
+}
+
+// DialFunc makes a connection to a server.
+type DialFunc func(ctx context.Context, server *url.URL) (net.Conn, error)
+
+// Backoff is how long the client waits before the next round through its servers: a random time between zero and Min
+// before the first, the bound doubling up to Max. It starts over after a connection that lasted Max.
+type Backoff struct {
+	Min  time.Duration // zero is 500 milliseconds
+	Max  time.Duration // zero is 30 seconds
+	Seed uint64        // of the random times; zero chooses one
+}
+
+// Limits bound one connection. Zero fields are the defaults.
+type Limits struct {
+	// ReceiveMaximum is how many messages of QoS 1 and 2 the server may have sent without an acknowledgement, over all
+	// subscriptions. Zero is 1024. MQTT 3.1.1 does not announce it.
+	ReceiveMaximum uint16
+	// MaxInflight is how many messages of QoS 1 and 2 are published and not complete, within what the server allows.
+	// Zero is 1024.
+	MaxInflight int
+	// MaxPacketSize is the largest packet that the server may send, in bytes. Zero is the protocol's limit of 256 MiB.
+	MaxPacketSize uint32
+	// TopicAliases is how many topic aliases each side may use, within what the server allows. Zero is 64, negative none.
+	TopicAliases int
+	// OutputBuffer is how many bytes may wait for the network. A packet is taken as long as there are fewer; what is
+	// being written counts apart. Zero is 256 KiB.
+	OutputBuffer int
+}
+
+// Queue bounds the messages that are published and not sent yet, because there is no connection, too many are in
+// flight, or the network is slow.
+type Queue struct {
+	// Messages is how many. Zero is 16,384. Negative: Publish and PublishAsync fail with ErrNotConnected while there is
+	// no connection.
+	Messages int
+	// Bytes is how many bytes of topics, properties and payloads. Zero is 64 MiB. A single larger message is taken by an
+	// empty queue.
+	Bytes int
+	// Policy says what happens when the queue is full.
+	Policy QueuePolicy
+}
+
+// QueuePolicy says what becomes of a message when the queue is full.
+type QueuePolicy uint8
+
+// The queue policies.
+const (
+	QueueBlock      QueuePolicy = iota // Publish and PublishAsync wait for room, as long as their ctx allows
+	QueueDropOldest                    // the oldest queued message fails with ErrQueueFull
+	QueueError                         // the new message fails with ErrQueueFull
+)
+
+// config is Options with defaults filled in and checked.
+type config struct {
+	Options
+	servers   []*url.URL
+	keepAlive uint16 // seconds
+	expiry    uint32 // seconds
+}
+
+const maxExpiry = 0xFFFFFFFF * time.Second
+
+func newConfig(o *Options) (*config, error) {
+	if o == nil {
+		o = &Options{}
+	}
+	c := &config{Options: *o}
+	switch c.Version {
+	case 0, mqtt.Version31, mqtt.Version311, mqtt.Version5:
+	default:
+		return nil, fmt.Errorf("mqttclient: unknown protocol version %d", c.Version)
+	}
+	if len(c.Servers) == 0 {
+		return nil, fmt.Errorf("mqttclient: no servers")
+	}
+	for _, s := range c.Servers {
+		u, err := c.parseServer(s)
+		if err != nil {
+			return nil, err
+		}
+		c.servers = append(c.servers, u)
+	}
+	if c.Auth != nil && c.Version != 0 && c.Version != mqtt.Version5 {
+		return nil, fmt.Errorf("mqttclient: enhanced authentication needs version 5.0")
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Trace == nil {
+		c.Trace = new(Trace)
+	}
+	if c.Retry == nil {
+		c.Retry = DefaultRetry
+	}
+	if c.ClientID == "" {
+		c.ClientID = rand.Text()[:22]
+	}
+	c.setDefaults()
+	return c, nil
+}
+
+func (c *config) setDefaults() {
+	c.keepAlive = uint16(min(seconds(orDefault(c.KeepAlive, 30*time.Second)), 0xFFFF))
+	c.expiry = uint32(seconds(min(orDefault(c.SessionExpiry, time.Hour), maxExpiry)))
+	c.ConnectTimeout = orDefault(c.ConnectTimeout, 10*time.Second)
+	c.Backoff.Min = orDefault(c.Backoff.Min, 500*time.Millisecond)
+	c.Backoff.Max = max(orDefault(c.Backoff.Max, 30*time.Second), c.Backoff.Min)
+	l := &c.Limits
+	l.ReceiveMaximum = orDefault(l.ReceiveMaximum, 1024)
+	l.MaxInflight = min(orDefault(l.MaxInflight, 1024), 0xFFFF)
+	l.MaxPacketSize = min(orDefault(l.MaxPacketSize, mqtt.MaxPacketSize), mqtt.MaxPacketSize)
+	l.TopicAliases = min(max(orDefault(l.TopicAliases, 64), 0), 0xFFFF)
+	l.OutputBuffer = orDefault(l.OutputBuffer, 256<<10)
+	c.Queue.Messages = orDefault(c.Queue.Messages, 16<<10)
+	c.Queue.Bytes = orDefault(c.Queue.Bytes, 64<<20)
+}
+
+// orDefault returns v, or def when v is zero.
+func orDefault[T comparable](v, def T) T {
+	var zero T
+	if v == zero {
+		return def
+	}
+	return v
+}
+
+// seconds rounds up to whole seconds; negative is none.
+func seconds(d time.Duration) int64 {
+	return int64(max(d+time.Second-1, 0) / time.Second)
+}

@@ -1,0 +1,103 @@
+package mqttclient
+
+// outbox holds the messages that are published and not complete: those that wait to be sent, and those in flight. It is
+// the one place that would write them to a store. Client.mu guards it.
+type outbox struct {
+	queue ring[*Publication]
+	bytes int // of the queue
+
+	first, last *Publication // in flight, in the order in which they were sent
+	inflight    int
+
+	room chan struct{} // closed when the queue has room again; nil when nobody waits
+}
+
+// fits reports whether the queue takes a message of n bytes.
+func (o *outbox) fits(q *Queue, n int) bool {
+	return o.queue.len() == 0 || o.queue.len() < q.Messages && o.bytes+n <= q.Bytes
+}
+
+func (o *outbox) push(p *Publication) {
+	p.stage = stageQueued
+	o.bytes += p.size()
+	o.queue.push(p)
+}
+
+func (o *outbox) pop() *Publication {
+	p := o.queue.pop()
+	o.bytes -= p.size()
+	return p
+}
+
+// removeQueued takes p out of the queue.
+func (o *outbox) removeQueued(p *Publication) {
+	if o.queue.remove(func(q *Publication) bool { return q == p }) {
+		o.bytes -= p.size()
+	}
+}
+
+// wakeWaiters lets those go on that wait for room, once half of the queue is free: one wake-up for many messages.
+func (o *outbox) wakeWaiters(q *Queue) {
+	if o.room != nil && o.queue.len() <= q.Messages/2 && o.bytes <= q.Bytes/2 {
+		close(o.room)
+		o.room = nil
+	}
+}
+
+// waitRoom returns a channel that is closed when there is room.
+func (o *outbox) waitRoom() <-chan struct{} {
+	if o.room == nil {
+		o.room = make(chan struct{})
+	}
+	return o.room
+}
+
+func (o *outbox) addInflight(p *Publication) {
+	p.stage = stageFlight
+	p.prev = o.last
+	if o.last != nil {
+		o.last.next = p
+	} else {
+		o.first = p
+	}
+	o.last = p
+	o.inflight++
+}
+
+func (o *outbox) removeInflight(p *Publication) {
+	if p.prev != nil {
+		p.prev.next = p.next
+	} else {
+		o.first = p.next
+	}
+	if p.next != nil {
+		p.next.prev = p.prev
+	} else {
+		o.last = p.prev
+	}
+	p.prev, p.next = nil, nil
+	o.inflight--
+}
+
+// pushFront puts a message back before the others: the server has lost the session in which it was in flight.
+func (o *outbox) pushFront(p *Publication) {
+	p.stage = stageQueued
+	o.bytes += p.size()
+	o.queue.pushFront(p)
+}
+
+// drain empties the outbox, in order.
+func (o *outbox) drain(gone func(*Publication)) {
+	for o.first != nil {
+		p := o.first
+		o.removeInflight(p)
+		gone(p)
+	}
+	for o.queue.len() > 0 {
+		gone(o.pop())
+	}
+	if o.room != nil {
+		close(o.room)
+		o.room = nil
+	}
+}

@@ -1,0 +1,115 @@
+package mqttclient
+
+import (
+	"context"
+
+	"github.com/quartet-mq/quartet/mqtt"
+)
+
+// Publication is a message on its way, the result of [Client.PublishAsync].
+type Publication struct {
+	c          *Client
+	prev, next *Publication // list of those in flight, in order
+	pub        mqtt.Publish // its slices are the publication's own
+	stage      stage        // from here on guarded by c.mu
+	reason     mqtt.ReasonCode
+	err        error
+	ch         chan struct{} // made when somebody waits, closed at the end
+}
+
+type stage uint8
+
+const (
+	stageNew    stage = iota
+	stageQueued       // in the outbox's queue
+	stageFlight       // sent, not acknowledged
+	stageDone
+)
+
+// Done returns a channel that is closed when the QoS of the message is complete or has failed.
+func (p *Publication) Done() <-chan struct{} {
+	p.c.mu.Lock()
+	defer p.c.mu.Unlock()
+	if p.ch == nil {
+		p.ch = make(chan struct{})
+		if p.stage == stageDone {
+			close(p.ch)
+		}
+	}
+	return p.ch
+}
+
+// Err returns nil while the message is on its way and after success, otherwise why it failed: an *mqtt.Error with Remote
+// set when the server refused it, ErrClosed, ErrQueueFull, ErrSessionLost, an *mqtt.Error without Remote for what the
+// server does not allow or the protocol cannot carry.
+func (p *Publication) Err() error {
+	p.c.mu.Lock()
+	defer p.c.mu.Unlock()
+	return p.err
+}
+
+// Reason returns the reason code that the server gave, ReasonSuccess before. ReasonNoMatchingSubscribers is a success
+// that says that nobody got the message.
+func (p *Publication) Reason() mqtt.ReasonCode {
+	p.c.mu.Lock()
+	defer p.c.mu.Unlock()
+	return p.reason
+}
+
+// Wait waits for the end and returns Err, or for the end of ctx and returns its cause; the message goes on then.
+func (p *Publication) Wait(ctx context.Context) error {
+	select {
+	case <-p.Done():
+		return p.Err()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// size is what the publication counts in a queue of bytes.
+func (p *Publication) size() int {
+	return len(p.pub.Topic) + len(p.pub.Payload) + len(p.pub.Properties)
+}
+
+// newPublication copies m. Small messages and their publication are one allocation.
+func newPublication(c *Client, m *Message) *Publication {
+	p, b := newPublicationBlock(m.size())
+	p.c = c
+	p.pub.QoS, p.pub.Retain = m.QoS, m.Retain
+	b = append(b, m.Topic...)
+	t := len(b)
+	b = append(b, m.Properties...)
+	n := len(b)
+	b = append(b, m.Payload...)
+	p.pub.Topic, p.pub.Payload = b[:t:t], b[n:]
+	if n > t {
+		p.pub.Properties = mqtt.Properties(b[t:n:n])
+	}
+	return p
+}
+
+type publicationBlock[B any] struct {
+	Publication
+	b B
+}
+
+func newPublicationBlock(n int) (*Publication, []byte) {
+	switch {
+	case n <= 64:
+		x := new(publicationBlock[[64]byte])
+		return &x.Publication, x.b[:0]
+	case n <= 128:
+		x := new(publicationBlock[[128]byte])
+		return &x.Publication, x.b[:0]
+	case n <= 320:
+		x := new(publicationBlock[[320]byte])
+		return &x.Publication, x.b[:0]
+	case n <= 576:
+		x := new(publicationBlock[[576]byte])
+		return &x.Publication, x.b[:0]
+	case n <= 1088:
+		x := new(publicationBlock[[1088]byte])
+		return &x.Publication, x.b[:0]
+	}
+	return new(Publication), make([]byte, 0, n)
+}

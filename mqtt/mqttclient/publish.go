@@ -1,0 +1,230 @@
+package mqttclient
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/quartet-mq/quartet/mqtt"
+	"github.com/quartet-mq/quartet/topic"
+)
+
+// Publish publishes m and returns when its QoS is complete: at QoS 0 when it is in the connection's output buffer, at
+// QoS 1 when the server has acknowledged it, at QoS 2 when the exchange has ended. It waits for a connection, for space
+// in the output buffer and for its turn.
+//
+// When ctx ends before the message was sent, it is withdrawn and SafeToRetry holds for the error. When ctx ends later,
+// the client goes on and the message may still be delivered. When the server refused the message, the error is an
+// *mqtt.Error with Remote set and the server's reason code; one without Remote says that m cannot be sent at all.
+func (c *Client) Publish(ctx context.Context, m *Message) error {
+	p, err := c.publish(ctx, m)
+	if p == nil || err != nil {
+		return err
+	}
+	select {
+	case <-p.Done():
+		return p.err
+	case <-ctx.Done():
+		return c.withdraw(ctx, p)
+	}
+}
+
+// PublishAsync publishes m without waiting for its QoS. It waits only while the queue is full and its policy is
+// QueueBlock; ctx bounds that. Errors that come later are those of the Publication.
+func (c *Client) PublishAsync(ctx context.Context, m *Message) (*Publication, error) {
+	p, err := c.publish(ctx, m)
+	if p == nil && err == nil {
+		p = &Publication{c: c, stage: stageDone}
+	}
+	return p, err
+}
+
+// publish sends or queues m. The publication is nil when the message is complete already.
+func (c *Client) publish(ctx context.Context, m *Message) (*Publication, error) {
+	if ctx.Err() != nil {
+		return nil, &unsentError{context.Cause(ctx)}
+	}
+	if err := checkMessage(m); err != nil {
+		return nil, &unsentError{err}
+	}
+	if m.QoS == mqtt.QoS0 {
+		if sent, err := c.publishNow(m); sent || err != nil {
+			return nil, err
+		}
+	}
+	p := newPublication(c, m)
+	if err := c.submit(ctx, p); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// publishNow encodes a QoS 0 message straight into the output buffer, if nothing is in its way.
+func (c *Client) publishNow(m *Message) (sent bool, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k := c.conn
+	if k == nil || !k.open() || c.out.queue.len() > 0 {
+		return false, nil
+	}
+	k.topic = append(k.topic[:0], m.Topic...)
+	k.pub = mqtt.Publish{Topic: k.topic, Payload: m.Payload, Properties: m.Properties, Retain: m.Retain}
+	if _, err := k.send(nil); err != nil {
+		return false, &unsentError{err}
+	}
+	k.kick()
+	return true, nil
+}
+
+// submit sends p or puts it in the queue.
+func (c *Client) submit(ctx context.Context, p *Publication) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for {
+		if err := c.mayPublish(); err != nil {
+			return &unsentError{err}
+		}
+		if c.out.queue.len() == 0 && c.trySend(p) {
+			c.conn.kick()
+			return nil
+		}
+		if c.out.fits(&c.o.Queue, p.size()) {
+			c.out.push(p)
+			return nil
+		}
+		switch c.o.Queue.Policy {
+		case QueueError:
+			return &unsentError{ErrQueueFull}
+		case QueueDropOldest:
+			c.finish(c.out.pop(), 0, &unsentError{ErrQueueFull})
+			continue
+		}
+		room := c.out.waitRoom()
+		c.mu.Unlock()
+		select {
+		case <-room:
+		case <-ctx.Done():
+		}
+		c.mu.Lock()
+		if ctx.Err() != nil {
+			return &unsentError{context.Cause(ctx)}
+		}
+	}
+}
+
+// mayPublish returns an error when the client takes no message. c.mu is held.
+func (c *Client) mayPublish() error {
+	if c.closed {
+		return c.endErr()
+	}
+	if c.conn == nil && c.o.Queue.Messages < 0 {
+		return ErrNotConnected
+	}
+	return nil
+}
+
+// withdraw takes p back if it was not sent yet. It returns the error of a Publish whose ctx has ended.
+func (c *Client) withdraw(ctx context.Context, p *Publication) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch p.stage {
+	case stageDone:
+		return p.err
+	case stageQueued:
+		c.out.removeQueued(p)
+		c.finish(p, 0, &unsentError{context.Cause(ctx)})
+		return p.err
+	}
+	return context.Cause(ctx)
+}
+
+// trySend sends p on the connection, if there is one with space and quota; true also when p has failed for good.
+// c.mu is held.
+func (c *Client) trySend(p *Publication) bool {
+	k := c.conn
+	if k == nil || !k.open() || p.pub.QoS > 0 && c.out.inflight >= c.o.Limits.MaxInflight {
+		return false
+	}
+	k.pub = p.pub
+	sent, err := k.send(p)
+	switch {
+	case errors.Is(err, mqtt.ErrQuota):
+		return false
+	case err != nil:
+		c.finish(p, 0, &unsentError{err})
+	case p.pub.QoS == 0:
+		c.finish(p, 0, nil)
+	case sent:
+		c.out.addInflight(p)
+	}
+	return true
+}
+
+// sendQueued sends what the queue holds, as far as it goes now. c.mu is held.
+func (c *Client) sendQueued() {
+	for c.out.queue.len() > 0 {
+		p := c.out.queue.front()
+		if !c.trySend(p) {
+			break
+		}
+		c.out.pop()
+	}
+	c.out.wakeWaiters(&c.o.Queue)
+}
+
+// finish ends p. A PUBCOMP that does not know the packet identifier is a success: an earlier one was lost. c.mu is held.
+func (c *Client) finish(p *Publication, reason mqtt.ReasonCode, err error) {
+	p.stage, p.reason = stageDone, reason
+	p.err = err
+	if err == nil && reason.IsError() && reason != mqtt.ReasonPacketIdentifierNotFound {
+		p.err = &mqtt.Error{Code: reason, Remote: true}
+	}
+	if p.ch != nil {
+		close(p.ch)
+	}
+}
+
+// checkMessage returns why m cannot be published.
+func checkMessage(m *Message) error {
+	if err := topic.MQTT.ValidateName(m.Topic); err != nil {
+		return &mqtt.Error{Code: mqtt.ReasonTopicNameInvalid, Err: err}
+	}
+	if m.QoS > mqtt.QoS2 {
+		return &mqtt.Error{Code: mqtt.ReasonQoSNotSupported, Reason: "no such QoS"}
+	}
+	if len(m.Properties) == 0 {
+		return nil
+	}
+	if m.Properties.Has(mqtt.PropTopicAlias) || m.Properties.Has(mqtt.PropSubscriptionIdentifier) {
+		return &mqtt.Error{Code: mqtt.ReasonProtocolError, Reason: "property is not for a client to set on a message"}
+	}
+	var buf [256]byte
+	_, err := mqtt.AppendPublish(buf[:0], &mqtt.Publish{Topic: []byte("t"), Properties: m.Properties}, mqtt.Version5)
+	return err
+}
+
+// send publishes k.pub, whose reference is p at QoS 1 and 2. c.mu is held.
+func (k *conn) send(p *Publication) (sent bool, err error) {
+	if k.version < mqtt.Version5 {
+		k.pub.Properties = nil
+	}
+	sent, err = k.sess.Publish(time.Now(), 0, &k.pub, p)
+	if err != nil || !sent {
+		return sent, err
+	}
+	return true, k.appendPublish()
+}
+
+// appendPublish encodes k.pub into the output buffer.
+func (k *conn) appendPublish() error {
+	b, err := mqtt.AppendPublish(k.out, &k.pub, k.version)
+	if err != nil {
+		return err
+	}
+	k.out = b
+	k.c.stats.PublishesSent++
+	if f := k.c.o.Trace.PacketSent; f != nil {
+		f(&k.pub)
+	}
+	return nil
+}
