@@ -5,17 +5,20 @@ import "strings"
 // Match reports whether a valid filter matches a valid name. It looks at the
 // two and nothing else, so it suits few filters; [Trie] is for many.
 func (s Syntax) Match(filter, name string) bool {
-	if s == AMQP {
-		return matchAMQP(filter, name)
-	}
-	return matchMQTT(filter, name)
-}
-
-func matchMQTT(filter, name string) bool {
-	if reserved(name) && (strings.HasPrefix(filter, "+") || strings.HasPrefix(filter, "#")) {
+	if s == MQTT && reserved(name) && (strings.HasPrefix(filter, "+") || strings.HasPrefix(filter, "#")) {
 		return false
 	}
-	f, n := MQTT.levels(filter), MQTT.levels(name)
+	return matchLevels(s, s.levels(filter), s.levels(name))
+}
+
+func matchLevels(s Syntax, f, n levels) bool {
+	if s == AMQP {
+		return matchAMQP(f, n)
+	}
+	return matchMQTT(f, n)
+}
+
+func matchMQTT(f, n levels) bool {
 	for f.more {
 		want := f.next()
 		if want == "#" {
@@ -34,8 +37,7 @@ func matchMQTT(filter, name string) bool {
 // matchAMQP gives each '#' as few words as it can, and the last '#' one more
 // whenever what follows it does not match. Giving an earlier one more cannot
 // help, so the work is at most words of filter times words of name.
-func matchAMQP(filter, name string) bool {
-	f, n := AMQP.levels(filter), AMQP.levels(name)
+func matchAMQP(f, n levels) bool {
 	var afterHash, retry levels // filter behind the last '#', and name where it was
 	hash := false
 	for n.more {
