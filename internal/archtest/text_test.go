@@ -18,6 +18,9 @@ var foreignText = regexp.MustCompile(strings.Join([]string{
 
 func TestNothingOfOneMachine(t *testing.T) {
 	for path, text := range load().texts {
+		if !foreignText.MatchString(text) {
+			continue
+		}
 		for i, line := range strings.Split(text, "\n") {
 			if m := foreignText.FindString(line); m != "" {
 				t.Errorf("%s:%d: %q does not belong into the tree", path, i+1, m)

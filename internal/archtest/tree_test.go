@@ -42,9 +42,9 @@ var load = sync.OnceValue(func() *tree {
 		rel, _ := filepath.Rel(root, path)
 		rel = filepath.ToSlash(rel)
 		if d.IsDir() {
-			switch name := d.Name(); {
-			case name == ".git", name == "node_modules", name == "target", rel == "internal/interop/.deps":
-				return fs.SkipDir
+			hidden := strings.HasPrefix(d.Name(), ".") && rel != "." && rel != ".ci"
+			if hidden || d.Name() == "node_modules" || d.Name() == "target" {
+				return fs.SkipDir // among them what internal/interop installs
 			}
 			return nil
 		}
