@@ -1,0 +1,9 @@
+// Package mqtttest helps to test programs that speak MQTT.
+//
+//   - [NewPeer] is one end of a connection that the test plays by hand: it expects and sends packet after packet, legal
+//     or not, and says readably what was wrong.
+//   - [Faults] make connections drop, delay, cut, corrupt or replace packets, and refuse to be made.
+//   - [Trace] records what goes over the wire and compares it with a golden file.
+//
+// Everything works inside a testing/synctest bubble, where waiting takes no time, as long as connections are in memory.
+package mqtttest

@@ -1,0 +1,169 @@
+package mqtttest
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/quartet-mq/quartet/mqtt"
+)
+
+// tap is a conn that shows the packets which pass it, in either direction, to a function, and does what it says.
+type tap struct {
+	net.Conn
+	near, far direction
+	writing   chan struct{} // a token: Writes do not mix
+	scratch   []byte        // of the goroutine that reads
+	queue     []Result      // read, and seen
+	ready     []byte        // the first of them, not yet asked for
+	readErr   error
+	close     sync.Once
+	done      chan struct{}
+}
+
+// direction is one of the two directions of a tap.
+type direction struct {
+	from mqtt.Role
+	see  func(from mqtt.Role, packet []byte) Result
+	rest []byte // the beginning of a packet
+	raw  bool   // no MQTT any more
+}
+
+// errCut is what a Write reports after which a fault has closed the connection.
+var errCut = errors.New("mqtttest: connection cut by a fault")
+
+// newTap returns a tap of conn, of which the near end has the given role. see is called for each packet with its
+// bytes, one call at a time in each direction; it must not keep them.
+func newTap(conn net.Conn, near mqtt.Role, see func(from mqtt.Role, packet []byte) Result) *tap {
+	far := mqtt.Client
+	if near == mqtt.Client {
+		far = mqtt.Server
+	}
+	return &tap{
+		Conn:    conn,
+		near:    direction{from: near, see: see},
+		far:     direction{from: far, see: see},
+		writing: make(chan struct{}, 1),
+		done:    make(chan struct{}),
+	}
+}
+
+// Read returns bytes of packets that have come as a whole.
+func (t *tap) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	for len(t.ready) == 0 {
+		if len(t.queue) > 0 {
+			r := t.queue[0]
+			t.queue = t.queue[1:]
+			t.pause(r.Delay)
+			if t.ready = r.Data; r.Cut {
+				t.queue, t.readErr = nil, io.EOF
+				_ = t.Close()
+			}
+			continue
+		}
+		if t.readErr != nil {
+			return 0, t.readErr
+		}
+		if err := t.fill(); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(p, t.ready)
+	t.ready = t.ready[n:]
+	return n, nil
+}
+
+// fill reads once and queues what is to become of the packets that are complete. It returns only errors that may go
+// away again; others are left for after the queue.
+func (t *tap) fill() error {
+	if t.scratch == nil {
+		t.scratch = make([]byte, 4<<10)
+	}
+	n, err := t.Conn.Read(t.scratch)
+	if timeout, ok := err.(net.Error); ok && timeout.Timeout() && n == 0 {
+		return err // a deadline may be lifted
+	}
+	t.far.add(t.scratch[:n], func(r Result) bool {
+		r.Data = bytes.Clone(r.Data)
+		t.queue = append(t.queue, r)
+		return true
+	})
+	if t.readErr = err; err != nil && t.far.rest != nil { // an end in the midst of a packet
+		t.queue = append(t.queue, Result{Data: t.far.rest})
+		t.far.rest = nil
+	}
+	return nil
+}
+
+// Write writes the packets of which p has the end. The beginning of one waits for the rest.
+func (t *tap) Write(p []byte) (int, error) {
+	t.writing <- struct{}{}
+	defer func() { <-t.writing }()
+	var err error
+	t.near.add(p, func(r Result) bool {
+		t.pause(r.Delay)
+		if len(r.Data) > 0 {
+			_, err = t.Conn.Write(r.Data)
+		}
+		if r.Cut && err == nil {
+			err = errCut
+			_ = t.Close()
+		}
+		return err == nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// Close closes the connection and ends delays.
+func (t *tap) Close() error {
+	t.close.Do(func() { close(t.done) })
+	return t.Conn.Close()
+}
+
+func (t *tap) pause(d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-t.done:
+	}
+}
+
+// add takes bytes of the direction and passes on each packet that is complete, until do says stop.
+func (d *direction) add(b []byte, do func(Result) bool) {
+	d.rest = append(d.rest, b...)
+	left := d.rest
+	for len(left) > 0 && !d.raw {
+		n, err := mqtt.FrameSize(left)
+		if d.raw = err != nil; d.raw {
+			n = len(left)
+		}
+		if n == 0 || n > len(left) {
+			break
+		}
+		if !do(d.see(d.from, left[:n])) {
+			d.rest = nil
+			return
+		}
+		left = left[n:]
+	}
+	if d.raw && len(left) > 0 {
+		do(d.see(d.from, left))
+		left = nil
+	}
+	if d.rest = append(d.rest[:0], left...); len(d.rest) == 0 {
+		d.rest = nil
+	}
+}
