@@ -31,7 +31,7 @@ const (
 	// EventResend: the machine needs the body of the outbound message Ref again: after a resume (Dup set), or because
 	// its barrier is passed (Dup not set). Answer with Resend(ID, message) or Drop(ID), in the order of these events.
 	EventResend
-	// EventSettled: the outbound QoS 1 or 2 message Ref is done. Release it. Reason is the peer's last word,
+	// EventSettled: the outbound QoS 1 or 2 message Ref is done. Release it. Reason is that of PUBACK or PUBREC,
 	// ReasonPacketTooLarge when Resend found it too large, ReasonUnspecifiedError when Drop ended it. At QoS 2 Delta is
 	// DeltaSettled.
 	EventSettled

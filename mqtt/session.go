@@ -21,7 +21,7 @@ import (
 // Sections 3.1, 3.2, 3.14, 3.15 and 4.3 to 4.13.
 type Session struct {
 	st      *State
-	err     error
+	err     *Error
 	cfg     Config
 	events  eventQueue
 	last    time.Time // server: when the last packet came; client: when the last packet was sent
@@ -109,7 +109,12 @@ func NewSession(c Config) *Session {
 func (s *Session) Next() (Event, bool) { return s.events.pop() }
 
 // Err returns why the machine ended: nil before that and after a normal DISCONNECT.
-func (s *Session) Err() error { return s.err }
+func (s *Session) Err() error {
+	if s.err == nil {
+		return nil
+	}
+	return s.err
+}
 
 // Version returns the protocol version, 0 before CONNECT.
 func (s *Session) Version() Version { return s.version }

@@ -82,12 +82,15 @@ func (r *ackRing) grow() {
 // find returns the place of the entry for id. Peers count identifiers up, so it is mostly where the distance to the
 // first one says.
 func (r *ackRing) find(id uint16) int {
-	if r.n == 0 || !r.ids.Has(id) {
+	if r.n == 0 {
 		return -1
 	}
 	guess := int((uint32(id) + maxSpan - uint32(r.at(0).id)) % maxSpan)
 	if guess < r.n && r.at(guess).id == id && !r.at(guess).sent {
 		return guess
+	}
+	if !r.ids.Has(id) {
+		return -1
 	}
 	for i := range r.n {
 		if o := r.at(i); o.id == id && !o.sent {

@@ -293,6 +293,7 @@ func (s *Session) open(now time.Time, st *State, resume bool) {
 	if s.hs.method == "" {
 		s.hs = nil
 	}
+	st.forgetReleases()
 	s.st, s.resumed = st, resume
 	st.session = true
 	s.phase = phaseOpen

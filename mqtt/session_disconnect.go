@@ -48,7 +48,7 @@ func (s *Session) sendDisconnect(now time.Time, d *Disconnect) {
 }
 
 // ended returns the error that a connection ends with after d, nil for a normal end.
-func ended(d *Disconnect, remote bool) error {
+func ended(d *Disconnect, remote bool) *Error {
 	if !d.Reason.IsError() {
 		return nil
 	}
@@ -125,7 +125,7 @@ func (s *Session) disconnectCode(c ReasonCode) ReasonCode {
 }
 
 // close ends the life of the connection.
-func (s *Session) close(err error) {
+func (s *Session) close(err *Error) {
 	s.events.push().Kind = EventClose
 	s.err = err
 	s.gone()

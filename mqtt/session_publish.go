@@ -9,6 +9,8 @@ import "time"
 // send tells that p must be encoded and sent on stream now, by the caller (no event is made for it); otherwise, with a
 // nil error, it is held by a barrier and an EventResend will ask for it.
 //
+// The events that are queued come first on the wire: take them before, above all the one that sends CONNACK.
+//
 // Errors: ErrQuota (receive maximum reached, or older messages not sent again yet: wait for EventQuota), ErrTooLarge
 // (exceeds the peer's maximum packet size), ErrState, or an *Error for what the peer does not allow (QoS, retain). A
 // topic alias among p's properties is ErrState: aliases are the machine's.
@@ -193,7 +195,7 @@ func (s *Session) receivePubrec(now time.Time, stream uint64, p *Pubrec) error {
 		s.settle(seq, e, p.Reason) // [MQTT-4.4.0-2]
 	default:
 		s.answered(e)
-		e.step, e.stream, e.durable = stepRelease, stream, false
+		e.step, e.stream, e.durable, e.detail = stepRelease, stream, false, uint16(p.Reason)
 		s.release(now, p.ID, e)
 		if s.redo != nil {
 			s.pump()
@@ -211,7 +213,8 @@ func (s *Session) release(now time.Time, id uint16, e *outbound) {
 	s.send(now, TypePubrel, e.stream, id, ReasonSuccess)
 }
 
-// receivePubcomp takes PUBCOMP. An identifier that is not in use is ignored.
+// receivePubcomp takes PUBCOMP. An identifier that is not in use is ignored. That the peer does not know the identifier
+// any more is no failure: it had the message.
 func (s *Session) receivePubcomp(now time.Time, p *Pubcomp) error {
 	seq, e := s.st.find(p.ID)
 	switch {
@@ -219,7 +222,7 @@ func (s *Session) receivePubcomp(now time.Time, p *Pubcomp) error {
 	case e.step != stepRelease:
 		return s.fail(now, ReasonProtocolError, "PUBCOMP for a message without PUBREC")
 	case e.durable || !s.cfg.Barriers:
-		s.settle(seq, e, p.Reason)
+		s.settle(seq, e, ReasonCode(e.detail))
 	}
 	return nil
 }

@@ -7,7 +7,7 @@ import "time"
 //
 // Between EventConnect and the answer to it a server takes AUTH and DISCONNECT only. Another packet gives ErrState and
 // is not taken: hand it in again after Accept. (With an authentication method the standard forbids it, and the error is
-// terminal.)
+// terminal.) Packets of data streams, which may overtake CONNECT and CONNACK, give ErrState in both roles until then.
 func (s *Session) Receive(now time.Time, stream uint64, p Packet) error {
 	if s.cfg.Role == Server {
 		s.last = now
@@ -76,6 +76,8 @@ func (s *Session) admit(now time.Time, stream uint64, p Packet) error {
 	switch {
 	case stream != 0 && control:
 		return s.fail(now, ReasonProtocolError, t.String()+" on a data stream")
+	case stream != 0 && s.phase < phaseOpen:
+		return ErrState
 	case s.cfg.Role == Server && t.serverOnly(), s.cfg.Role == Client && t.clientOnly():
 		return s.fail(now, ReasonProtocolError, t.String()+" in the wrong direction")
 	case t == TypeAuth && s.version < Version5, t == TypeDisconnect && s.cfg.Role == Client && s.version < Version5:

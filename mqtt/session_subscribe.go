@@ -41,7 +41,7 @@ func (s *Session) request(t step, stream uint64, p Packet, id *uint16, props *Pr
 	if !s.fit(p, props) {
 		return ErrTooLarge
 	}
-	s.st.add(outbound{ref: ref, stream: stream, step: t, filters: uint16(filters)})
+	s.st.add(outbound{ref: ref, stream: stream, step: t, detail: uint16(filters)})
 	s.st.requests++
 	return nil
 }
@@ -66,7 +66,7 @@ func (s *Session) receiveAnswer(now time.Time, t step, k EventKind, p Packet, id
 	if e == nil {
 		return nil
 	}
-	if e.step != t || reasons >= 0 && uint16(reasons) != e.filters {
+	if e.step != t || reasons >= 0 && uint16(reasons) != e.detail {
 		return s.fail(now, ReasonProtocolError, p.Type().String()+" does not fit its request")
 	}
 	ev := s.tell(k, e.stream, p)

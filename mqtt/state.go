@@ -52,7 +52,7 @@ const (
 type outbound struct {
 	ref     any
 	stream  uint64
-	filters uint16 // of SUBSCRIBE and UNSUBSCRIBE
+	detail  uint16 // SUBSCRIBE and UNSUBSCRIBE: how many filters; PUBLISH: the reason of PUBREC
 	step    step
 	qos     QoS
 	sent    bool // the PUBLISH may have been sent
@@ -89,6 +89,19 @@ func (st *State) add(e outbound) uint16 { return idOf(st.out.Add(e)) }
 
 // reset empties st.
 func (st *State) reset() { *st = State{} }
+
+// forgetReleases drops the identifiers of which the release was not durable when the connection ended: the peer asks
+// again, and their deltas are on their way.
+func (st *State) forgetReleases() {
+	if st.in == nil {
+		return
+	}
+	for id := range st.in.owned.All() {
+		if !st.in.received.Has(id) {
+			st.in.owned.Remove(id)
+		}
+	}
+}
 
 // trim gives memory back when nothing is in flight.
 func (st *State) trim() {
