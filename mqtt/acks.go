@@ -116,6 +116,19 @@ func (a *ack) decode(b []byte, t PacketType, v Version) error {
 	return end(&r, err)
 }
 
+// packet returns a as a packet of type t.
+func (a *ack) packet(t PacketType) Packet {
+	switch t {
+	case TypePuback:
+		return (*Puback)(a)
+	case TypePubrec:
+		return (*Pubrec)(a)
+	case TypePubrel:
+		return (*Pubrel)(a)
+	}
+	return (*Pubcomp)(a)
+}
+
 func (a *ack) check(t PacketType, v Version) error {
 	if a.ID == 0 {
 		return errZeroID()

@@ -84,6 +84,21 @@ func TestPackets(t *testing.T) {
 	}
 }
 
+// TestConnectVersion checks which version a CONNECT is encoded in.
+func TestConnectVersion(t *testing.T) {
+	for own, want := range map[mqtt.Version]mqtt.Version{0: mqtt.Version5, mqtt.Version311: mqtt.Version311} {
+		b, err := mqtt.Append(nil, &mqtt.Connect{Version: own, CleanStart: true}, mqtt.Version5)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var d mqtt.Decoder
+		p, _, err := d.Decode(b, 0)
+		if err != nil || p.(*mqtt.Connect).Version != want {
+			t.Errorf("CONNECT of version %v: %v, %v; want version %v", own, p, err, want)
+		}
+	}
+}
+
 // TestAppendRefuses has for each packet the values that may not be sent. What AppendIllegal makes of them is refused by
 // the decoder with the same reason code, where the wire can have it.
 func TestAppendRefuses(t *testing.T) {

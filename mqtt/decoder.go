@@ -44,45 +44,41 @@ func (d *Decoder) Decode(b []byte, v Version) (p Packet, n int, err error) {
 	}
 	head, size := 2, int(b[1])
 	if size >= 0x80 {
-		head, size, err = longHeader(b)
-		if err != nil {
+		if len(b) > 2 && b[2]-1 < 0x7f { // two bytes, as most have
+			head, size = 3, size&0x7f|int(b[2])<<7
+		} else if head, size, err = longHeader(b); err != nil {
 			return nil, 0, err
-		}
-		if head == 0 {
-			return d.wait(b, v)
 		}
 	}
 	n = head + size
 	if d.MaxSize > 0 && n > d.MaxSize {
 		return nil, 0, errTooLarge()
 	}
-	if n > len(b) {
+	if n > len(b) || head == 0 {
 		return d.wait(b, v)
 	}
 	body := b[head:n:n]
-	t := PacketType(b[0] >> 4)
-	if t == TypePublish && v != 0 {
+	if v < Version31 || v > Version5 {
+		return decodeOther(b[0], body, n, v, d.From)
+	}
+	switch t := PacketType(b[0] >> 4); {
+	case t == TypePublish:
 		if err := d.publish.decode(b[0], body, v, d.From); err != nil {
 			return nil, 0, err
 		}
 		return &d.publish, n, nil
+	case t >= TypePuback && t <= TypePubcomp:
+		if b[0]&0x0f != t.flags() {
+			if err := checkFirst(b[0], v, d.From); err != nil {
+				return nil, 0, err
+			}
+		}
+		if err := d.ack.decode(body, t, v); err != nil {
+			return nil, 0, err
+		}
+		return d.ack.packet(t), n, nil
 	}
-	if err := checkFirst(b[0], v, d.From); err != nil {
-		return nil, 0, err
-	}
-	switch t {
-	case TypePuback, TypePubrec, TypePubrel, TypePubcomp:
-		p, err = d.decodeAck(t, body, v)
-	default:
-		p, err = decodeOther(t, body, v, d.From)
-	}
-	switch {
-	case err == nil:
-		return p, n, nil
-	case t == TypeConnect:
-		return p, 0, err
-	}
-	return nil, 0, err
+	return decodeOther(b[0], body, n, v, d.From)
 }
 
 // wait says that more input is needed, unless the first byte is wrong already. It lets go of earlier input, so that an
@@ -95,48 +91,39 @@ func (d *Decoder) wait(b []byte, v Version) (Packet, int, error) {
 	return nil, 0, checkFirst(b[0], v, d.From)
 }
 
-func (d *Decoder) decodeAck(t PacketType, body []byte, v Version) (Packet, error) {
-	if err := d.ack.decode(body, t, v); err != nil {
-		return nil, err
+// decodeOther decodes the packets that are newly allocated. n is the size of the whole packet.
+func decodeOther(first byte, body []byte, n int, v Version, from Role) (p Packet, _ int, err error) {
+	if err := checkFirst(first, v, from); err != nil {
+		return nil, 0, err
 	}
-	switch t {
-	case TypePuback:
-		return (*Puback)(&d.ack), nil
-	case TypePubrec:
-		return (*Pubrec)(&d.ack), nil
-	case TypePubrel:
-		return (*Pubrel)(&d.ack), nil
-	}
-	return (*Pubcomp)(&d.ack), nil
-}
-
-// decodeOther decodes the packets that are newly allocated.
-func decodeOther(t PacketType, body []byte, v Version, from Role) (Packet, error) {
-	switch t {
+	switch t := PacketType(first >> 4); t {
 	case TypeConnect:
-		return decodeConnect(body)
+		connect, err := decodeConnect(body)
+		if err != nil {
+			return connect, 0, err
+		}
+		return connect, n, nil
 	case TypeConnack:
-		return decodeConnack(body, v)
+		p, err = decodeConnack(body, v)
 	case TypeSubscribe:
-		return decodeSubscribe(body, v)
+		p, err = decodeSubscribe(body, v)
 	case TypeSuback:
-		return decodeSuback(body, v)
+		p, err = decodeSuback(body, v)
 	case TypeUnsubscribe:
-		return decodeUnsubscribe(body, v)
+		p, err = decodeUnsubscribe(body, v)
 	case TypeUnsuback:
-		return decodeUnsuback(body, v)
+		p, err = decodeUnsuback(body, v)
 	case TypeDisconnect:
-		return decodeDisconnect(body, v, from)
+		p, err = decodeDisconnect(body, v, from)
 	case TypeAuth:
-		return decodeAuth(body)
+		p, err = decodeAuth(body)
+	default:
+		p, err = decodePing(t, body)
 	}
-	if len(body) > 0 {
-		return nil, errTrailing()
+	if err != nil {
+		return nil, 0, err
 	}
-	if t == TypePingreq {
-		return &Pingreq{}, nil
-	}
-	return &Pingresp{}, nil
+	return p, n, nil
 }
 
 // FrameSize returns the size in bytes of the packet at the front of b, which need not be there as a whole. It is 0 when

@@ -43,10 +43,6 @@ func errProtocol(reason string) error { return &Error{Code: ReasonProtocolError,
 
 func errTopicName(reason string) error { return &Error{Code: ReasonTopicNameInvalid, Reason: reason} }
 
-func errTopicFilter(reason string) error {
-	return &Error{Code: ReasonTopicFilterInvalid, Reason: reason}
-}
-
 func errTooLarge() error {
 	return &Error{Code: ReasonPacketTooLarge, Reason: "packet is too large"}
 }

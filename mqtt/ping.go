@@ -18,6 +18,16 @@ func (p *Pingreq) String() string { return "PINGREQ" }
 // String returns the text form of the packet.
 func (p *Pingresp) String() string { return "PINGRESP" }
 
+func decodePing(t PacketType, b []byte) (Packet, error) {
+	if len(b) > 0 {
+		return nil, errTrailing()
+	}
+	if t == TypePingreq {
+		return &Pingreq{}, nil
+	}
+	return &Pingresp{}, nil
+}
+
 func (p *Pingreq) check(v Version) error  { return checkVersion(v) }
 func (p *Pingresp) check(v Version) error { return checkVersion(v) }
 

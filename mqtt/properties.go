@@ -177,8 +177,11 @@ func (p Properties) AppendUser(name, value string) Properties {
 
 // appendTo appends the length and the properties, as a packet of version 5 has them; nothing before version 5.
 func (p Properties) appendTo(dst []byte, v Version) []byte {
-	if v < Version5 {
+	switch {
+	case v < Version5:
 		return dst
+	case len(p) == 0:
+		return append(dst, 0)
 	}
 	return append(codec.AppendUvarint28(dst, uint32(len(p))), p...)
 }

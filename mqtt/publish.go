@@ -184,8 +184,15 @@ func (p *Publish) appendTo(dst []byte, v Version) ([]byte, error) {
 }
 
 func (p *Publish) appendHeader(dst []byte, remaining int, v Version) []byte {
-	dst = append(dst, p.first())
-	dst = codec.AppendUvarint28(dst, uint32(remaining))
+	first, n := p.first(), uint(remaining)
+	switch {
+	case n < 1<<7:
+		dst = append(dst, first, byte(n))
+	case n < 1<<14:
+		dst = append(dst, first, byte(n)|0x80, byte(n>>7))
+	default:
+		dst = codec.AppendUvarint28(append(dst, first), uint32(n))
+	}
 	dst = codec.AppendBytes16(dst, p.Topic)
 	if p.QoS > QoS0 {
 		dst = append(dst, byte(p.ID>>8), byte(p.ID))

@@ -11,8 +11,8 @@ import (
 const (
 	low      = 0x0101010101010101
 	high     = 0x8080808080808080
-	pluses   = '+' * low
 	hashes   = '#' * low
+	plusBit  = ('+' ^ '#') * low // the one bit in which the two wildcards differ
 	filler   = 0x6161616161616161
 	wordSize = 8
 )
@@ -36,7 +36,7 @@ func validTextSlow(b []byte) bool { return utf8.Valid(b) && bytes.IndexByte(b, 0
 // look.
 func plainName(b []byte) bool {
 	w := lastWord(b)
-	for rest := b; (w|(w-low)|((w^pluses)-low)|((w^hashes)-low))&high == 0; rest = rest[wordSize:] {
+	for rest := b; (w|(w-low)|(((w&^plusBit)^hashes)-low))&high == 0; rest = rest[wordSize:] {
 		if len(rest) < wordSize {
 			return true
 		}
