@@ -1,0 +1,114 @@
+package mqttserver
+
+import (
+	"net"
+	"time"
+)
+
+// Batch collects the connections that were written to, so that many messages leave with one write. It is for one
+// goroutine at a time.
+//
+// The server gives one to each call of a [Session] and flushes it when it has handled what it has read. A backend that
+// sends from elsewhere makes its own with [NewBatch] and flushes it soon: what is in it does not leave before. Methods
+// that take a *Batch take nil too, and send at once then.
+type Batch struct {
+	// Scratch is the backend's own, for memory that it uses again and again. The server's batches are pooled: a backend
+	// finds there what it left, or nil.
+	Scratch any
+
+	now     time.Time
+	written []*Conn
+	late    []*Conn // found beyond their soft limit
+	bytes   int     // written since the last flush
+	vector  net.Buffers
+}
+
+// flushBytes is how much may be written into a batch before the server flushes it between two packets.
+const flushBytes = 1 << 20
+
+// NewBatch returns an empty batch.
+func NewBatch() *Batch { return new(Batch) }
+
+// Now returns the time of the batch: it is read once between two flushes.
+func (b *Batch) Now() time.Time {
+	if b == nil {
+		return time.Now()
+	}
+	if b.now.IsZero() {
+		b.now = time.Now()
+	}
+	return b.now
+}
+
+// Flush sends what was written. It does not wait: what a socket does not take at once is left to another goroutine.
+// The caller must hold no lock that a [Session] takes in Persist.
+func (b *Batch) Flush() {
+	for i, c := range b.written {
+		b.written[i] = nil
+		c.mu.Lock()
+		c.queued = false
+		c.flush(&b.vector)
+	}
+	b.written, b.bytes, b.now = b.written[:0], 0, time.Time{}
+}
+
+// Wait waits, after Flush, until the connections that were found beyond their soft limit have recovered, for
+// [Limits].PublisherPause at most. The server does that for its readers; a backend does it for whoever publishes in
+// process, with no lock held.
+func (b *Batch) Wait() {
+	if len(b.late) == 0 {
+		return
+	}
+	var timer *time.Timer
+	expired := false
+	for i, c := range b.late {
+		b.late[i] = nil
+		recovered := c.recovery()
+		if recovered == nil {
+			continue
+		}
+		if timer == nil {
+			timer = time.NewTimer(c.srv.limits.PublisherPause)
+			defer timer.Stop()
+		}
+		if !expired {
+			select {
+			case <-recovered:
+				continue
+			case <-timer.C:
+				expired = true
+			}
+		}
+		c.giveUp()
+	}
+	b.late = b.late[:0]
+}
+
+// recovery returns a channel that is closed when the output of c is no longer late, nil when there is nothing to wait
+// for.
+func (c *Conn) recovery() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lateIn = nil
+	if c.ended || c.slow || c.out.size <= c.srv.limits.SoftLimit {
+		return nil
+	}
+	if c.recovered == nil {
+		c.recovered = make(chan struct{})
+	}
+	return c.recovered
+}
+
+// giveUp makes c slow, if it has not recovered: nobody waits for it any more.
+func (c *Conn) giveUp() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.recovered == nil || c.ended {
+		return
+	}
+	close(c.recovered)
+	c.recovered, c.slow = nil, true
+	if f := c.srv.trace.Slow; f != nil {
+		f(c, true)
+	}
+}

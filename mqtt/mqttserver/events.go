@@ -1,0 +1,104 @@
+package mqttserver
+
+import (
+	"github.com/quartet-mq/quartet/mqtt"
+)
+
+// drain takes the events of the machine, with c.mu held: what is to be sent goes into the output. rd, if it is the
+// reader that asks, gets those that it must handle before the next packet; the rest waits for call.
+func (c *Conn) drain(rd *reader) {
+	for {
+		ev, ok := c.machine.Next()
+		if !ok {
+			return
+		}
+		switch ev.Kind {
+		case mqtt.EventSend:
+			c.send(&ev)
+		case mqtt.EventClose:
+			c.end(c.machine.Err())
+		case mqtt.EventPersist, mqtt.EventResend:
+			c.todo = append(c.todo, ev) // in their order, whoever caused them
+		default:
+			if rd != nil {
+				rd.events = append(rd.events, ev)
+			} else {
+				c.todo = append(c.todo, ev)
+			}
+		}
+	}
+}
+
+// send puts the packet of an EventSend in the output, with c.mu held.
+func (c *Conn) send(ev *mqtt.Event) {
+	if ev.Packet == nil && c.srv.trace.Sent == nil {
+		t := c.out.room(c.srv.chunks, 8)
+		n := len(t.buf)
+		t.buf, _ = ev.AppendTo(t.buf, c.version)
+		c.out.size += len(t.buf) - n
+		c.counts.packetsSent++
+		return
+	}
+	b, err := ev.AppendTo(nil, c.version)
+	if err != nil {
+		c.log("packet cannot be encoded", err)
+		return
+	}
+	c.out.append(c.srv.chunks, b)
+	c.counts.packetsSent++
+	if f := c.srv.trace.Sent; f != nil {
+		d := mqtt.Decoder{From: mqtt.Server}
+		if p, _, err := d.Decode(b, c.version); err == nil {
+			f(c, p)
+		}
+	}
+}
+
+// call makes the calls of the session that wait, with c.calls held.
+func (c *Conn) call(b *Batch) {
+	for {
+		c.mu.Lock()
+		todo, ready := c.todo, c.ready && !c.ended
+		c.todo, c.ready = nil, false
+		last := c.ended && !c.detached && c.session != nil
+		if len(todo) == 0 && !ready && !last {
+			c.serving = false
+			c.mu.Unlock()
+			return
+		}
+		c.detached = c.detached || last
+		c.mu.Unlock()
+		for i := range todo {
+			c.tell(b, &todo[i])
+		}
+		if ready {
+			c.session.Ready(b)
+		}
+		if last {
+			c.session.Closed(c.cause, c.bye)
+		}
+	}
+}
+
+// tell makes the call of the session that an event without packet asks for, with c.calls held.
+func (c *Conn) tell(b *Batch, ev *mqtt.Event) {
+	switch ev.Kind {
+	case mqtt.EventPersist:
+		if c.persist != nil {
+			c.persist.Persist(b, Delta{Delta: ev.Delta, ID: ev.ID, QoS: ev.QoS, Ref: ev.Ref, Token: ev.Token})
+		}
+	case mqtt.EventResend:
+		p, ok := c.session.Resend(ev.Ref)
+		if !ok {
+			p = nil
+		}
+		c.resend(b, ev.ID, p)
+	case mqtt.EventSettled:
+		if c.persist != nil && ev.Delta != mqtt.DeltaNone {
+			c.persist.Persist(b, Delta{Delta: ev.Delta, ID: ev.ID, QoS: ev.QoS, Ref: ev.Ref})
+		}
+		c.session.Settled(b, ev.Ref, ev.Reason)
+	case mqtt.EventQuota:
+		c.session.Ready(b)
+	}
+}

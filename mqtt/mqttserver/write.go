@@ -1,0 +1,185 @@
+package mqttserver
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"github.com/quartet-mq/quartet/internal/wsconn"
+	"github.com/quartet-mq/quartet/mqtt"
+)
+
+// writeTries is how many non-blocking writes one flush makes while others go on filling the output.
+const writeTries = 4
+
+// unlock ends a change of c, with c.mu held: what came up is seen to at the flush of b, or at once.
+func (c *Conn) unlock(b *Batch) {
+	switch {
+	case c.out.head == nil && !c.toServe() && !c.ended:
+	case b == nil:
+		var v net.Buffers
+		c.flush(&v)
+		return
+	case !c.queued:
+		c.queued = true
+		b.written = append(b.written, c)
+	}
+	c.mu.Unlock()
+}
+
+// flush sees to what came up, with c.mu held, and unlocks. v is memory for the chunks.
+func (c *Conn) flush(v *net.Buffers) {
+	if c.toServe() && !c.serving {
+		c.serving = true
+		go c.serve()
+	}
+	if c.writing {
+		c.mu.Unlock()
+		return
+	}
+	c.writing = c.out.head != nil
+	for try := 0; c.writing && try < writeTries; try++ {
+		*v = c.out.vector(*v)
+		c.mu.Unlock()
+		n, err := c.io.TryWrite(*v)
+		c.mu.Lock()
+		all := n == size(*v)
+		c.wrote(n, err)
+		if !all && c.writing {
+			break
+		}
+	}
+	clear((*v)[:cap(*v)])
+	if c.writing {
+		c.mu.Unlock()
+		go c.write()
+		return
+	}
+	c.finishWriting()
+}
+
+func size(v net.Buffers) (n int) {
+	for _, b := range v {
+		n += len(b)
+	}
+	return n
+}
+
+// write is the transient goroutine that writes what a flush could not, and ends when the output is empty.
+func (c *Conn) write() {
+	var v net.Buffers
+	patience := c.srv.limits.SlowTimeout
+	c.mu.Lock()
+	for c.writing {
+		v = c.out.vector(v)
+		c.mu.Unlock()
+		if patience > 0 {
+			c.nc.SetWriteDeadline(time.Now().Add(patience))
+		}
+		n, err := c.nc.Write(v[0])
+		c.mu.Lock()
+		c.wrote(n, c.patience(n, err))
+	}
+	c.finishWriting()
+}
+
+// patience makes of an error of Write what it means: a deadline is an error when nothing at all was taken, or when the
+// transport cannot go on after it.
+func (c *Conn) patience(n int, err error) error {
+	if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	switch c.nc.(type) {
+	case *tls.Conn, *wsconn.Conn:
+	default:
+		if n > 0 {
+			return nil
+		}
+	}
+	return &mqtt.Error{Code: mqtt.ReasonQuotaExceeded, Reason: "slow consumer", Err: err}
+}
+
+// wrote notes that n bytes of output are written, with c.mu held. It clears c.writing at the end of the output.
+func (c *Conn) wrote(n int, err error) {
+	c.out.advance(n)
+	c.counts.bytesSent += int64(n)
+	if err != nil {
+		c.abort(lost(err))
+	}
+	if c.aborted {
+		c.out.drop()
+	}
+	if c.out.head == nil {
+		c.writing = false
+	}
+	if c.out.size > c.srv.limits.SoftLimit/2 || c.out.msgs > c.srv.limits.MaxQueued/2 {
+		return
+	}
+	if c.recovered != nil {
+		close(c.recovered)
+		c.recovered = nil
+	}
+	if c.slow {
+		c.slow = false
+		if f := c.srv.trace.Slow; f != nil {
+			f(c, false)
+		}
+	}
+	if c.refused {
+		c.refused, c.ready = false, true
+		if !c.serving {
+			c.serving = true
+			go c.serve()
+		}
+	}
+}
+
+// finishWriting follows when nobody writes, with c.mu held, and unlocks. After the end of the connection it closes, or
+// ends the sending side, so that the client reads what was sent before it sees the end.
+func (c *Conn) finishWriting() {
+	if c.drained != nil {
+		close(c.drained)
+		c.drained = nil
+	}
+	if !c.ended || c.shut {
+		c.mu.Unlock()
+		return
+	}
+	c.shut = true
+	abrupt := c.aborted || c.bye != nil
+	if !abrupt {
+		c.arm(lingerTime)
+	}
+	c.mu.Unlock()
+	half, ok := c.nc.(interface{ CloseWrite() error })
+	if abrupt || !ok {
+		c.closeConn()
+		return
+	}
+	if _, ok := c.nc.(*tls.Conn); ok {
+		go half.CloseWrite() // writes an alert
+		return
+	}
+	half.CloseWrite()
+}
+
+// closeConn closes the connection below. Some transports say goodbye and wait until it is taken.
+func (c *Conn) closeConn() {
+	switch c.nc.(type) {
+	case *tls.Conn, *wsconn.Conn:
+		go c.nc.Close()
+	default:
+		c.nc.Close()
+	}
+}
+
+// lost returns the cause of an end by an error of the transport.
+func lost(err error) error {
+	if _, ok := errors.AsType[*mqtt.Error](err); ok {
+		return fmt.Errorf("%w (%w)", err, net.ErrClosed)
+	}
+	return fmt.Errorf("mqttserver: connection lost: %w (%w)", err, net.ErrClosed)
+}
