@@ -1,0 +1,163 @@
+package mqttbroker
+
+import (
+	"context"
+	"iter"
+	"net"
+	"time"
+
+	"github.com/quartet-mq/quartet/mqtt"
+)
+
+// Session describes the session of a client.
+type Session struct {
+	Client    string // client identifier
+	User      string
+	Connected bool
+	Addr      net.Addr // of a connected client
+	// Expires is when the session of a client that is away ends; zero is never.
+	Expires       time.Time
+	Subscriptions []mqtt.Subscription // as granted
+	Queued        int                 // messages that wait
+	QueuedBytes   int
+}
+
+// Sessions returns the sessions, of clients that are connected and of those that are away, in no particular order.
+func (b *Broker) Sessions() iter.Seq[Session] {
+	return func(yield func(Session) bool) {
+		for _, s := range b.allSessions() {
+			if !yield(b.describe(s)) {
+				return
+			}
+		}
+	}
+}
+
+// Session returns the session of a client; ok is false when it has none.
+func (b *Broker) Session(client string) (s Session, ok bool) {
+	b.mu.Lock()
+	found := b.sessions[client]
+	b.mu.Unlock()
+	if found == nil {
+		return Session{}, false
+	}
+	return b.describe(found), true
+}
+
+func (b *Broker) allSessions() []*session {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	all := make([]*session, 0, len(b.sessions))
+	for _, s := range b.sessions {
+		all = append(all, s)
+	}
+	return all
+}
+
+func (b *Broker) describe(s *session) Session {
+	d := Session{Client: s.id, User: s.user}
+	b.mu.Lock()
+	if s.owner != nil {
+		d.Connected, d.Addr = true, s.owner.client.RemoteAddr
+	} else if s.expires != 0 {
+		d.Expires = time.UnixMilli(s.expires)
+	}
+	b.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, sub := range s.subs.list {
+		o := sub.options()
+		d.Subscriptions = append(d.Subscriptions, mqtt.Subscription{
+			Filter: sub.filter, QoS: o.qos(), NoLocal: o.has(optNoLocal), RetainAsPublished: o.has(optRAP),
+		})
+	}
+	if s.backlog != nil {
+		d.Queued, d.QueuedBytes = s.backlog.queue.len(), s.backlog.queue.bytes
+	}
+	return d
+}
+
+// Kick disconnects a client for a reason, such as ReasonAdministrativeAction, and reports whether it was connected. Its
+// session stays, and its will is published.
+func (b *Broker) Kick(client string, reason mqtt.ReasonCode) bool {
+	b.mu.Lock()
+	var c *conn
+	if s := b.sessions[client]; s != nil {
+		c = s.owner
+	}
+	b.mu.Unlock()
+	if c == nil {
+		return false
+	}
+	b.disconnect(c, reason)
+	return true
+}
+
+// DeleteSession ends the session of a client, which is disconnected first with ReasonAdministrativeAction. It waits until
+// the connection is gone, and reports whether there was a session.
+func (b *Broker) DeleteSession(ctx context.Context, client string) (bool, error) {
+	for {
+		b.mu.Lock()
+		s := b.sessions[client]
+		if s == nil {
+			b.mu.Unlock()
+			return false, nil
+		}
+		c := s.owner
+		if c == nil {
+			delete(b.sessions, client)
+			b.mu.Unlock()
+			b.endSession(s, EndDeleted)
+			return true, nil
+		}
+		s.expiry = max(s.expiry, 1) // so that it is ended here
+		b.mu.Unlock()
+		b.disconnect(c, mqtt.ReasonAdministrativeAction)
+		select {
+		case <-c.done:
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
+	}
+}
+
+// Reauthorize asks the [Authorizer] again what each client may do, after its rules have changed. Clients stay connected
+// and keep their subscriptions; from now on they publish and receive what they may. What waits for a client that may not
+// receive it any more is dropped.
+func (b *Broker) Reauthorize() {
+	all := b.allSessions()
+	for _, s := range all {
+		b.mu.Lock()
+		c := &Client{ID: s.id, User: s.user}
+		if s.owner != nil {
+			c = s.owner.client
+		}
+		b.mu.Unlock()
+		permit := b.permissions(c)
+		s.permit.Store(&permit)
+	}
+	b.permitGen.Add(1)
+	for _, s := range all {
+		s.mu.Lock()
+		checked := false
+		for _, sub := range s.subs.list {
+			checked = s.reauthorize(sub) || checked
+		}
+		if checked && s.backlog != nil {
+			b.discard(s, s.backlog.queue.filter(func(ref any) bool {
+				m, _, _, _ := unpack(ref)
+				return s.allowed(Receive, m.topic) == Allow
+			}), DropDenied)
+			s.trim()
+		}
+		s.mu.Unlock()
+	}
+}
+
+// reauthorize finds out whether the messages of a subscription are to be authorized one by one. s.mu is held.
+func (s *session) reauthorize(sub *subscription) bool {
+	filter, _ := sharedFilter(sub.filter)
+	checked := s.allowed(Subscribe, filter) != Allow
+	sub.opts.Store(uint64(sub.options().with(optChecked, checked)))
+	return checked
+}

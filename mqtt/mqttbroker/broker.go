@@ -1,0 +1,160 @@
+package mqttbroker
+
+import (
+	"context"
+	"errors"
+	"hash/maphash"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/quartet-mq/quartet/mqtt"
+	"github.com/quartet-mq/quartet/mqtt/mqttserver"
+	"github.com/quartet-mq/quartet/topic"
+)
+
+// Broker is an MQTT broker: a backend for [mqttserver.Server], to be used in process too. Make one with [New]. It is
+// safe for concurrent use.
+type Broker struct {
+	opts      Options
+	started   time.Time
+	rec       *recorder // nil in memory
+	subs      *topic.Trie[*subscription]
+	groups    groups
+	groupSeed uint64
+	retained  retained
+	deadlines deadlines
+	seq       atomic.Uint64 // the last number of a message
+	ids       atomic.Uint64 // the last number of a session or in-process subscriber
+	permitGen atomic.Uint32 // counts Reauthorize
+	counters  [stripes]counters
+	drops     [DropDenied + 1]atomic.Int64
+	gauges    gauges
+	batches   sync.Pool
+	sys       sys
+
+	mu       sync.Mutex
+	sessions map[string]*session
+	locals   map[*Subscription]struct{}
+	closed   bool
+	idle     chan struct{} // closed when the last connection ends after Shutdown has begun
+}
+
+// New returns a broker. Nil options are the zero value: a broker that refuses everybody. Close it when it is not used
+// any more.
+func New(opts *Options) (*Broker, error) {
+	b := &Broker{
+		opts:      opts.withDefaults(),
+		started:   time.Now(),
+		sessions:  make(map[string]*session),
+		locals:    make(map[*Subscription]struct{}),
+		subs:      topic.NewTrie[*subscription](topic.MQTT),
+		groupSeed: rand.Uint64(),
+	}
+	if b.opts.Strategy > StrategyHash || b.opts.QueuePolicy > RejectPublisher {
+		return nil, errors.New("mqttbroker: unknown strategy or queue policy")
+	}
+	if b.opts.Seed != 0 {
+		b.groupSeed = b.opts.Seed
+	}
+	b.groups.m = make(map[string]*group)
+	b.retained.names = topic.NewNames[*Message](topic.MQTT)
+	b.retained.seed = maphash.MakeSeed()
+	b.deadlines.fire = b.due
+	if b.opts.Journal != nil {
+		b.rec = &recorder{j: b.opts.Journal, refs: make(map[uint64]int32)}
+		b.rec.begin()
+	}
+	b.startSys()
+	return b, nil
+}
+
+// batch returns a batch for work that is not done for a connection's reader. Give it back with finish.
+func (b *Broker) batch() *mqttserver.Batch {
+	if bt, ok := b.batches.Get().(*mqttserver.Batch); ok {
+		return bt
+	}
+	return mqttserver.NewBatch()
+}
+
+// finish sends what was collected in a batch.
+func (b *Broker) finish(bt *mqttserver.Batch) {
+	bt.Flush()
+	b.batches.Put(bt)
+}
+
+// due is called when a deadline has come.
+func (b *Broker) due(d deadline, now time.Time) {
+	if d.m != nil {
+		b.expireRetained(d.m)
+		return
+	}
+	b.sessionDue(d.s, now.UnixMilli())
+}
+
+// Shutdown waits until no client is connected and closes the broker. Shut the servers down first.
+func (b *Broker) Shutdown(ctx context.Context) error {
+	b.mu.Lock()
+	if b.idle == nil {
+		b.idle = make(chan struct{})
+		b.checkIdle()
+	}
+	idle := b.idle
+	b.mu.Unlock()
+	select {
+	case <-idle:
+		return b.Close()
+	case <-ctx.Done():
+		return errors.Join(ctx.Err(), b.Close())
+	}
+}
+
+// checkIdle tells Shutdown when nobody is connected. b.mu is held.
+func (b *Broker) checkIdle() {
+	if b.idle == nil || b.gauges.connected.Load() > 0 {
+		return
+	}
+	select {
+	case <-b.idle:
+	default:
+		close(b.idle)
+	}
+}
+
+// Close ends the broker: in-process subscriptions end with net.ErrClosed, clients that are connected are disconnected,
+// nobody can connect any more. It does not wait for clients. Wills that are due later are not published.
+func (b *Broker) Close() error {
+	b.mu.Lock()
+	if b.closed {
+		b.mu.Unlock()
+		return nil
+	}
+	b.closed = true
+	var conns []*conn
+	for _, s := range b.sessions {
+		if s.owner != nil {
+			conns = append(conns, s.owner)
+		}
+	}
+	var locals []*Subscription
+	for l := range b.locals {
+		locals = append(locals, l)
+	}
+	b.mu.Unlock()
+	b.deadlines.close()
+	b.stopSys()
+	bt := b.batch()
+	for _, c := range conns {
+		c.c.Disconnect(bt, &mqtt.Disconnect{Reason: mqtt.ReasonServerShuttingDown})
+	}
+	b.finish(bt)
+	for _, l := range locals {
+		l.end(net.ErrClosed)
+	}
+	if b.rec != nil {
+		return b.rec.j.Close()
+	}
+	return nil
+}

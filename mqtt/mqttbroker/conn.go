@@ -1,0 +1,243 @@
+package mqttbroker
+
+import (
+	"context"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/quartet-mq/quartet/mqtt"
+	"github.com/quartet-mq/quartet/mqtt/mqttserver"
+)
+
+// conn is one connection of a session: what mqttserver calls a Session.
+type conn struct {
+	b       *Broker
+	s       *session
+	c       *mqttserver.Conn
+	client  *Client
+	stripe  *counters
+	v5      bool
+	present bool
+	topics  *topicCache // made by the first publish
+
+	// For Resend.
+	out   mqtt.Publish
+	name  []byte
+	props mqtt.Properties
+
+	waiting atomic.Int64  // records that the journal has not completed
+	closed  atomic.Bool   // Closed was called
+	left    atomic.Bool   // done is closed
+	done    chan struct{} // closed when the session may have another connection
+}
+
+// Start implements [mqttserver.Session].
+func (c *conn) Start(bt *mqttserver.Batch) {
+	c.s.mu.Lock()
+	c.s.conn.Store(c)
+	c.s.mu.Unlock()
+	if f := c.b.opts.Events.Connected; f != nil {
+		f(c.client, c.present)
+	}
+	c.drain(bt)
+}
+
+// Ready implements [mqttserver.Session].
+func (c *conn) Ready(bt *mqttserver.Batch) { c.drain(bt) }
+
+// Publish implements [mqttserver.Session].
+func (c *conn) Publish(bt *mqttserver.Batch, p *mqtt.Publish, ack mqttserver.Ack) {
+	from := publisher{client: c.client, stripe: c.stripe, c: c, ack: ack, id: p.ID}
+	if c.b.opts.Authorize != nil || p.QoS > 0 || p.Retain || p.Topic[0] == '$' {
+		var ok bool
+		if from.topic, ok = c.mayPublish(p.Topic); !ok {
+			c.stripe.received(len(p.Payload))
+			c.stripe.rejected.Add(1)
+			c.b.answer(bt, from, p.QoS, 0, mqtt.ReasonNotAuthorized)
+			return
+		}
+	}
+	c.b.accept(context.Background(), bt, c.b.scratch(bt), p, from)
+}
+
+// Settled implements [mqttserver.Session]. Whatever the reason, the message is done: one that the client refused is not
+// sent to others [MQTT-4.8.2-6].
+func (c *conn) Settled(_ *mqttserver.Batch, ref any, _ mqtt.ReasonCode) {
+	if o, ok := ref.(*outgoing); ok && o.member != nil {
+		c.s.mu.Lock()
+		c.s.pending().shared.remove(o)
+		c.s.trim()
+		c.s.mu.Unlock()
+	}
+	if c.b.rec != nil {
+		m, _, _, _ := unpack(ref)
+		c.b.rec.release(m.seq)
+	}
+}
+
+// Resend implements [mqttserver.Session].
+func (c *conn) Resend(ref any) (*mqtt.Publish, bool) {
+	m, qos, retain, ids := unpack(ref)
+	if m == nil {
+		return nil, false
+	}
+	c.name = append(c.name[:0], m.topic...)
+	c.props = m.appendProperties(c.props[:0], time.Now().UnixMilli(), ids)
+	c.out = mqtt.Publish{Topic: c.name, Payload: m.Payload(), Properties: c.props, QoS: qos, Retain: retain}
+	return &c.out, true
+}
+
+// Closed implements [mqttserver.Session].
+func (c *conn) Closed(cause error, d *mqtt.Disconnect) {
+	b, s := c.b, c.s
+	s.mu.Lock()
+	s.conn.Store(nil)
+	s.mu.Unlock()
+	if f := b.opts.Events.Disconnected; f != nil {
+		f(c.client, cause)
+	}
+	now := time.Now()
+	b.mu.Lock()
+	if d != nil {
+		c.sayGoodbye(d)
+	}
+	var w *will
+	switch {
+	case s.will == nil:
+	case s.will.delay == 0:
+		w = s.takeWill()
+	default:
+		s.will.due = seconds(now, min(s.will.delay, s.expiry))
+		s.will.client = c.client
+	}
+	if s.expiry != forever {
+		s.expires = seconds(now, s.expiry)
+	}
+	b.mu.Unlock()
+	b.publishWill(s, w)
+	b.rec.note(Record{Kind: RecordOffline, Client: s.id})
+	c.closed.Store(true)
+	c.leave()
+}
+
+// sayGoodbye does what DISCONNECT asks for: no will unless it says so [MQTT-3.14.4-3], another session expiry interval
+// (section 3.14.2.2.2). b.mu is held.
+func (c *conn) sayGoodbye(d *mqtt.Disconnect) {
+	s := c.s
+	if d.Reason == mqtt.ReasonNormalDisconnection && s.will != nil {
+		s.will = nil
+		c.b.rec.note(Record{Kind: RecordWill, Client: s.id})
+	}
+	if expiry, ok := d.Properties.Uint32(mqtt.PropSessionExpiryInterval); ok && s.expiry != 0 {
+		s.expiry = c.b.capExpiry(expiry)
+		c.b.rec.note(Record{Kind: RecordSession, Client: s.id, User: s.user, Expiry: s.expiry})
+	}
+}
+
+// completed counts a record that the journal has completed.
+func (c *conn) completed() {
+	c.waiting.Add(-1)
+	c.leave()
+}
+
+// leave lets the session go once the connection is closed and nothing of it is under way in the journal: what is
+// completed later would change the State that another connection has.
+func (c *conn) leave() {
+	if !c.closed.Load() || c.waiting.Load() > 0 || !c.left.CompareAndSwap(false, true) {
+		return
+	}
+	b, s := c.b, c.s
+	b.mu.Lock()
+	s.owner = nil
+	if s.state.Empty() {
+		s.state = nil
+	}
+	ends := s.expiry == 0 && b.sessions[s.id] == s
+	if ends {
+		delete(b.sessions, s.id)
+	} else if b.sessions[s.id] == s {
+		b.schedule(s)
+	}
+	b.gauges.connected.Add(-1)
+	b.checkIdle()
+	b.mu.Unlock()
+	if ends {
+		b.endSession(s, EndExpired)
+	}
+	close(c.done)
+}
+
+// cut closes the connection of a publisher whose message may be lost.
+func (c *conn) cut(bt *mqttserver.Batch) {
+	c.c.Disconnect(bt, &mqtt.Disconnect{Reason: mqtt.ReasonServerUnavailable})
+}
+
+// Subscribed implements [mqttserver.Subscriptions].
+func (c *conn) Subscribed(filter string) bool {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	return c.s.subs.find(filter) >= 0
+}
+
+// Subscriptions implements [mqttserver.Subscriptions].
+func (c *conn) Subscriptions() int {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	return len(c.s.subs.list)
+}
+
+// durableConn is a conn whose broker has a journal.
+type durableConn struct{ *conn }
+
+// Persist implements [mqttserver.Persister].
+func (c *durableConn) Persist(_ *mqttserver.Batch, d mqttserver.Delta) {
+	rec := Record{Kind: RecordState, Client: c.s.id, Delta: d.Delta, ID: d.ID, QoS: d.QoS}
+	if m, _, _, _ := unpack(d.Ref); m != nil {
+		rec.Seq = m.seq
+	}
+	var t Token
+	if d.Token != 0 {
+		t = Token{kind: tokenPersisted, c: c.conn, token: d.Token}
+	}
+	c.b.rec.append(&rec, t)
+}
+
+// topicCache remembers topics to which a connection may publish.
+type topicCache struct {
+	gen    uint32
+	topics [16]string
+}
+
+// mayPublish reports whether the client may publish to a topic, and returns it as a string.
+func (c *conn) mayPublish(name []byte) (string, bool) {
+	if c.topics == nil {
+		c.topics = new(topicCache)
+	}
+	t := c.topics
+	if gen := c.b.permitGen.Load(); gen != t.gen {
+		*t = topicCache{gen: gen}
+	}
+	place := &t.topics[cacheHash(name)%uint32(len(t.topics))]
+	if *place == string(name) {
+		return *place, true
+	}
+	text := string(name)
+	if reserved(text) || c.s.allowed(Publish, text) != Allow {
+		return "", false
+	}
+	*place = text
+	return text, true
+}
+
+// cacheHash is a hash of the length and the last bytes, where topics differ most.
+func cacheHash(name []byte) uint32 {
+	h := uint32(len(name))
+	for _, b := range name[max(0, len(name)-12):] {
+		h = h*31 + uint32(b)
+	}
+	return h ^ h>>8
+}
+
+// reserved reports whether clients may not publish to a topic: those of the broker itself.
+func reserved(name string) bool { return name == sysRoot || strings.HasPrefix(name, sysRoot+"/") }

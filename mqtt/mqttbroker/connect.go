@@ -1,0 +1,230 @@
+package mqttbroker
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/x509"
+	"errors"
+	"time"
+
+	"github.com/quartet-mq/quartet/mqtt"
+	"github.com/quartet-mq/quartet/mqtt/mqttserver"
+)
+
+// Connect implements [mqttserver.Backend].
+func (b *Broker) Connect(ctx context.Context, mc *mqttserver.Conn) (*mqttserver.Accepted, error) {
+	p := mc.Connect()
+	user, err := b.authenticate(ctx, mc, p)
+	if err != nil {
+		return nil, err
+	}
+	c := &conn{b: b, c: mc, v5: p.Version >= mqtt.Version5, done: make(chan struct{})}
+	c.client = &Client{
+		ID: p.ClientID, User: user, RemoteAddr: mc.RemoteAddr(), Listener: mc.Listener(), Version: p.Version, Properties: p.Properties,
+	}
+	if p.ClientID == "" {
+		c.client.ID = rand.Text()
+	}
+	c.stripe = &b.counters[fnv(c.client.ID)%stripes]
+	permit := b.permissions(c.client)
+	will, err := b.newWill(p, permit)
+	if err != nil {
+		return nil, err
+	}
+	if c.present, err = b.attach(ctx, c, p, permit, will); err != nil {
+		return nil, err
+	}
+	a := &mqttserver.Accepted{State: c.s.state, Present: c.present, Session: c}
+	if b.rec != nil {
+		a.Session = &durableConn{c}
+	}
+	if p.ClientID == "" {
+		a.ClientID = c.client.ID
+	}
+	if c.v5 {
+		a.Properties = b.connackProperties(c, p)
+	}
+	return a, nil
+}
+
+// authenticate asks who the client is.
+func (b *Broker) authenticate(ctx context.Context, mc *mqttserver.Conn, p *mqtt.Connect) (user string, err error) {
+	if x := mc.Auth(); x != nil {
+		if named, ok := x.(interface{ User() string }); ok {
+			return named.User(), nil
+		}
+		return p.Username, nil
+	}
+	if b.opts.Authenticate == nil {
+		return "", &mqtt.Error{Code: mqtt.ReasonNotAuthorized}
+	}
+	l := &Login{
+		ClientID: p.ClientID, Username: p.Username, Password: p.Password,
+		HasUsername: p.HasUsername, HasPassword: p.HasPassword, Certificate: certificate(mc),
+		RemoteAddr: mc.RemoteAddr(), Listener: mc.Listener(), Version: p.Version, Properties: p.Properties,
+	}
+	user, err = b.opts.Authenticate(ctx, l)
+	if errors.Is(err, ErrNoOpinion) {
+		err = &mqtt.Error{Code: mqtt.ReasonNotAuthorized}
+	}
+	return user, err
+}
+
+// certificate returns the verified certificate of the client, or nil.
+func certificate(mc *mqttserver.Conn) *x509.Certificate {
+	t := mc.TLS()
+	if t == nil || len(t.VerifiedChains) == 0 || len(t.VerifiedChains[0]) == 0 {
+		return nil
+	}
+	return t.VerifiedChains[0][0]
+}
+
+// Auth implements [mqttserver.Authenticator].
+func (b *Broker) Auth(ctx context.Context, mc *mqttserver.Conn, method string) (mqttserver.AuthExchange, error) {
+	if b.opts.Exchange == nil {
+		return nil, &mqtt.Error{Code: mqtt.ReasonBadAuthenticationMethod}
+	}
+	return b.opts.Exchange(ctx, mc, method)
+}
+
+// permissions asks what a client may do.
+func (b *Broker) permissions(c *Client) Permissions {
+	if b.opts.Authorize == nil {
+		return everything
+	}
+	if p := b.opts.Authorize(c); p != nil {
+		return p
+	}
+	return nothing
+}
+
+// attach makes c the connection of its session, which is resumed or made. An older connection is taken over: closed, and
+// waited for.
+func (b *Broker) attach(ctx context.Context, c *conn, p *mqtt.Connect, permit Permissions, w *will) (present bool, err error) {
+	for {
+		b.mu.Lock()
+		s := b.sessions[c.client.ID]
+		if s == nil || s.owner == nil {
+			break
+		}
+		old := s.owner
+		b.mu.Unlock()
+		b.disconnect(old, mqtt.ReasonSessionTakenOver)
+		select {
+		case <-old.done:
+		case <-ctx.Done():
+			return false, &mqtt.Error{Code: mqtt.ReasonServerBusy, Err: ctx.Err()}
+		}
+	}
+	s := b.sessions[c.client.ID]
+	resume := s != nil && !p.CleanStart && s.user == c.client.User
+	switch {
+	case b.closed:
+		err = &mqtt.Error{Code: mqtt.ReasonServerShuttingDown}
+	case b.rec.broken():
+		err = &mqtt.Error{Code: mqtt.ReasonServerUnavailable}
+	case s == nil && b.opts.MaxSessions > 0 && len(b.sessions) >= b.opts.MaxSessions:
+		err = &mqtt.Error{Code: mqtt.ReasonQuotaExceeded, Reason: "too many sessions"}
+	}
+	if err != nil {
+		b.mu.Unlock()
+		return false, err
+	}
+	old := s
+	if !resume {
+		s = &session{id: c.client.ID, num: b.ids.Add(1), user: c.client.User}
+		b.sessions[s.id] = s
+	}
+	c.s = s
+	s.owner, s.will, s.expires, s.expiry = c, w, 0, b.sessionExpiry(p)
+	if s.state == nil {
+		s.state = new(mqtt.State)
+	}
+	s.permit.Store(&permit)
+	b.deadlines.set(s, 0) // a will that was to come does not [MQTT-3.1.3-9]
+	b.gauges.connectedMax.Store(max(b.gauges.connectedMax.Load(), b.gauges.connected.Add(1)))
+	b.mu.Unlock()
+	if !resume {
+		if old != nil {
+			b.endSession(old, EndReplaced)
+		}
+		if f := b.opts.Events.SessionCreated; f != nil {
+			f(s.id)
+		}
+	}
+	return resume, b.recordSession(ctx, c, !resume)
+}
+
+// disconnect closes a connection for a reason.
+func (b *Broker) disconnect(c *conn, reason mqtt.ReasonCode) {
+	bt := b.batch()
+	c.c.Disconnect(bt, &mqtt.Disconnect{Reason: reason})
+	b.finish(bt)
+}
+
+// recordSession records the session and its will, and waits until that is durable.
+func (b *Broker) recordSession(ctx context.Context, c *conn, fresh bool) error {
+	if b.rec == nil {
+		return nil
+	}
+	s := c.s
+	rec := Record{Kind: RecordWill, Client: s.id}
+	if s.will != nil {
+		rec.Message, rec.Expiry = newMessage(string(s.will.p.Topic), &s.will.p, 0), s.will.delay
+	}
+	b.rec.note(rec)
+	done := make(chan Outcome, 1)
+	b.rec.await(nil, Record{Kind: RecordSession, Client: s.id, User: s.user, Expiry: s.expiry, Fresh: fresh}, nil,
+		func(_ *mqttserver.Batch, o Outcome) { done <- o })
+	err := error(&mqtt.Error{Code: mqtt.ReasonServerUnavailable})
+	select {
+	case o := <-done:
+		if o == Done {
+			return nil
+		}
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	b.mu.Lock()
+	s.will = nil // the connection never came about
+	b.mu.Unlock()
+	c.Closed(err, nil)
+	return err
+}
+
+// sessionExpiry returns the session expiry interval that a client gets (section 3.1.2.11.2); clients of older versions
+// have 0 with a clean session and otherwise as much as there is.
+func (b *Broker) sessionExpiry(p *mqtt.Connect) uint32 {
+	var want uint32
+	switch {
+	case p.Version >= mqtt.Version5:
+		want, _ = p.Properties.Uint32(mqtt.PropSessionExpiryInterval)
+	case !p.CleanStart:
+		want = forever
+	}
+	return b.capExpiry(want)
+}
+
+// capExpiry applies MaxSessionExpiry.
+func (b *Broker) capExpiry(want uint32) uint32 {
+	switch limit := b.opts.MaxSessionExpiry; {
+	case limit < 0:
+		return 0
+	case limit > 0:
+		return min(want, uint32(min(max(limit/time.Second, 1), forever-1)))
+	}
+	return want
+}
+
+// connackProperties returns what the broker adds to the CONNACK.
+func (b *Broker) connackProperties(c *conn, p *mqtt.Connect) (props mqtt.Properties) {
+	if want, _ := p.Properties.Uint32(mqtt.PropSessionExpiryInterval); want != c.s.expiry {
+		props = props.AppendUint32(mqtt.PropSessionExpiryInterval, c.s.expiry)
+	}
+	if asked, _ := p.Properties.Byte(mqtt.PropRequestResponseInformation); asked == 1 && b.opts.ResponseInformation != nil {
+		if info := b.opts.ResponseInformation(c.client); info != "" {
+			props = props.AppendString(mqtt.PropResponseInformation, info)
+		}
+	}
+	return props
+}

@@ -1,0 +1,126 @@
+package mqttbroker
+
+import (
+	"container/heap"
+	"sync"
+	"time"
+)
+
+// deadlines are the points in time at which sessions expire, wills are due and retained messages expire. One timer
+// serves all of them.
+type deadlines struct {
+	fire func(d deadline, now time.Time)
+
+	mu     sync.Mutex
+	heap   deadlineHeap
+	timer  *time.Timer
+	armed  int64 // what the timer is set to, 0 is nothing
+	closed bool
+}
+
+// deadline is one point in time: of a session or of a retained message.
+type deadline struct {
+	at int64 // unix milliseconds
+	s  *session
+	m  *Message
+}
+
+// set moves the deadline of a session; at 0 takes it out.
+func (d *deadlines) set(s *session, at int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case s.place != 0 && at == 0:
+		heap.Remove(&d.heap, int(s.place-1))
+	case s.place != 0:
+		d.heap[s.place-1].at = at
+		heap.Fix(&d.heap, int(s.place-1))
+	case at != 0:
+		heap.Push(&d.heap, deadline{at: at, s: s})
+	}
+	d.arm()
+}
+
+// add adds the expiry of a retained message. It stays until it is due, also when the message is replaced before.
+func (d *deadlines) add(m *Message) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	heap.Push(&d.heap, deadline{at: m.expires, m: m})
+	d.arm()
+}
+
+// arm sets the timer to the first deadline. d.mu is held.
+func (d *deadlines) arm() {
+	if d.closed || len(d.heap) == 0 || d.heap[0].at == d.armed {
+		return
+	}
+	d.armed = d.heap[0].at
+	wait := time.Until(time.UnixMilli(d.armed))
+	if d.timer == nil {
+		d.timer = time.AfterFunc(wait, d.run)
+		return
+	}
+	d.timer.Reset(wait)
+}
+
+// run fires what is due.
+func (d *deadlines) run() {
+	for {
+		now := time.Now()
+		d.mu.Lock()
+		d.armed = 0
+		if d.closed || len(d.heap) == 0 || d.heap[0].at > now.UnixMilli() {
+			d.arm()
+			d.mu.Unlock()
+			return
+		}
+		due := heap.Pop(&d.heap).(deadline)
+		d.mu.Unlock()
+		d.fire(due, now)
+	}
+}
+
+func (d *deadlines) close() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.closed = true
+	if d.timer != nil {
+		d.timer.Stop()
+	}
+}
+
+// deadlineHeap is a heap in which sessions know their place, counted from 1.
+type deadlineHeap []deadline
+
+func (h deadlineHeap) Len() int           { return len(h) }
+func (h deadlineHeap) Less(i, j int) bool { return h[i].at < h[j].at }
+
+func (h deadlineHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h.placed(i)
+	h.placed(j)
+}
+
+func (h deadlineHeap) placed(i int) {
+	if s := h[i].s; s != nil {
+		s.place = int32(i + 1)
+	}
+}
+
+// Push implements heap.Interface.
+func (h *deadlineHeap) Push(x any) {
+	*h = append(*h, x.(deadline))
+	h.placed(len(*h) - 1)
+}
+
+// Pop implements heap.Interface.
+func (h *deadlineHeap) Pop() any {
+	last := len(*h) - 1
+	d := (*h)[last]
+	(*h)[last] = deadline{}
+	*h = (*h)[:last]
+	if d.s != nil {
+		d.s.place = 0
+	}
+	return d
+}

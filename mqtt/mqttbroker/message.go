@@ -1,0 +1,177 @@
+package mqttbroker
+
+import (
+	"time"
+
+	"github.com/quartet-mq/quartet/mqtt"
+)
+
+// Message is an application message that outlives the call which published it: a retained message, one of QoS 1 or 2,
+// one for an in-process subscriber. It is immutable and shared by everybody who has to do with it; the slices that its
+// methods return must not be changed.
+type Message struct {
+	topic   string
+	body    []byte // properties, then payload
+	seq     uint64
+	expires int64  // unix milliseconds, 0 is never
+	props   uint32 // length of the properties
+	qos     mqtt.QoS
+	retain  bool
+}
+
+// Topic returns the topic name.
+func (m *Message) Topic() string { return m.topic }
+
+// Payload returns the application data.
+func (m *Message) Payload() []byte { return m.body[m.props:] }
+
+// Properties returns the properties that are forwarded. The message expiry interval among them is the one that the
+// publisher gave; see [Message.Expires].
+func (m *Message) Properties() mqtt.Properties { return mqtt.Properties(m.body[:m.props:m.props]) }
+
+// QoS returns the quality of service with which the message was published.
+func (m *Message) QoS() mqtt.QoS { return m.qos }
+
+// Retain reports whether the message was published with the RETAIN flag.
+func (m *Message) Retain() bool { return m.retain }
+
+// Sequence returns the number that the broker gave the message when it accepted it. Later messages have greater ones.
+func (m *Message) Sequence() uint64 { return m.seq }
+
+// Expires returns when the message expires, the zero time for never.
+func (m *Message) Expires() time.Time {
+	if m.expires == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(m.expires)
+}
+
+// expired reports whether the message is not to be delivered any more at a time in unix milliseconds.
+func (m *Message) expired(now int64) bool { return m.expires != 0 && now >= m.expires }
+
+// remaining returns the message expiry interval that is left, in seconds. It is at least 1: a message that was sent
+// once is sent again after a reconnect even if it has expired meanwhile [MQTT-4.3.3-7].
+func (m *Message) remaining(now int64) uint32 {
+	return uint32(max(m.expires-now+999, 1000) / 1000)
+}
+
+// size is what the message counts in queues: what is kept of it.
+func (m *Message) size() int { return len(m.topic) + len(m.body) + messageOverhead }
+
+// messageOverhead is the size of the Message itself.
+const messageOverhead = 64
+
+// expirySize is the size of a message expiry interval among the properties.
+const expirySize = 5
+
+// newMessage copies what is published. A message expiry interval comes first among the properties, so that
+// appendProperties finds it.
+func newMessage(topic string, p *mqtt.Publish, expires int64) *Message {
+	body := make([]byte, 0, len(p.Properties)+len(p.Payload))
+	if expires != 0 {
+		body = appendExpiryFirst(body, p.Properties)
+	} else {
+		body = append(body, p.Properties...)
+	}
+	n := len(body)
+	body = append(body, p.Payload...)
+	return &Message{topic: topic, body: body, expires: expires, props: uint32(n), qos: p.QoS, retain: p.Retain}
+}
+
+// appendExpiryFirst appends properties with the message expiry interval in front.
+func appendExpiryFirst(dst []byte, props mqtt.Properties) []byte {
+	interval, _ := props.Uint32(mqtt.PropMessageExpiryInterval)
+	out := mqtt.Properties(dst).AppendUint32(mqtt.PropMessageExpiryInterval, interval)
+	return appendWithout(out, props, mqtt.PropMessageExpiryInterval)
+}
+
+// appendProperties appends the properties with which the message leaves: the remaining expiry interval
+// [MQTT-3.3.2-6], and the subscription identifiers [MQTT-3.3.4-4].
+func (m *Message) appendProperties(dst mqtt.Properties, now int64, ids []uint32) mqtt.Properties {
+	props := m.Properties()
+	if m.expires != 0 {
+		dst = dst.AppendUint32(mqtt.PropMessageExpiryInterval, m.remaining(now))
+		props = props[expirySize:]
+	}
+	return appendIDs(append(dst, props...), ids)
+}
+
+// appendIDs appends subscription identifiers.
+func appendIDs(dst mqtt.Properties, ids []uint32) mqtt.Properties {
+	for _, id := range ids {
+		dst = dst.AppendUvarint(mqtt.PropSubscriptionIdentifier, id)
+	}
+	return dst
+}
+
+// outgoing is a message on its way to one session, where it differs from the message itself: in the QoS, the RETAIN
+// flag, by subscription identifiers or because it came by a shared subscription. Those that don't differ travel as the
+// *Message, see [refOf].
+type outgoing struct {
+	m          *Message
+	ids        []uint32
+	member     *subscription // the member of a shared subscription that got it, or nil
+	qos        mqtt.QoS
+	retain     bool
+	prev, next *outgoing // in an outgoingList
+}
+
+// outgoingList is a list of shared deliveries that are in flight to a receiver, in the order of sending, so that they can
+// go to another member when it leaves.
+type outgoingList struct{ first, last *outgoing }
+
+// add adds ref if it is a shared delivery.
+func (l *outgoingList) add(ref any) {
+	o, ok := ref.(*outgoing)
+	if !ok || o.member == nil {
+		return
+	}
+	o.prev, o.next = l.last, nil
+	if l.last == nil {
+		l.first = o
+	} else {
+		l.last.next = o
+	}
+	l.last = o
+}
+
+// remove takes ref out if it is in the list.
+func (l *outgoingList) remove(ref any) {
+	o, ok := ref.(*outgoing)
+	if !ok || o.prev == nil && l.first != o {
+		return
+	}
+	if o.prev == nil {
+		l.first = o.next
+	} else {
+		o.prev.next = o.next
+	}
+	if o.next == nil {
+		l.last = o.prev
+	} else {
+		o.next.prev = o.prev
+	}
+	o.prev, o.next = nil, nil
+}
+
+// takeAll empties the list and returns those that have not QoS 2.
+func (l *outgoingList) takeAll() (refs []any) {
+	for o := l.first; o != nil; o = o.next {
+		if o.qos < mqtt.QoS2 {
+			refs = append(refs, o)
+		}
+	}
+	*l = outgoingList{}
+	return refs
+}
+
+// unpack returns what ref, a *Message or an *outgoing, stands for.
+func unpack(ref any) (m *Message, qos mqtt.QoS, retain bool, ids []uint32) {
+	switch r := ref.(type) {
+	case *Message:
+		return r, r.qos, false, nil
+	case *outgoing:
+		return r.m, r.qos, r.retain, r.ids
+	}
+	return nil, 0, false, nil
+}

@@ -1,0 +1,100 @@
+package mqttbroker
+
+import (
+	"context"
+	"iter"
+	"log/slog"
+	"time"
+
+	"github.com/quartet-mq/quartet/mqtt/mqttserver"
+)
+
+// Options are the options of a [Broker]. The zero value is a broker that refuses everybody. A number that is zero has
+// its documented default; a negative one is no limit.
+type Options struct {
+	// Authenticate decides who may connect. Nil refuses everybody; [AllowAll] lets everybody in.
+	Authenticate Authenticator
+	// Authorize says what clients may do. Nil permits everything to those who are let in, but publishing to topics that
+	// begin with $SYS.
+	Authorize Authorizer
+	// Exchange begins enhanced authentication (section 4.12) with a method; its result takes the place of Authenticate,
+	// see [mqttserver.Authenticator]. The user name is then what the AuthExchange returns from its method User() string
+	// if it has one, otherwise that of CONNECT. Nil knows no method.
+	Exchange func(ctx context.Context, c *mqttserver.Conn, method string) (mqttserver.AuthExchange, error)
+
+	// MaxSessions is how many sessions there may be, those of clients that are away included. Default no limit. A
+	// client for which there is no room is refused with ReasonQuotaExceeded.
+	MaxSessions int
+	// MaxSessionExpiry is the longest session expiry interval. Version 5 clients that ask for more are told; it also
+	// holds for clients of older versions without a clean session. Default no limit. Negative ends each session with
+	// its connection.
+	MaxSessionExpiry time.Duration
+
+	// QueueMessages and QueueBytes bound what waits for one session: messages of QoS 1 and 2 while the client is away or
+	// slow. Defaults 10,000 messages and 64 MiB.
+	QueueMessages int
+	QueueBytes    int
+	// QueuePolicy says what happens when a queue is full.
+	QueuePolicy QueuePolicy
+	// QueueQoS0 queues messages of QoS 0 too for clients that are away.
+	QueueQoS0 bool
+
+	// MaxRetained and MaxRetainedBytes bound the retained messages. Default no limit. A message that does not fit is
+	// not retained and not delivered; its publisher is told ReasonQuotaExceeded.
+	MaxRetained      int
+	MaxRetainedBytes int
+
+	// Strategy chooses the members of shared subscriptions. Seed makes StrategyRandom reproducible; 0 takes a random one.
+	Strategy Strategy
+	Seed     uint64
+
+	// ResponseInformation returns the response information (section 3.2.2.3.15) for a client that asks for it: a topic
+	// below which it may expect responses. Nil or an empty result gives none.
+	ResponseInformation func(c *Client) string
+
+	// SysInterval is how often the topics below $SYS are published. Default 10 seconds, negative never.
+	SysInterval time.Duration
+	// Sys returns more of them: topic names and texts. It is called at each interval.
+	Sys func() iter.Seq2[string, string]
+
+	// Hooks take part in what the broker does, Events are told.
+	Hooks  Hooks
+	Events Events
+
+	// Journal keeps what must outlive the process. Nil keeps it in memory only.
+	Journal Journal
+	// DeliverAfterSync delivers a message of QoS 1 or 2 only when it is durable: a subscriber then never has a message
+	// that a crash took away from everybody else. Without it delivery does not wait, only acknowledgements do.
+	DeliverAfterSync bool
+
+	// Logger takes what goes wrong; nil is silent. Payloads are never logged.
+	Logger *slog.Logger
+}
+
+// The defaults of [Options].
+const (
+	defaultQueueMessages = 10_000
+	defaultQueueBytes    = 64 << 20
+	defaultSysInterval   = 10 * time.Second
+)
+
+// withDefaults returns a copy in which zeros have become their defaults.
+func (o *Options) withDefaults() Options {
+	var c Options
+	if o != nil {
+		c = *o
+	}
+	if c.QueueMessages == 0 {
+		c.QueueMessages = defaultQueueMessages
+	}
+	if c.QueueBytes == 0 {
+		c.QueueBytes = defaultQueueBytes
+	}
+	if c.SysInterval == 0 {
+		c.SysInterval = defaultSysInterval
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}

@@ -1,0 +1,209 @@
+package mqttbroker
+
+import (
+	"hash/maphash"
+	"sync"
+	"time"
+
+	"github.com/quartet-mq/quartet/mqtt"
+	"github.com/quartet-mq/quartet/mqtt/mqttserver"
+	"github.com/quartet-mq/quartet/topic"
+)
+
+// retained is the store of retained messages.
+type retained struct {
+	names *topic.Names[*Message]
+	seed  maphash.Seed
+	locks [64]sync.Mutex
+}
+
+// stripe returns the lock that orders the retained messages of a topic: it is held while one is stored and fanned out,
+// so that both happen in the same order.
+func (r *retained) stripe(name []byte) *sync.Mutex {
+	return &r.locks[maphash.Bytes(r.seed, name)%uint64(len(r.locks))]
+}
+
+// retain stores the publication as the retained message of its topic, or removes the one that there is if the payload is
+// empty [MQTT-3.3.1-6]. The stripe of the topic is held.
+func (b *Broker) retain(pub *publication) mqtt.ReasonCode {
+	old, _ := b.retained.names.GetBytes(pub.in.Topic)
+	if len(pub.in.Payload) == 0 {
+		if old != nil {
+			b.unretain(old)
+		}
+		return mqtt.ReasonSuccess
+	}
+	if old != nil {
+		pub.topic = old.topic
+	}
+	if old == nil && b.opts.MaxRetained > 0 && b.gauges.retained.Load() >= int64(b.opts.MaxRetained) {
+		return mqtt.ReasonQuotaExceeded
+	}
+	m := pub.message(b)
+	grow := int64(m.size())
+	if old != nil {
+		grow -= int64(old.size())
+	}
+	if b.opts.MaxRetainedBytes > 0 && b.gauges.retainedBytes.Load()+grow > int64(b.opts.MaxRetainedBytes) {
+		return mqtt.ReasonQuotaExceeded
+	}
+	b.gauges.retainedBytes.Add(grow)
+	if old == nil {
+		b.gauges.retained.Add(1)
+	}
+	b.recordRetained(m.topic, m, old)
+	b.retained.names.Set(m.topic, m)
+	if m.expires != 0 {
+		b.deadlines.add(m)
+	}
+	return mqtt.ReasonSuccess
+}
+
+// unretain removes a retained message. The stripe of its topic is held.
+func (b *Broker) unretain(m *Message) {
+	b.retained.names.Delete(m.topic)
+	b.gauges.retained.Add(-1)
+	b.gauges.retainedBytes.Add(-int64(m.size()))
+	b.recordRetained(m.topic, nil, m)
+}
+
+// recordRetained records that the retained message of a topic is now m, nil for none, after old, nil for none. What the
+// broker tells about itself is not recorded.
+func (b *Broker) recordRetained(name string, m, old *Message) {
+	if b.rec == nil || reserved(name) {
+		return
+	}
+	rec := Record{Kind: RecordRetained, Topic: name}
+	if m != nil {
+		b.rec.hold(m.seq)
+		rec.Seq = m.seq
+	}
+	b.rec.note(rec)
+	if old != nil {
+		b.rec.release(old.seq)
+	}
+}
+
+// expireRetained removes a retained message whose time has come, unless it was replaced.
+func (b *Broker) expireRetained(m *Message) {
+	mu := b.retained.stripe([]byte(m.topic))
+	mu.Lock()
+	defer mu.Unlock()
+	if b.isRetained(m) {
+		b.unretain(m)
+	}
+}
+
+// isRetained reports whether m is still the retained message of its topic.
+func (b *Broker) isRetained(m *Message) bool {
+	now, ok := b.retained.names.Get(m.topic)
+	return ok && now == m
+}
+
+// replay is the rest of the retained messages for a new subscription.
+type replay struct {
+	list []*Message
+	opts subscriptionOptions
+}
+
+// newReplay collects the retained messages for a subscription, after it was made: what is retained from then on comes
+// live.
+func (b *Broker) newReplay(filter string, o subscriptionOptions) replay {
+	r := replay{opts: o}
+	now := time.Now().UnixMilli()
+	for _, m := range b.retained.names.Match(filter) {
+		if !m.expired(now) {
+			r.list = append(r.list, m)
+		}
+	}
+	return r
+}
+
+// next returns the next message that is still retained and may be received, nil when there is none any more.
+func (r *replay) next(b *Broker, s *session) *Message {
+	for len(r.list) > 0 {
+		m := r.list[0]
+		if b.isRetained(m) && (s == nil || !r.opts.has(optChecked) || s.allowed(Receive, m.topic) == Allow) {
+			return m
+		}
+		r.skip()
+	}
+	return nil
+}
+
+// skip takes the first message off.
+func (r *replay) skip() {
+	r.list[0] = nil
+	r.list = r.list[1:]
+}
+
+// ref returns how the message m of the replay travels.
+func (r *replay) ref(m *Message) any {
+	var ids []uint32
+	if r.opts.id() != 0 {
+		ids = []uint32{r.opts.id()}
+	}
+	return refOf(m, min(m.qos, r.opts.qos()), true, ids, nil)
+}
+
+// replaySome sends some retained messages and reports whether it makes sense to go on. One that was replaced meanwhile
+// is left out: the one that replaced it has come or comes live, and this one must not come after it. The check and the
+// sending happen under s.mu, which a live message of that topic needs too.
+func (c *conn) replaySome(bt *mqttserver.Batch, sc *scratch) bool {
+	s, l := c.s, c.s.backlog
+	for range chunk {
+		if len(l.replays) == 0 {
+			l.replays = nil
+			return false
+		}
+		r := &l.replays[0]
+		m := r.next(c.b, s)
+		if m == nil {
+			l.replays[0] = replay{}
+			l.replays = l.replays[1:]
+			continue
+		}
+		if !c.sendRetained(bt, sc, r.ref(m)) {
+			return false
+		}
+		r.skip()
+	}
+	return true
+}
+
+// sendRetained is send for a message that was not queued.
+func (c *conn) sendRetained(bt *mqttserver.Batch, sc *scratch, ref any) (taken bool) {
+	m, qos, _, _ := unpack(ref)
+	if qos > 0 {
+		c.b.queued(c.s, ref)
+	}
+	if taken = c.send(bt, sc, ref); !taken && qos > 0 {
+		c.b.unqueued(c.s, m)
+	}
+	return taken
+}
+
+// Retained returns the retained messages whose topics match a filter, in no particular order. Messages that are retained
+// meanwhile may be among them.
+func (b *Broker) Retained(filter string) func(yield func(*Message) bool) {
+	return func(yield func(*Message) bool) {
+		now := time.Now().UnixMilli()
+		for _, m := range b.retained.names.Match(filter) {
+			if !m.expired(now) && !yield(m) {
+				return
+			}
+		}
+	}
+}
+
+// DeleteRetained removes the retained message of a topic and reports whether there was one. Subscribers are not told.
+func (b *Broker) DeleteRetained(name string) bool {
+	mu := b.retained.stripe([]byte(name))
+	mu.Lock()
+	defer mu.Unlock()
+	m, ok := b.retained.names.Get(name)
+	if ok {
+		b.unretain(m)
+	}
+	return ok
+}

@@ -1,0 +1,174 @@
+package mqttbroker
+
+import (
+	"github.com/quartet-mq/quartet/mqtt"
+	"github.com/quartet-mq/quartet/mqtt/mqttserver"
+)
+
+// Subscribe implements [mqttserver.Session].
+func (c *conn) Subscribe(bt *mqttserver.Batch, p *mqtt.Subscribe) {
+	id, _ := p.Properties.Uvarint(mqtt.PropSubscriptionIdentifier)
+	gen := c.b.permitGen.Load()
+	reasons := make([]mqtt.ReasonCode, len(p.Filters))
+	var replays []replay
+	for i, f := range p.Filters {
+		filter, shared := sharedFilter(f.Filter)
+		d := c.s.allowed(Subscribe, filter)
+		if d == Deny {
+			reasons[i] = mqtt.ReasonNotAuthorized
+			continue
+		}
+		reasons[i] = mqtt.ReasonGrantedQoS0 + mqtt.ReasonCode(f.QoS)
+		o := makeOptions(f, id, d)
+		existed := c.b.subscribe(c.s, f.Filter, filter, o, gen)
+		if c.b.rec != nil {
+			c.b.rec.note(Record{Kind: RecordSubscribed, Client: c.s.id, Subscription: f, IDs: []uint32{id}})
+		}
+		if f := c.b.opts.Events.Subscribed; f != nil {
+			f(c.client, p.Filters[i])
+		}
+		if shared || f.RetainHandling == mqtt.RetainDontSend || f.RetainHandling == mqtt.RetainSendIfNew && existed {
+			continue
+		}
+		replays = append(replays, c.b.newReplay(filter, o))
+	}
+	suback := &mqtt.Suback{ID: p.ID, Reasons: reasons}
+	c.b.rec.await(bt, Record{Kind: RecordAccepted, Client: c.s.id}, c, func(bt *mqttserver.Batch, o Outcome) {
+		if o != Done {
+			c.cut(bt)
+			return
+		}
+		c.c.Suback(bt, suback)
+		c.replay(bt, replays)
+	})
+}
+
+// replay sends retained messages, in turn and as fast as the client takes them.
+func (c *conn) replay(bt *mqttserver.Batch, replays []replay) {
+	c.s.mu.Lock()
+	for _, r := range replays {
+		if len(r.list) > 0 {
+			l := c.s.pending()
+			l.replays = append(l.replays, r)
+		}
+	}
+	c.s.mu.Unlock()
+	c.drain(bt)
+}
+
+// Unsubscribe implements [mqttserver.Session].
+func (c *conn) Unsubscribe(bt *mqttserver.Batch, p *mqtt.Unsubscribe) {
+	unsuback := &mqtt.Unsuback{ID: p.ID, Reasons: make([]mqtt.ReasonCode, len(p.Filters))}
+	for i, filter := range p.Filters {
+		if !c.b.unsubscribe(c.s, filter) {
+			unsuback.Reasons[i] = mqtt.ReasonNoSubscriptionExisted
+			continue
+		}
+		c.b.rec.note(Record{Kind: RecordUnsubscribed, Client: c.s.id, Topic: filter})
+		if f := c.b.opts.Events.Unsubscribed; f != nil {
+			f(c.client, filter)
+		}
+	}
+	c.b.rec.await(bt, Record{Kind: RecordAccepted, Client: c.s.id}, c, func(bt *mqttserver.Batch, o Outcome) {
+		if o != Done {
+			c.cut(bt)
+			return
+		}
+		c.c.Unsuback(bt, unsuback)
+	})
+}
+
+// subscribe makes a subscription of a session, or replaces the options of one with the same filter [MQTT-3.8.4-3].
+// filter is the one without the share name. gen is that of the permissions by which it was allowed.
+func (b *Broker) subscribe(s *session, name, filter string, o subscriptionOptions, gen uint32) (existed bool) {
+	s.mu.Lock()
+	sub := s.subs.get(name)
+	if existed = sub != nil; existed {
+		sub.opts.Store(uint64(o))
+	} else {
+		sub = &subscription{s: s, filter: name}
+		sub.opts.Store(uint64(o))
+		s.subs.add(sub)
+		s.overlaps.Store(s.subs.overlap())
+	}
+	if gen != b.permitGen.Load() { // they have changed meanwhile
+		s.reauthorize(sub)
+	}
+	s.mu.Unlock()
+	if !existed {
+		b.offer(sub, filter)
+	}
+	return existed
+}
+
+// offer puts a subscription of a session into the index or its group.
+func (b *Broker) offer(sub *subscription, filter string) {
+	b.gauges.subscriptions.Add(1)
+	if sub.shared() {
+		b.gauges.shared.Add(1)
+		b.join(sub, filter)
+		return
+	}
+	b.subs.Insert(filter, sub)
+}
+
+// unsubscribe removes a subscription of a session. What it has brought and what waits comes nevertheless; messages of a
+// shared subscription that wait go to other members.
+func (b *Broker) unsubscribe(s *session, name string) bool {
+	s.mu.Lock()
+	sub := s.subs.remove(name)
+	s.overlaps.Store(s.subs.overlap())
+	s.mu.Unlock()
+	if sub == nil {
+		return false
+	}
+	b.withdraw(sub)
+	if sub.shared() {
+		s.mu.Lock()
+		refs := s.takeShared(sub)
+		s.mu.Unlock()
+		b.redispatch(refs)
+	}
+	return true
+}
+
+// withdraw takes a subscription of a session out of the index or its group.
+func (b *Broker) withdraw(sub *subscription) {
+	b.gauges.subscriptions.Add(-1)
+	if sub.shared() {
+		b.gauges.shared.Add(-1)
+		b.leave(sub)
+		return
+	}
+	b.subs.Delete(sub.filter, sub)
+}
+
+// endSession ends a session that is not among the broker's any more: its subscriptions, what waits for it, its will.
+func (b *Broker) endSession(s *session, why End) {
+	s.mu.Lock()
+	s.ended = true
+	subs := s.subs.list
+	s.subs = subscriptions{}
+	s.mu.Unlock()
+	b.deadlines.set(s, 0)
+	for _, sub := range subs {
+		b.withdraw(sub)
+	}
+	s.mu.Lock()
+	refs := s.takeShared(nil)
+	if l := s.backlog; l != nil {
+		refs = append(l.shared.takeAll(), refs...)
+		b.discard(s, l.queue.filter(func(any) bool { return false }), DropEnded)
+	}
+	s.backlog = nil
+	s.mu.Unlock()
+	b.rec.note(Record{Kind: RecordEnded, Client: s.id})
+	b.redispatch(refs)
+	b.mu.Lock()
+	w := s.takeWill()
+	b.mu.Unlock()
+	b.publishWill(s, w) // the session ends before the will delay [MQTT-3.1.2-8]
+	if f := b.opts.Events.SessionEnded; f != nil {
+		f(s.id, why)
+	}
+}

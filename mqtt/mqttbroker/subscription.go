@@ -1,0 +1,149 @@
+package mqttbroker
+
+import (
+	"strings"
+	"sync/atomic"
+
+	"github.com/quartet-mq/quartet/mqtt"
+	"github.com/quartet-mq/quartet/topic"
+)
+
+// subscription is an entry of the topic index: the subscription of a client, that of an in-process subscriber, or a
+// group of shared subscriptions, which stands for its members. A member is not in the index.
+type subscription struct {
+	s      *session
+	local  *Subscription
+	group  *group
+	filter string        // as it was subscribed, with the share name
+	opts   atomic.Uint64 // subscriptionOptions; replaced in place, so that nothing is lost meanwhile [MQTT-3.8.4-4]
+}
+
+// options returns the options of the subscription.
+func (s *subscription) options() subscriptionOptions { return subscriptionOptions(s.opts.Load()) }
+
+// shared reports whether it is a member of a group. Such filters are shared subscriptions in every version.
+func (s *subscription) shared() bool { return strings.HasPrefix(s.filter, "$share/") }
+
+// subscriptionOptions are the options of a subscription in one word: flags, and the subscription identifier above.
+type subscriptionOptions uint64
+
+const (
+	optQoS     subscriptionOptions = 3
+	optNoLocal subscriptionOptions = 1 << 2
+	optRAP     subscriptionOptions = 1 << 3
+	// optChecked: each message is authorized [AllowEach].
+	optChecked subscriptionOptions = 1 << 4
+	// optMatched: the options are those of several subscriptions, of which at least one concerns the message.
+	optMatched subscriptionOptions = 1 << 5
+	idShift                        = 32
+)
+
+// makeOptions packs options. QoS is the granted one.
+func makeOptions(f mqtt.Subscription, id uint32, d Decision) subscriptionOptions {
+	o := subscriptionOptions(f.QoS)&optQoS | subscriptionOptions(id)<<idShift
+	if f.NoLocal {
+		o |= optNoLocal
+	}
+	if f.RetainAsPublished {
+		o |= optRAP
+	}
+	if d == AllowEach {
+		o |= optChecked
+	}
+	return o
+}
+
+func (o subscriptionOptions) qos() mqtt.QoS { return mqtt.QoS(o & optQoS) }
+
+func (o subscriptionOptions) has(flag subscriptionOptions) bool { return o&flag != 0 }
+
+func (o subscriptionOptions) id() uint32 { return uint32(o >> idShift) }
+
+// with returns o with a flag on or off.
+func (o subscriptionOptions) with(flag subscriptionOptions, on bool) subscriptionOptions {
+	if on {
+		return o | flag
+	}
+	return o &^ flag
+}
+
+// subscriptions are those of one session. Few are a slice, many have an index.
+type subscriptions struct {
+	list  []*subscription
+	index map[string]int32 // nil while there are few
+	wild  int32            // how many can match more than one topic, shared ones apart
+	plain int32            // how many are not shared
+}
+
+// fewSubscriptions is how many are searched one by one.
+const fewSubscriptions = 16
+
+func (l *subscriptions) find(filter string) int {
+	if l.index != nil {
+		if i, ok := l.index[filter]; ok {
+			return int(i)
+		}
+		return -1
+	}
+	for i, s := range l.list {
+		if s.filter == filter {
+			return i
+		}
+	}
+	return -1
+}
+
+// get returns the subscription with a filter, or nil.
+func (l *subscriptions) get(filter string) *subscription {
+	if i := l.find(filter); i >= 0 {
+		return l.list[i]
+	}
+	return nil
+}
+
+// add adds a subscription whose filter is new.
+func (l *subscriptions) add(s *subscription) {
+	l.list = append(l.list, s)
+	l.count(s, 1)
+	if l.index != nil {
+		l.index[s.filter] = int32(len(l.list) - 1)
+	} else if len(l.list) > fewSubscriptions {
+		l.index = make(map[string]int32, 2*len(l.list))
+		for i, s := range l.list {
+			l.index[s.filter] = int32(i)
+		}
+	}
+}
+
+// remove takes the subscription with a filter out and returns it, or nil.
+func (l *subscriptions) remove(filter string) *subscription {
+	i := l.find(filter)
+	if i < 0 {
+		return nil
+	}
+	s, last := l.list[i], len(l.list)-1
+	l.list[i] = l.list[last]
+	l.list[last] = nil
+	l.list = l.list[:last]
+	if l.index != nil {
+		delete(l.index, filter)
+		if i < last {
+			l.index[l.list[i].filter] = int32(i)
+		}
+	}
+	l.count(s, -1)
+	return s
+}
+
+func (l *subscriptions) count(s *subscription, n int32) {
+	if s.shared() {
+		return
+	}
+	l.plain += n
+	if topic.MQTT.HasWildcard(s.filter) {
+		l.wild += n
+	}
+}
+
+// overlap reports whether two of them may match the same topic.
+func (l *subscriptions) overlap() bool { return l.wild >= 1 && l.plain >= 2 }

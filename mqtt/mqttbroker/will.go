@@ -1,0 +1,98 @@
+package mqttbroker
+
+import (
+	"context"
+	"time"
+
+	"github.com/quartet-mq/quartet/mqtt"
+	"github.com/quartet-mq/quartet/topic"
+)
+
+// will is the will message of a connected client, or of one that is away and whose will delay runs.
+type will struct {
+	p      mqtt.Publish
+	delay  uint32 // seconds
+	due    int64  // unix milliseconds, while the delay runs
+	client *Client
+}
+
+// newWill returns the will that is to be stored with the connection [MQTT-3.1.2-7], nil for none.
+func (b *Broker) newWill(p *mqtt.Connect, permit Permissions) (*will, error) {
+	w := p.Will
+	if w == nil {
+		return nil, nil
+	}
+	switch {
+	case topic.MQTT.ValidateName(w.Topic) != nil:
+		return nil, &mqtt.Error{Code: mqtt.ReasonTopicNameInvalid, Reason: "will topic"}
+	case reserved(w.Topic), permit(Publish, w.Topic) != Allow:
+		return nil, &mqtt.Error{Code: mqtt.ReasonNotAuthorized, Reason: "will topic"}
+	}
+	delay, _ := w.Properties.Uint32(mqtt.PropWillDelayInterval)
+	return &will{
+		p: mqtt.Publish{
+			Topic: []byte(w.Topic), Payload: w.Payload, Properties: w.Properties, QoS: w.QoS, Retain: w.Retain,
+		},
+		delay: delay,
+	}, nil
+}
+
+// takeWill takes the will out of a session: a will is published once [MQTT-3.1.2-10]. b.mu is held.
+func (s *session) takeWill() *will {
+	w := s.will
+	s.will = nil
+	return w
+}
+
+// publishWill publishes a will, nil for none.
+func (b *Broker) publishWill(s *session, w *will) {
+	if w == nil {
+		return
+	}
+	b.rec.note(Record{Kind: RecordWill, Client: s.id})
+	if s.allowed(Publish, string(w.p.Topic)) != Allow {
+		return
+	}
+	if w.client == nil {
+		w.client = &Client{ID: s.id, User: s.user}
+	}
+	bt := b.batch()
+	defer b.finish(bt)
+	stripe := &b.counters[fnv(s.id)%stripes]
+	b.accept(context.Background(), bt, b.scratch(bt), &w.p, publisher{client: w.client, stripe: stripe, will: true})
+}
+
+// sessionDue is called when the will delay or the expiry interval of a session has passed.
+func (b *Broker) sessionDue(s *session, now int64) {
+	b.mu.Lock()
+	if s.owner != nil || b.sessions[s.id] != s || b.closed {
+		b.mu.Unlock()
+		return
+	}
+	if s.expires != 0 && s.expires <= now {
+		delete(b.sessions, s.id)
+		b.mu.Unlock()
+		b.gauges.expired.Add(1)
+		b.endSession(s, EndExpired)
+		return
+	}
+	var w *will
+	if s.will != nil && s.will.due <= now {
+		w = s.takeWill()
+	}
+	b.schedule(s)
+	b.mu.Unlock()
+	b.publishWill(s, w)
+}
+
+// schedule sets the deadline of a session whose client is away. b.mu is held.
+func (b *Broker) schedule(s *session) {
+	at := s.expires
+	if s.will != nil && (at == 0 || s.will.due < at) {
+		at = s.will.due
+	}
+	b.deadlines.set(s, at)
+}
+
+// seconds returns the time that is n seconds after now, in unix milliseconds.
+func seconds(now time.Time, n uint32) int64 { return now.UnixMilli() + int64(n)*1000 }
