@@ -1,5 +1,6 @@
 // Package mqtttest helps to test programs that speak MQTT.
 //
+//   - [NewBroker] starts a real broker for one test, in memory or on a loopback port.
 //   - [NewPeer] is one end of a connection that the test plays by hand: it expects and sends packet after packet, legal
 //     or not, and says readably what was wrong.
 //   - [Faults] make connections drop, delay, cut, corrupt or replace packets, and refuse to be made.

@@ -1,11 +1,13 @@
 package mqtttest_test
 
 import (
+	"context"
 	"fmt"
 	"testing"
 
 	"github.com/quartet-mq/quartet/internal/memnet"
 	"github.com/quartet-mq/quartet/mqtt"
+	"github.com/quartet-mq/quartet/mqtt/mqttclient"
 	"github.com/quartet-mq/quartet/mqtt/mqtttest"
 )
 
@@ -18,6 +20,8 @@ type exampleT struct {
 func (t *exampleT) Helper() {}
 
 func (t *exampleT) Cleanup(f func()) { t.cleanups = append(t.cleanups, f) }
+
+func (t *exampleT) Errorf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
 
 func (t *exampleT) Fatal(args ...any) { panic(fmt.Sprint(args...)) }
 
@@ -83,4 +87,32 @@ func ExampleTrace() {
 	// Output:
 	// C CONNECT version=3.1.1 clean-start keep-alive=0 client-id="c"
 	// S CONNACK reason=0x87
+}
+
+// A broker for one test, and a client of it.
+func ExampleNewBroker() {
+	t := new(exampleT) // in a test it is the *testing.T
+	defer t.end()
+	ctx := context.Background()
+
+	b := mqtttest.NewBroker(t, nil)
+	sub, err := b.Client(t, nil).Subscribe(ctx, nil, mqtt.Subscription{Filter: "sensors/+/temperature"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	client := b.Client(t, nil)
+	if err := client.Publish(ctx, &mqttclient.Message{Topic: "sensors/7/temperature", Payload: []byte("21.5")}); err != nil {
+		fmt.Println(err)
+		return
+	}
+	for m, err := range sub.Messages(ctx) {
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		fmt.Printf("%s %s\n", m.Topic, m.Payload)
+		break
+	}
+	// Output: sensors/7/temperature 21.5
 }
