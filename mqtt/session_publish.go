@@ -179,6 +179,8 @@ func (s *Session) receivePuback(now time.Time, p *Puback) error {
 func (s *Session) receivePubrec(now time.Time, stream uint64, p *Pubrec) error {
 	seq, e := s.st.find(p.ID)
 	switch {
+	case p.ID == 0:
+		return s.fail(now, ReasonProtocolError, "packet identifier is 0")
 	case e == nil:
 		if !p.Reason.IsError() {
 			s.send(now, TypePubrel, stream, p.ID, ReasonPacketIdentifierNotFound)

@@ -175,6 +175,8 @@ func (s *Session) receivePubrel(now time.Time, stream uint64, p *Pubrel) error {
 	received, owned := s.st.has(p.ID)
 	reason := ReasonSuccess
 	switch {
+	case p.ID == 0:
+		return s.fail(now, ReasonProtocolError, "packet identifier is 0")
 	case received && (!owned || s.in != nil && s.in.pubrecs.ids.Has(p.ID)):
 		return s.fail(now, ReasonProtocolError, "PUBREL before PUBREC")
 	case received:

@@ -23,12 +23,11 @@ func TestSessionScripts(t *testing.T) {
 
 // scripted is a machine under the control of a script.
 type scripted struct {
-	t     *testing.T
-	s     *Session
-	st    *State
-	now   time.Time
-	start time.Time
-	out   strings.Builder
+	t   *testing.T
+	s   *Session
+	st  *State
+	now time.Time
+	out strings.Builder
 }
 
 func (m *scripted) do(c *script.Command) string {

@@ -1,0 +1,188 @@
+package mqtt
+
+import (
+	"bytes"
+	"fmt"
+	"testing"
+	"time"
+)
+
+// The failures of other brokers that the session machine must not have, each by its name.
+
+// subscriber is a server machine with a queue of messages for a client that acknowledges.
+type subscriber struct {
+	t     *testing.T
+	s     *Session
+	st    *State
+	queue []string
+	wire  []string // PUBLISH packets on the wire
+	now   time.Time
+}
+
+// fill publishes from the queue while there is quota.
+func (c *subscriber) fill() {
+	for len(c.queue) > 0 {
+		p := &Publish{Topic: []byte("t"), Payload: []byte(c.queue[0]), QoS: QoS1}
+		send, err := c.s.Publish(c.now, 0, p, c.queue[0])
+		if err == ErrQuota {
+			return
+		}
+		if err != nil || !send {
+			c.t.Fatal(send, err)
+		}
+		c.queue = c.queue[1:]
+		c.wire = append(c.wire, p.String())
+	}
+}
+
+// acknowledge answers everything that is on the wire until nothing comes any more.
+func (c *subscriber) acknowledge(from int) {
+	for i := from; i < len(c.wire); i++ {
+		var id uint16
+		fmt.Sscanf(c.wire[i], "PUBLISH id=%d", &id)
+		if err := c.s.Receive(c.now, 0, &Puback{ID: id}); err != nil {
+			c.t.Fatal(err)
+		}
+		for e, ok := c.s.Next(); ok; e, ok = c.s.Next() {
+			if e.Kind == EventQuota {
+				c.fill()
+			}
+		}
+	}
+}
+
+func subscribed(t *testing.T, receiveMaximum uint16, messages int) *subscriber {
+	c := &subscriber{t: t, now: time.Unix(1, 0)}
+	c.s, c.st = openServer(t, Config{}, Version5, Properties(nil).AppendUint16(PropReceiveMaximum, receiveMaximum))
+	for i := range messages {
+		c.queue = append(c.queue, fmt.Sprint(i))
+	}
+	c.fill()
+	return c
+}
+
+func (c *subscriber) wantWire(dups int) {
+	c.t.Helper()
+	for i, got := range c.wire {
+		dup := ""
+		if i < dups {
+			dup = " dup"
+		}
+		text := fmt.Sprint(i)
+		want := fmt.Sprintf("PUBLISH id=%d qos=1%s topic=\"t\" payload=%d:%q", i+1, dup, len(text), text)
+		if got != want {
+			c.t.Fatalf("got %s, want %s", got, want)
+		}
+	}
+}
+
+// Sixty queued QoS 1 messages came out with 29 inversions.
+func TestQueuedMessagesKeepTheirOrder(t *testing.T) {
+	c := subscribed(t, 7, 60)
+	c.acknowledge(0)
+	if len(c.wire) != 60 {
+		t.Fatalf("%d of 60 messages", len(c.wire))
+	}
+	c.wantWire(0)
+}
+
+// A client with receive maximum 3 got 6 of 200 messages and then nothing.
+func TestReceiveMaximumDoesNotStall(t *testing.T) {
+	c := subscribed(t, 3, 200)
+	if len(c.wire) != 3 {
+		t.Fatalf("%d messages before the first PUBACK", len(c.wire))
+	}
+	c.acknowledge(0)
+	if len(c.wire) != 200 || c.s.Quota() != 3 || !c.st.Empty() {
+		t.Fatalf("%d of 200 messages, quota %d", len(c.wire), c.s.Quota())
+	}
+}
+
+// DUP was set on the first delivery of queued messages, and QoS 1 became QoS 0 when the quota was exhausted.
+func TestDupOnlyOnRedelivery(t *testing.T) {
+	c := subscribed(t, 5, 20)
+	c.wantWire(0)
+	c.s.Lost()
+	c.wire = nil
+	c.s = NewSession(Config{Role: Server})
+	if err := c.s.Receive(c.now, 0, &Connect{Version: Version5, ClientID: "c"}); err != nil {
+		t.Fatal(err)
+	}
+	c.s.Next()
+	if err := c.s.Accept(c.now, &Connack{SessionPresent: true}, c.st); err != nil {
+		t.Fatal(err)
+	}
+	for e, ok := c.s.Next(); ok; e, ok = c.s.Next() {
+		if e.Kind == EventResend {
+			p := &Publish{Topic: []byte("t"), Payload: []byte(e.Ref.(string))}
+			if err := c.s.Resend(c.now, 0, e.ID, p); err != nil {
+				t.Fatal(err)
+			}
+			c.wire = append(c.wire, p.String())
+		}
+	}
+	c.fill()
+	c.wantWire(5)
+	c.acknowledge(0)
+	if len(c.wire) != 20 {
+		t.Fatalf("%d of 20 messages", len(c.wire))
+	}
+}
+
+// An eight byte SUBSCRIBE without its options byte crashed the process.
+func TestShortSubscribe(t *testing.T) {
+	s, _ := openServer(t, Config{}, Version5, nil)
+	b := []byte{0x82, 6, 0, 1, 0, 0, 1, 'a'}
+	p, _, err := (&Decoder{From: Client}).Decode(b, s.Version())
+	if err == nil {
+		t.Fatal("decoded")
+	}
+	s.Fail(time.Unix(1, 0), p, err)
+	e, _ := s.Next()
+	out, err := e.AppendTo(nil, s.Version())
+	if err != nil || !bytes.HasPrefix(out[2:], []byte{byte(ReasonMalformedPacket)}) || out[0] != byte(TypeDisconnect)<<4 {
+		t.Fatalf("sends %x, %v", out, err)
+	}
+	if e, _ := s.Next(); e.Kind != EventClose {
+		t.Fatalf("event %d", e.Kind)
+	}
+}
+
+// Message expiry was forced to 24 hours: the machine leaves the properties of a message alone.
+func TestMessageExpiryIsLeftAlone(t *testing.T) {
+	s, _ := openServer(t, Config{SendAliasMaximum: 5}, Version5, Properties(nil).AppendUint16(PropTopicAliasMaximum, 5))
+	for _, props := range []Properties{nil, Properties(nil).AppendUint32(PropMessageExpiryInterval, 0xffffffff)} {
+		for range 3 {
+			p := &Publish{Topic: []byte("topic"), Properties: props}
+			if _, err := s.Publish(time.Unix(1, 0), 0, p, nil); err != nil {
+				t.Fatal(err)
+			}
+			if got := p.Properties.without(PropTopicAlias); !bytes.Equal(got, props) {
+				t.Fatalf("properties %v became %v", props, got)
+			}
+		}
+	}
+}
+
+// A message that is too large for a subscriber stalled its queue.
+func TestTooLargeDoesNotStall(t *testing.T) {
+	props := Properties(nil).AppendUint32(PropMaximumPacketSize, 50).AppendUint16(PropReceiveMaximum, 1)
+	s, st := openServer(t, Config{}, Version5, props)
+	now := time.Unix(1, 0)
+	for range 3 {
+		p := &Publish{Topic: []byte("t"), Payload: make([]byte, 100), QoS: QoS2}
+		if _, err := s.Publish(now, 0, p, "large"); err != ErrTooLarge {
+			t.Fatal(err)
+		}
+		p = &Publish{Topic: []byte("t"), QoS: QoS1}
+		if send, err := s.Publish(now, 0, p, "small"); err != nil || !send {
+			t.Fatal(send, err)
+		}
+		if err := s.Receive(now, 0, &Puback{ID: p.ID}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !st.Empty() {
+		t.Error("something is left in flight")
+	}
+}
