@@ -2,6 +2,7 @@ package mqtt_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -36,8 +37,16 @@ func vectorPackets(f *testing.F) (all [][]byte) {
 func fuzzDecode(f *testing.F, v mqtt.Version, from mqtt.Role) {
 	for _, in := range vectorPackets(f) {
 		f.Add(in)
+		if size, err := mqtt.FrameSize(in); err == nil && size == len(in) && size > 1 && size < 0x82 {
+			f.Add(append(in[:1:1], in[2:]...))
+		}
 	}
-	f.Fuzz(func(t *testing.T, in []byte) { checkDecode(t, in, v, from) })
+	f.Fuzz(func(t *testing.T, in []byte) {
+		checkDecode(t, in, v, from)
+		if len(in) > 0 { // the same as the first byte and the contents of a packet
+			checkDecode(t, append(binary.AppendUvarint(in[:1:1], uint64(len(in)-1)), in[1:]...), v, from)
+		}
+	})
 }
 
 func FuzzDecode31Client(f *testing.F)  { fuzzDecode(f, mqtt.Version31, mqtt.Client) }
