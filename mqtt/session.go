@@ -105,6 +105,14 @@ func NewSession(c Config) *Session {
 	return &Session{cfg: c, maxQoS: QoS2}
 }
 
+// UseBarriers sets Config.Barriers, for a shell that learns only with CONNECT whether the session is durable. It has no
+// effect after CONNACK.
+func (s *Session) UseBarriers() {
+	if s.phase < phaseOpen {
+		s.cfg.Barriers = true
+	}
+}
+
 // Next returns the next event. Call it until it returns false after each Receive, Advance or verb.
 func (s *Session) Next() (Event, bool) { return s.events.pop() }
 

@@ -93,7 +93,7 @@ func (s *Session) fail(now time.Time, code ReasonCode, text string) error {
 // end tells the peer why the connection ends, as far as the version and the time allow it (section 4.13), and closes.
 func (s *Session) end(now time.Time, e *Error) {
 	var props Properties
-	if s.version == Version5 && e.Reason != "" {
+	if s.version == Version5 && e.Reason != "" && !s.noProblem {
 		props = props.AppendString(PropReasonString, e.Reason)
 	}
 	switch {

@@ -186,3 +186,66 @@ func TestTooLargeDoesNotStall(t *testing.T) {
 		t.Error("something is left in flight")
 	}
 }
+
+// A peer that never acknowledges one message must not make the window grow without end, nor lose its own order.
+func TestStuckMessage(t *testing.T) {
+	s, st := openServer(t, Config{SendMaximum: 10}, Version5, nil)
+	now := time.Unix(1, 0)
+	publish := func(qos QoS) (uint16, error) {
+		p := &Publish{Topic: []byte("t"), QoS: qos}
+		_, err := s.Publish(now, 0, p, "m")
+		return p.ID, err
+	}
+	stuck, err := publish(QoS2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent := 1
+	for ; sent < 100_000; sent++ {
+		id, err := publish(QoS1)
+		if err == ErrQuota {
+			break
+		}
+		if err := s.Receive(now, 0, &Puback{ID: id}); err != nil {
+			t.Fatal(err)
+		}
+		drain(s)
+	}
+	if sent != 8192 || s.Quota() != 0 {
+		t.Errorf("%d messages beyond one that is not acknowledged, quota %d", sent, s.Quota())
+	}
+	s.Receive(now, 0, &Pubrec{ID: stuck})
+	s.Receive(now, 0, &Pubcomp{ID: stuck})
+	var quota bool
+	for e, ok := s.Next(); ok; e, ok = s.Next() {
+		quota = quota || e.Kind == EventQuota
+	}
+	if !quota || s.Quota() != 10 || !st.Empty() {
+		t.Errorf("quota event %v, quota %d", quota, s.Quota())
+	}
+}
+
+// Packet identifiers wrap around, and one that is in use is not given out again.
+func TestPacketIDsWrap(t *testing.T) {
+	s, _ := openServer(t, Config{}, Version311, nil)
+	now := time.Unix(1, 0)
+	inUse := make(map[uint16]bool)
+	for i := range 200_000 {
+		p := &Publish{Topic: []byte("t"), QoS: QoS1}
+		if _, err := s.Publish(now, 0, p, nil); err != nil {
+			t.Fatal(i, err)
+		}
+		if p.ID == 0 || inUse[p.ID] {
+			t.Fatalf("message %d has identifier %d", i, p.ID)
+		}
+		inUse[p.ID] = true
+		if i >= 65_000 {
+			id := uint16((i-65_000)%65_535) + 1
+			if err := s.Receive(now, 0, &Puback{ID: id}); err != nil {
+				t.Fatal(err)
+			}
+			delete(inUse, id)
+			drain(s)
+		}
+	}
+}

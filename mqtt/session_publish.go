@@ -95,8 +95,12 @@ func (s *Session) quota() int {
 	if s.redo != nil {
 		return 0
 	}
-	return min(int(s.sendMax)-int(s.sent), s.st.free())
+	return min(int(s.sendMax)-int(s.sent), s.maxSpan()-int(s.st.out.Span()))
 }
+
+// maxSpan returns how far the newest outbound message may be ahead of the oldest. Together with the number of packet
+// identifiers it bounds what the window of a peer costs that never acknowledges one of its messages.
+func (s *Session) maxSpan() int { return min(maxSpan, max(8192, 8*int(s.sendMax))) }
 
 // Resend answers EventResend with the message. The caller encodes and sends p on stream now; as Publish it sets p's
 // identifier, QoS and DUP, and perhaps an alias. ErrState means that the message is not asked for (any more),

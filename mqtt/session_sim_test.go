@@ -542,7 +542,7 @@ var simStart = sim.New(0).Now()
 // several streams, with crashes at every barrier. QoS 1 loses nothing, QoS 2 loses and repeats nothing, order holds, the
 // quota does not leak, and DUP is set exactly when a message may have been sent.
 func TestSessionSimulation(t *testing.T) {
-	sim.Run(t, 2000, func(t *testing.T, w *sim.World) {
+	sim.Run(t, simRuns, func(t *testing.T, w *sim.World) {
 		if err := simulate(w, BarrierNone); err != nil {
 			t.Fatal(err)
 		}
