@@ -77,9 +77,12 @@ func (b *Broker) describe(s *session) Session {
 	return d
 }
 
-// Kick disconnects a client for a reason, such as ReasonAdministrativeAction, and reports whether it was connected. Its
-// session stays, and its will is published.
+// Kick disconnects a client and reports whether it was connected. The reason is one that DISCONNECT may have (section
+// 3.14.2.1), others become ReasonAdministrativeAction. The session stays, and the will is published.
 func (b *Broker) Kick(client string, reason mqtt.ReasonCode) bool {
+	if !reason.IsError() || !reason.ValidFor(mqtt.TypeDisconnect) {
+		reason = mqtt.ReasonAdministrativeAction
+	}
 	b.mu.Lock()
 	var c *conn
 	if s := b.sessions[client]; s != nil {

@@ -170,7 +170,7 @@ func (c *conn) leave() {
 
 // cut closes the connection of a publisher whose message may be lost.
 func (c *conn) cut(bt *mqttserver.Batch) {
-	c.c.Disconnect(bt, &mqtt.Disconnect{Reason: mqtt.ReasonServerUnavailable})
+	c.c.Disconnect(bt, &mqtt.Disconnect{Reason: mqtt.ReasonImplementationSpecificError})
 }
 
 // Subscribed implements [mqttserver.Subscriptions].

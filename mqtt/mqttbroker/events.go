@@ -11,7 +11,7 @@ type Hooks struct {
 	// OnPublish is called for each message that a client, a will or [Broker.Publish] publishes, after authorisation and
 	// before anything else, on the goroutine of the publisher: the others of this publisher wait meanwhile. It may
 	// change p.Message, whose slices are valid during the call, and may call the broker. An error rejects the message;
-	// an *mqtt.Error chooses the reason code that a version 5 publisher gets at QoS 1 and 2.
+	// an *mqtt.Error chooses the reason code that a version 5 publisher gets at QoS 1 and 2, if it is one for PUBACK.
 	OnPublish func(ctx context.Context, p *Publishing) error
 	// OnDeliver is called before a message is sent to a client, or queued for it. Returning false withholds it. It is
 	// called with locks held: it must be quick, must not keep or change the message and must not call the broker.

@@ -165,12 +165,7 @@ func (b *Broker) acceptThenDeliver(bt *mqttserver.Batch, pub *publication, from 
 func (b *Broker) answer(bt *mqttserver.Batch, from publisher, qos mqtt.QoS, seq uint64, reason mqtt.ReasonCode) {
 	switch {
 	case from.wait != nil:
-		b.rec.await(bt, Record{Kind: RecordAccepted, Seq: seq}, nil, func(_ *mqttserver.Batch, o Outcome) {
-			if o != Done {
-				reason = mqtt.ReasonServerUnavailable
-			}
-			from.wait <- reason
-		})
+		b.answerApplication(bt, from.wait, seq, reason)
 		return
 	case from.c == nil:
 		return
@@ -211,7 +206,7 @@ func (b *Broker) hook(ctx context.Context, sc *scratch, p *mqtt.Publish, from pu
 		return mqtt.ReasonSuccess
 	}
 	var e *mqtt.Error
-	if errors.As(err, &e) && e.Code.IsError() {
+	if errors.As(err, &e) && e.Code.IsError() && e.Code.ValidFor(mqtt.TypePuback) {
 		return e.Code
 	}
 	b.opts.Logger.Warn("message rejected", "topic", name, "err", err)
@@ -269,4 +264,14 @@ func (b *Broker) distribute(bt *mqttserver.Batch, sc *scratch, pub *publication)
 		return reason
 	}
 	return b.fanOut(bt, sc, pub)
+}
+
+// answerApplication is answer for [Broker.Publish].
+func (b *Broker) answerApplication(bt *mqttserver.Batch, wait chan<- mqtt.ReasonCode, seq uint64, reason mqtt.ReasonCode) {
+	b.rec.await(bt, Record{Kind: RecordAccepted, Seq: seq}, nil, func(_ *mqttserver.Batch, o Outcome) {
+		if o != Done {
+			reason = mqtt.ReasonServerUnavailable
+		}
+		wait <- reason
+	})
 }

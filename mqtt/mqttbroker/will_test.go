@@ -137,7 +137,7 @@ func TestWillDelay(t *testing.T) {
 		s := w.connect("s")
 		s.sub(0, "w")
 		w.connect("p", expiry(600), withWill(mqtt.Will{Topic: "w", Properties: willDelay(30)})).drop()
-		if ok, err := w.DeleteSession(t.Context(), "p"); !ok || err != nil {
+		if ok, err := w.DeleteSession(w.t.Context(), "p"); !ok || err != nil {
 			t.Error(ok, err)
 		}
 		s.want("w=")

@@ -1,0 +1,407 @@
+package mqttbroker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/quartet-mq/quartet/mqtt"
+)
+
+// heldJournal is a journal that completes its records when it is told to.
+type heldJournal struct {
+	complete func([]Token, Outcome)
+	wake     chan struct{}
+	done     chan struct{}
+
+	mu       sync.Mutex
+	held     bool
+	fail     Outcome
+	tokens   []Token
+	records  []Record
+	live     map[uint64]bool // messages that were appended and not released
+	released []uint64
+}
+
+func newHeldJournal() *heldJournal {
+	return &heldJournal{wake: make(chan struct{}, 1), done: make(chan struct{}), live: make(map[uint64]bool)}
+}
+
+func (j *heldJournal) Start(complete func([]Token, Outcome)) {
+	j.complete = complete
+	go func() {
+		defer close(j.done)
+		for range j.wake {
+			j.mu.Lock()
+			tokens, outcome := j.tokens, Done
+			if j.held {
+				tokens = nil
+			} else {
+				j.tokens = nil
+			}
+			if j.fail != 0 {
+				outcome = j.fail
+			}
+			j.mu.Unlock()
+			if len(tokens) > 0 {
+				complete(tokens, outcome)
+			}
+		}
+	}()
+}
+
+func (j *heldJournal) Append(r *Record, t Token) {
+	j.mu.Lock()
+	c := *r
+	c.IDs = append([]uint32(nil), r.IDs...)
+	j.records = append(j.records, c)
+	if r.Kind == RecordMessage {
+		j.live[r.Seq] = true
+	} else if r.Seq != 0 && r.Kind != RecordAccepted && r.Delta != mqtt.DeltaReceived && !j.live[r.Seq] {
+		panic(fmt.Sprintf("record %+v names a message that is not there", *r))
+	}
+	if t.kind != tokenNone {
+		j.tokens = append(j.tokens, t)
+	}
+	j.mu.Unlock()
+	j.signal()
+}
+
+func (j *heldJournal) signal() {
+	select {
+	case j.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (j *heldJournal) Release(seq uint64) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if !j.live[seq] {
+		panic(fmt.Sprintf("message %d is released twice", seq))
+	}
+	delete(j.live, seq)
+	j.released = append(j.released, seq)
+}
+
+func (j *heldJournal) Close() error {
+	j.mu.Lock()
+	j.held = false
+	j.mu.Unlock()
+	j.signal()
+	close(j.wake)
+	<-j.done
+	return nil
+}
+
+// hold stops completions, let lets them come, with an outcome.
+func (j *heldJournal) hold() {
+	j.mu.Lock()
+	j.held = true
+	j.mu.Unlock()
+}
+
+func (j *heldJournal) let(o Outcome) {
+	j.mu.Lock()
+	j.held = false
+	if o != Done {
+		j.fail = o
+	}
+	j.mu.Unlock()
+	j.signal()
+}
+
+// kinds returns the records since the last call: kind and client.
+func (j *heldJournal) take() []Record {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	r := j.records
+	j.records = nil
+	return r
+}
+
+// journaled runs a test with a broker that has a journal.
+func journaled(t *testing.T, name string, opts Options, test func(w *world, j *heldJournal)) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) {
+		j := (*heldJournal)(nil)
+		o := opts
+		o.Journal = lateJournal{&j}
+		in(t, &o, func(w *world) { test(w, j) })
+	})
+}
+
+// lateJournal makes its journal inside the bubble.
+type lateJournal struct{ j **heldJournal }
+
+func (l lateJournal) Start(f func([]Token, Outcome)) { *l.j = newHeldJournal(); (*l.j).Start(f) }
+func (l lateJournal) Append(r *Record, t Token)      { (*l.j).Append(r, t) }
+func (l lateJournal) Release(seq uint64)             { (*l.j).Release(seq) }
+func (l lateJournal) Close() error                   { return (*l.j).Close() }
+
+func TestJournalHoldsAnswers(t *testing.T) {
+	journaled(t, "PUBACK", Options{}, func(w *world, j *heldJournal) {
+		s := w.connect("s", expiry(60))
+		s.sub(1, "t")
+		p := w.connect("p")
+		j.hold()
+		p.publish("t=1", 1)
+		p.want("")
+		s.want("t=1") // does not wait
+		j.let(Done)
+		p.want("PUBACK")
+	})
+	journaled(t, "PUBREC, PUBCOMP", Options{}, func(w *world, j *heldJournal) {
+		p := w.connect("p")
+		j.hold()
+		id := p.publish("t=1", 2)
+		p.want("")
+		j.let(Done)
+		p.want("PUBREC")
+		j.hold()
+		p.send(&mqtt.Pubrel{ID: id})
+		p.want("")
+		j.let(Done)
+		p.want("PUBCOMP")
+	})
+	journaled(t, "PUBLISH, PUBREL", Options{}, func(w *world, j *heldJournal) {
+		s := w.connect("s", expiry(60))
+		s.sub(2, "t")
+		p := w.connect("p")
+		j.hold()
+		p.publish("t=1", 2)
+		s.want("")
+		j.let(Done)
+		p.want("PUBREC")
+		m := expect[*mqtt.Publish](s)
+		if m.QoS != 2 || string(m.Payload) != "1" || m.Dup {
+			t.Errorf("got %v", m)
+		}
+		j.hold()
+		s.send(&mqtt.Pubrec{ID: m.ID})
+		s.want("")
+		j.let(Done)
+		s.want("PUBREL")
+		s.send(&mqtt.Pubcomp{ID: m.ID})
+		w.wait()
+	})
+	journaled(t, "in the order of the messages", Options{}, func(w *world, j *heldJournal) {
+		p := w.connect("p")
+		j.hold()
+		for i := range 20 {
+			p.publish("t=x", mqtt.QoS(1+i%2))
+		}
+		j.let(Done)
+		var acks, recs uint16
+		for _, q := range p.all() {
+			switch q := q.(type) {
+			case *mqtt.Puback:
+				if q.ID != acks+1 {
+					t.Errorf("PUBACK %d", q.ID)
+				}
+				acks = q.ID + 1
+			case *mqtt.Pubrec:
+				if q.ID != recs+2 {
+					t.Errorf("PUBREC %d", q.ID)
+				}
+				recs = q.ID
+			}
+		}
+		if acks != 20 || recs != 20 {
+			t.Errorf("%d, %d", acks, recs)
+		}
+	})
+	journaled(t, "CONNACK, SUBACK, UNSUBACK", Options{}, func(w *world, j *heldJournal) {
+		j.hold()
+		s := w.begin(mqtt.Version5, "s", expiry(60))
+		s.want("")
+		j.let(Done)
+		s.want("CONNACK")
+		j.hold()
+		s.send(&mqtt.Subscribe{ID: 1, Filters: []mqtt.Subscription{{Filter: "t"}}})
+		s.want("")
+		j.let(Done)
+		s.want("SUBACK")
+		j.hold()
+		s.send(&mqtt.Unsubscribe{ID: 2, Filters: []string{"t"}})
+		s.want("")
+		j.let(Done)
+		s.want("UNSUBACK")
+	})
+	journaled(t, "Publish", Options{}, func(w *world, j *heldJournal) {
+		j.hold()
+		done := false
+		go func() {
+			if err := w.Publish(context.Background(), &mqtt.Publish{Topic: []byte("t"), QoS: 1}); err != nil {
+				t.Error(err)
+			}
+			done = true
+		}()
+		w.wait()
+		if done {
+			t.Error("Publish has not waited")
+		}
+		j.let(Done)
+		w.wait()
+		if !done {
+			t.Error("Publish still waits")
+		}
+	})
+}
+
+func TestJournalFailure(t *testing.T) {
+	for _, o := range []Outcome{Failed, Unknown} {
+		journaled(t, fmt.Sprint("outcome ", o), Options{}, func(w *world, j *heldJournal) {
+			s := w.connect("s", expiry(60))
+			s.sub(2, "t")
+			p, q := w.connect("p"), w.connectVersion(mqtt.Version311, "q")
+			idle := w.connect("idle")
+			j.hold()
+			p.publish("t=1", 1)
+			q.publish("t=2", 2)
+			j.let(o)
+			if d := expect[*mqtt.Disconnect](p); d.Reason != mqtt.ReasonImplementationSpecificError {
+				t.Errorf("got %v", d)
+			}
+			p.want("")
+			q.want("")
+			if !p.closed() || !q.closed() {
+				t.Error("a publisher is still connected")
+			}
+			idle.publish("t=3", 1) // the journal is broken for good
+			if d := expect[*mqtt.Disconnect](idle); d.Reason != mqtt.ReasonImplementationSpecificError {
+				t.Errorf("got %v", d)
+			}
+			for _, m := range s.all() { // QoS 2 waits for its barrier, for ever
+				if m, ok := m.(*mqtt.Publish); ok && m.QoS == 2 {
+					t.Errorf("got %v", m)
+				}
+			}
+			if r := w.refused(mqtt.Version5, "new"); r != mqtt.ReasonServerUnavailable {
+				t.Error(r)
+			}
+			err := w.Publish(w.t.Context(), &mqtt.Publish{Topic: []byte("t"), QoS: 1})
+			if !errors.Is(err, &mqtt.Error{Code: mqtt.ReasonServerUnavailable}) {
+				t.Error(err)
+			}
+		})
+	}
+	journaled(t, "QoS 0 goes on", Options{}, func(w *world, j *heldJournal) {
+		s, p := w.connect("s"), w.connect("p")
+		s.sub(0, "t")
+		other := w.connect("other")
+		j.let(Failed)
+		other.publish("t=1", 1)
+		w.wait()
+		s.all()
+		if p.closed() || s.closed() {
+			t.Fatal("closed")
+		}
+	})
+}
+
+func TestDeliverAfterSync(t *testing.T) {
+	journaled(t, "order", Options{DeliverAfterSync: true}, func(w *world, j *heldJournal) {
+		s := w.connect("s")
+		s.sub(1, "t")
+		p := w.connect("p")
+		j.hold()
+		for i := range 10 {
+			p.publish(fmt.Sprint("t=", i), 1)
+		}
+		p.want("")
+		s.want("")
+		j.let(Done)
+		s.automatic()
+		w.wait()
+		checkOrder(t, s, 10)
+		if n := strings.Count(p.messages(), "PUBACK"); n != 10 {
+			t.Errorf("%d acknowledgements", n)
+		}
+		j.let(Failed)
+		p.publish("t=lost", 1)
+		s.want("")
+		if !p.closed() {
+			t.Error("the publisher is still connected")
+		}
+	})
+}
+
+// TestJournalRecords replays what a journal holds in a simple way: at the end nothing may be live that nobody needs.
+func TestJournalRecords(t *testing.T) {
+	journaled(t, "releases", Options{QueueMessages: 3}, func(w *world, j *heldJournal) {
+		s := w.connect("s", expiry(60), receiveMaximum(2))
+		s.sub(2, "t/#")
+		p := w.connect("p").automatic()
+		for i := range 8 { // two in flight, three wait, three are dropped
+			p.publish(fmt.Sprint("t/", i, "=x"), mqtt.QoS(1+i%2))
+		}
+		p.publish("r=1", 1, retain)
+		p.publish("r=2", 0, retain)
+		w.wait()
+		if len(j.live) != 6 {
+			t.Errorf("%d messages are live", len(j.live))
+		}
+		s.automatic()
+		for _, q := range s.all() {
+			s.answer(q)
+		}
+		w.wait()
+		if len(j.live) != 1 {
+			t.Errorf("%d messages are live", len(j.live))
+		}
+		p.publish("r=", 0, retain)
+		w.wait()
+		if len(j.live) != 0 {
+			t.Errorf("%d messages are live", len(j.live))
+		}
+		s.drop()
+		p.publish("t/1=x", 1)
+		p.publish("t/2=x", 1)
+		w.pass(time.Hour)
+		if len(j.live) != 0 {
+			t.Errorf("%d messages are live after the session ended", len(j.live))
+		}
+	})
+	journaled(t, "times and names", Options{}, func(w *world, j *heldJournal) {
+		start := time.Now()
+		w.pass(time.Second)
+		s := w.connect("s", expiry(60), withWill(mqtt.Will{Topic: "w", Properties: willDelay(5)}))
+		s.subscribe(7, mqtt.Subscription{Filter: "t", QoS: 1})
+		w.connect("p").pub("t=x", 1)
+		s.want("t=x")
+		s.unsub("t")
+		s.drop()
+		w.pass(time.Hour)
+		seen := make(map[RecordKind]Record)
+		for _, r := range j.take() {
+			if at := time.UnixMilli(r.Time); at.Before(start.Add(time.Second)) || at.After(time.Now()) {
+				t.Errorf("%+v", r)
+			}
+			if _, ok := seen[r.Kind]; !ok && r.Client != "p" {
+				seen[r.Kind] = r
+			}
+		}
+		if r := seen[RecordSession]; r.Client != "s" || r.Expiry != 60 || !r.Fresh {
+			t.Errorf("%+v", r)
+		}
+		if r := seen[RecordSubscribed]; r.Client != "s" || r.Subscription.Filter != "t" || r.IDs[0] != 7 {
+			t.Errorf("%+v", r)
+		}
+		if r := seen[RecordQueued]; r.Client != "s" || r.Seq == 0 || r.QoS != 1 || r.IDs[0] != 7 {
+			t.Errorf("%+v", r)
+		}
+		if r := seen[RecordWill]; r.Client != "s" || r.Message.Topic() != "w" || r.Expiry != 5 {
+			t.Errorf("%+v", r)
+		}
+		for _, k := range []RecordKind{RecordMessage, RecordUnsubscribed, RecordOffline, RecordEnded, RecordAccepted} {
+			if seen[k].Kind == 0 {
+				t.Errorf("no record of kind %d", k)
+			}
+		}
+	})
+}
