@@ -66,7 +66,7 @@ func (c *children[P]) get(seed maphash.Seed, key string) *entry[P] {
 	return nil
 }
 
-// all yields the entries in no particular order.
+// all yields the entries in the order in which they were put.
 func (c *children[P]) all() iter.Seq[*entry[P]] {
 	return func(yield func(*entry[P]) bool) {
 		b := c.p.Load()
@@ -144,82 +144,91 @@ func (c *children[P]) remove(seed maphash.Seed, e *entry[P]) {
 	c.p.Store(&branch[P]{few: few})
 }
 
-// hash is never 0. The seed keeps peers from choosing keys that collide.
-func hash(seed maphash.Seed, key string) uint32 {
-	return max(1, uint32(maphash.String(seed, key)))
-}
+// hash is 32 bits for a table. The seed keeps peers from choosing keys that
+// collide.
+func hash(seed maphash.Seed, key string) uint32 { return uint32(maphash.String(seed, key)) }
 
-// table is an open hash table with linear probing. The hash of a slot is 0
-// until the slot is used for the first time and never 0 again, so that a probe
-// of a reader does not end too early; a removed entry is nil under its hash.
+// table is a hash table with linear probing that keeps its entries in the order
+// in which they came. A slot has the hash of an entry in its high half and one
+// more than its index in the low one, and is 0 until it is used. Neither slots
+// nor places of entries are used again, so that a probe of a reader does not end
+// too early; a removed entry is nil.
 type table[P any] struct {
-	hashes  []atomic.Uint32 // as many as entries, a power of two
+	slots   []atomic.Uint64 // a power of two
 	entries []atomic.Pointer[entry[P]]
-	n       int // entries; the writer's
-	used    int // slots whose hash is not 0; the writer's
+	n       int // entries that are not nil; the writer's
+	used    int // entries in front that have been used; the writer's
 }
 
 func newTable[P any](size int) *table[P] {
 	return &table[P]{
-		hashes:  make([]atomic.Uint32, size),
-		entries: make([]atomic.Pointer[entry[P]], size),
+		slots:   make([]atomic.Uint64, size),
+		entries: make([]atomic.Pointer[entry[P]], size-size/8),
 	}
 }
 
 func (t *table[P]) get(h uint32, key string) *entry[P] {
-	mask := uint32(len(t.hashes) - 1)
+	mask := uint32(len(t.slots) - 1)
 	for i := h & mask; ; i = (i + 1) & mask {
-		switch t.hashes[i].Load() {
-		case 0:
+		slot := t.slots[i].Load()
+		if slot == 0 {
 			return nil
-		case h:
-			if e := t.entries[i].Load(); e != nil && e.key == key {
+		}
+		if uint32(slot>>32) == h {
+			if e := t.entries[uint32(slot)-1].Load(); e != nil && e.key == key {
 				return e
 			}
 		}
 	}
 }
 
-// full reports that there is no slot for another entry.
-func (t *table[P]) full() bool { return t.used >= len(t.hashes)-len(t.hashes)/8 }
+// full reports that there is no place for another entry.
+func (t *table[P]) full() bool { return t.used == len(t.entries) }
 
 // sparse reports that the table is much too large.
-func (t *table[P]) sparse() bool { return len(t.hashes) > smallTable && t.n < len(t.hashes)/8 }
+func (t *table[P]) sparse() bool { return len(t.slots) > smallTable && t.n < len(t.slots)/8 }
 
 // put stores an entry in a table that is not full. The entry is stored before
-// its hash: a reader that sees the hash sees the entry.
+// its slot: a reader that sees the slot sees the entry.
 func (t *table[P]) put(h uint32, e *entry[P]) {
-	mask := uint32(len(t.hashes) - 1)
+	mask := uint32(len(t.slots) - 1)
 	i := h & mask
-	for t.entries[i].Load() != nil {
+	for t.slots[i].Load() != 0 {
 		i = (i + 1) & mask
 	}
-	if t.hashes[i].Load() == 0 {
-		t.used++
-	}
-	t.entries[i].Store(e)
-	t.hashes[i].Store(h)
+	t.entries[t.used].Store(e)
+	t.used++
 	t.n++
+	t.slots[i].Store(uint64(h)<<32 | uint64(t.used))
 }
 
 func (t *table[P]) remove(h uint32, e *entry[P]) {
-	mask := uint32(len(t.hashes) - 1)
+	mask := uint32(len(t.slots) - 1)
 	i := h & mask
-	for t.entries[i].Load() != e {
+	for {
+		slot := t.slots[i].Load()
+		if at := &t.entries[uint32(slot)-1]; at.Load() == e {
+			at.Store(nil)
+			t.n--
+			return
+		}
 		i = (i + 1) & mask
 	}
-	t.entries[i].Store(nil)
-	t.n--
 }
 
-// rebuild returns a table of the right size with the same entries, at most
-// three quarters full.
+// rebuild returns a table of the right size with the same entries in the same
+// order, at most three quarters full.
 func (t *table[P]) rebuild() *table[P] {
-	size := max(smallTable, 1<<bits.Len(uint(t.n*4/3)))
-	out := newTable[P](size)
+	hashes := make([]uint32, len(t.entries))
+	for i := range t.slots {
+		if slot := t.slots[i].Load(); slot != 0 {
+			hashes[uint32(slot)-1] = uint32(slot >> 32)
+		}
+	}
+	out := newTable[P](max(smallTable, 1<<bits.Len(uint(t.n*4/3))))
 	for i := range t.entries {
 		if e := t.entries[i].Load(); e != nil {
-			out.put(t.hashes[i].Load(), e)
+			out.put(hashes[i], e)
 		}
 	}
 	return out
