@@ -65,7 +65,10 @@ func (p *Connack) check(v Version) error {
 
 func (p *Connack) appendTo(dst []byte, v Version) ([]byte, error) {
 	start := len(dst)
-	code, _ := p.Reason.ReturnCode(v)
+	code, ok := p.Reason.ReturnCode(v)
+	if !ok {
+		code = byte(p.Reason)
+	}
 	flags := byte(0)
 	if p.SessionPresent && v != Version31 {
 		flags = 1

@@ -63,7 +63,7 @@ func decodeConnect(b []byte) (Packet, error) {
 	if r.Err() != nil {
 		return p, end(&r, nil)
 	}
-	p.Version = level
+	p.Version = level &^ 0x80 // some bridges set this bit; refused, in that version, they try without
 	if checkVersion(level) != nil || string(name) != level.protocolName() {
 		return p, &Error{Code: ReasonUnsupportedProtocolVersion, Reason: "no such protocol name and level"}
 	}

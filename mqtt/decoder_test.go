@@ -157,7 +157,9 @@ func TestFrameSize(t *testing.T) {
 // TestOtherVersion checks that a version the codec does not have is an error and not a guess.
 func TestOtherVersion(t *testing.T) {
 	for _, v := range []mqtt.Version{1, 2, 6, 255} {
-		for _, in := range [][]byte{wire(0x30, str("a"), "00"), wire(0x40, "0001"), wire(0xC0), wire(0x82, "0001 00", str("a"), "00")} {
+		for _, in := range [][]byte{
+			wire(0x30, str("a"), "00"), wire(0x40, "0001"), wire(0xC0), wire(0x82, "0001 00", str("a"), "00"),
+		} {
 			var d mqtt.Decoder
 			if p, n, err := d.Decode(in, v); !errors.Is(codeOf(err), &mqtt.Error{Code: noVersion}) {
 				t.Errorf("Decode(%x) in version %d = %v, %d, %v", in, v, p, n, err)

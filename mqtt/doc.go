@@ -7,12 +7,12 @@
 // Version 5 properties stay in their wire form, see [Properties].
 //
 // The codec is strict in both directions. Where the standard leaves room it decides so: control characters and
-// non-characters are allowed in strings; a packet identifier of zero and an empty list of filters or reasons are protocol
-// errors; a property that is unknown or not of that packet is malformed (section 2.2.2.2), one that comes twice or has a
-// value that is not allowed is a protocol error; a reason code that is not of that packet is a protocol error. MQTT 3.1 is
-// held to the rules of 3.1.1 but for what its clients are known to do: they may set the DUP flag of SUBSCRIBE,
-// UNSUBSCRIBE and PUBREL, and announce a user name or password that does not come. Client identifiers of more than 23
-// bytes are for the server to refuse.
+// non-characters are allowed in strings; a packet identifier of zero and an empty list of filters or reasons are
+// protocol errors; a property that is unknown or not of that packet is malformed (section 2.2.2.2), one that comes
+// twice or has a value that is not allowed is a protocol error; a reason code that is not of that packet is a protocol
+// error. MQTT 3.1 is held to the rules of 3.1.1 but for what its clients are known to do: they may set the DUP flag of
+// SUBSCRIBE, UNSUBSCRIBE and PUBREL, and announce a user name or password that does not come. Client identifiers of
+// more than 23 bytes are for the server to refuse.
 //
 // [Session] is the state machine of one connection and the session it serves. Packages mqttclient and mqttserver put
 // connections, goroutines and timers around it.

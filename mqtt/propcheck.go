@@ -1,7 +1,7 @@
 package mqtt
 
 import (
-	"encoding/binary"
+	"slices"
 
 	"github.com/quartet-mq/quartet/codec"
 )
@@ -45,114 +45,66 @@ func (s propertySet) has(id PropertyID) bool { return s>>id&1 != 0 }
 // check walks over properties that must be among s and returns which there are. Those of a PUBLISH may have several
 // subscription identifiers, every packet several user properties; another one that comes twice is a protocol error.
 func (s propertySet) check(b Properties) (seen propertySet, err error) {
-	repeat := propertySet(1 << PropUserProperty)
+	once := s &^ (1 << PropUserProperty)
 	if s.has(PropTopicAlias) {
-		repeat |= 1 << PropSubscriptionIdentifier
+		once &^= 1 << PropSubscriptionIdentifier
 	}
 	for len(b) > 0 {
 		id := PropertyID(b[0])
 		if !s.has(id) {
 			return 0, errMalformed(id.String() + " is not a property of this packet")
 		}
-		if seen.has(id) && !repeat.has(id) {
+		if (seen & once).has(id) {
 			return 0, errProtocol(id.String() + " comes twice")
 		}
 		seen |= 1 << id
-		n := 0
-		switch id {
-		case PropUserProperty:
-			n, err = checkPair(b[1:])
-		default:
-			n, err = id.checkValue(b[1:])
+		kind := id.kind()
+		n := kind.size(b[1:])
+		if n == 0 {
+			return 0, errMalformed(id.String() + " is cut or not well formed")
+		}
+		value := b[1 : n+1]
+		b = b[n+1:]
+		switch {
+		case kind == kindByte:
+			if value[0] > 1 {
+				return 0, errProtocol(id.String() + " is neither 0 nor 1")
+			}
+		case kind < kindBinary:
+			err = id.checkNumber(value)
+		case kind > kindBinary:
+			err = id.checkText(value)
 		}
 		if err != nil {
 			return 0, err
 		}
-		b = b[1+n:]
 	}
 	return seen, nil
 }
 
-// checkPair checks the value of a user property at the front of b and returns its size.
-func checkPair(b []byte) (int, error) {
-	name := size16(b)
-	value := size16(b[name:])
-	if name == 0 || value == 0 {
-		return 0, errCut(PropUserProperty)
-	}
-	if !validText(b[2:name]) || !validText(b[name+2:name+value]) {
-		return 0, errText(PropUserProperty)
-	}
-	return name + value, nil
-}
-
-// checkValue checks the value of a property other than a user property at the front of b and returns its size.
-func (id PropertyID) checkValue(b []byte) (int, error) {
-	switch id.kind() {
-	case kindByte:
-		if len(b) < 1 {
-			return 0, errCut(id)
-		}
-		if b[0] > 1 {
-			return 0, errProtocol(id.String() + " is neither 0 nor 1")
-		}
-		return 1, nil
-	case kindUint16:
-		if len(b) < 2 {
-			return 0, errCut(id)
-		}
-		if binary.BigEndian.Uint16(b) == 0 && (id == PropReceiveMaximum || id == PropTopicAlias) {
-			return 0, errProtocol(id.String() + " is 0")
-		}
-		return 2, nil
-	case kindUint32:
-		if len(b) < 4 {
-			return 0, errCut(id)
-		}
-		if binary.BigEndian.Uint32(b) == 0 && id == PropMaximumPacketSize {
-			return 0, errProtocol(id.String() + " is 0")
-		}
-		return 4, nil
-	case kindUvarint:
-		v, n, err := codec.PeekUvarint28(b)
-		if err != nil || n == 0 {
-			return 0, errCut(id)
-		}
-		if v == 0 {
-			return 0, errProtocol(id.String() + " is 0")
-		}
-		return n, nil
-	}
-	n := size16(b)
-	if n == 0 {
-		return 0, errCut(id)
-	}
-	return n, id.checkBytes(b[2:n])
-}
-
-// checkBytes checks a value that is a string or binary data.
-func (id PropertyID) checkBytes(b []byte) error {
-	switch {
-	case id == PropResponseTopic:
-		if plainName(b) && len(b) > 0 {
-			return nil
-		}
-		if !validText(b) {
-			return errText(id)
-		}
-		if len(b) == 0 || checkName(b) != nil {
-			return errProtocol(id.String() + " is not a topic name")
-		}
-	case id.kind() == kindString && !validText(b):
-		return errText(id)
+// checkNumber checks the value of a property that is a number of more than a byte.
+func (id PropertyID) checkNumber(value []byte) error {
+	const positive propertySet = 1<<PropReceiveMaximum | 1<<PropTopicAlias | 1<<PropMaximumPacketSize |
+		1<<PropSubscriptionIdentifier
+	if positive.has(id) && slices.Max(value) == 0 {
+		return errProtocol(id.String() + " is 0")
 	}
 	return nil
 }
 
-func errCut(id PropertyID) error { return errMalformed(id.String() + " is cut or not well formed") }
-
-func errText(id PropertyID) error {
-	return errMalformed(id.String() + " is not a UTF-8 encoded string")
+// checkText checks the value of a property that is one string or two.
+func (id PropertyID) checkText(value []byte) error {
+	n := size16(value)
+	text := value[2:n]
+	if id == PropResponseTopic {
+		if len(text) == 0 || validText(text) && checkName(text) != nil {
+			return errProtocol(id.String() + " is not a topic name")
+		}
+	}
+	if !validText(text) || n < len(value) && !validText(value[n+2:]) {
+		return errMalformed(id.String() + " is not a UTF-8 encoded string")
+	}
+	return nil
 }
 
 // checkFor is check for a packet that is to be sent in version v, which may have no properties at all.

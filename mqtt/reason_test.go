@@ -100,7 +100,9 @@ func TestError(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
-	for v, want := range map[mqtt.Version]string{3: "3.1", 4: "3.1.1", 5: "5.0", 0: "unknown version", 9: "unknown version"} {
+	for v, want := range map[mqtt.Version]string{
+		3: "3.1", 4: "3.1.1", 5: "5.0", 0: "unknown version", 9: "unknown version",
+	} {
 		if got := v.String(); got != want {
 			t.Errorf("Version(%d) is %q, want %q", v, got, want)
 		}
