@@ -28,16 +28,12 @@ func (c *Conn) end(cause error) {
 	}
 }
 
-// abort is end without the output, with c.mu held.
+// abort is end without the output, with c.mu held. The flush that follows closes the connection.
 func (c *Conn) abort(cause error) {
 	c.end(cause)
 	c.aborted = true
 	if !c.writing {
 		c.out.drop()
-		return
-	}
-	if c.nc != nil {
-		c.nc.SetWriteDeadline(time.Unix(1, 0)) // whoever writes drops the output
 	}
 }
 

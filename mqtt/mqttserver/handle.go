@@ -12,6 +12,9 @@ import (
 // takes everything.
 func (c *Conn) handle(rd *reader, b []byte) (used int) {
 	rd.throttle, rd.ready = 0, false
+	if c.isEnded() {
+		return len(b)
+	}
 	c.calls.Lock()
 	defer c.calls.Unlock()
 	for rd.throttle == 0 {

@@ -81,7 +81,7 @@ type Limits struct {
 	MaxQueued int
 	// PublisherPause is how long a reader pauses at most after it has published to connections beyond their soft limit.
 	// A connection that stays beyond it for so long is slow and makes nobody pause until it has recovered. Default
-	// 20 milliseconds.
+	// 100 milliseconds.
 	PublisherPause time.Duration
 	// SlowTimeout is how long a connection may take none of the output that waits for it. Then it is closed. Default
 	// 1 minute.

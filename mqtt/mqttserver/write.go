@@ -37,7 +37,12 @@ func (c *Conn) flush(v *net.Buffers) {
 		go c.serve()
 	}
 	if c.writing {
+		hurry := c.aborted && !c.shut
+		c.shut = c.shut || hurry
 		c.mu.Unlock()
+		if hurry {
+			c.closeConn() // whoever writes drops the output
+		}
 		return
 	}
 	c.writing = c.out.head != nil
@@ -52,7 +57,7 @@ func (c *Conn) flush(v *net.Buffers) {
 			break
 		}
 	}
-	clear((*v)[:cap(*v)])
+	clear(*v)
 	if c.writing {
 		c.mu.Unlock()
 		go c.write()
