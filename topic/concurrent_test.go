@@ -26,7 +26,7 @@ func churn(writers, readers int, write, read func(id int, rnd *rand.Rand)) {
 	for id := range readers {
 		r.Go(func() {
 			rnd := rand.New(rand.NewPCG(uint64(id), 2))
-			for range 150 {
+			for range 100 {
 				read(id, rnd)
 			}
 		})

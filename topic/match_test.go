@@ -133,7 +133,7 @@ func TestMatchDefinition(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	for _, s := range []Syntax{MQTT, AMQP} {
 		matched := 0
-		for range 100_000 {
+		for range 30_000 {
 			filter, name := randomTopic(rnd, s, true), randomTopic(rnd, s, false)
 			want := define(s, words(s, filter), words(s, name))
 			if s == MQTT && name[:min(1, len(name))] == "$" && slices.Contains([]string{"+", "#"}, words(s, filter)[0]) {
@@ -155,7 +155,7 @@ func TestMatchDefinition(t *testing.T) {
 				t.Fatalf("%v: %q has %d levels", s, filter, got)
 			}
 		}
-		if matched < 1000 {
+		if matched < 500 {
 			t.Errorf("%v: only %d pairs matched", s, matched)
 		}
 	}

@@ -45,6 +45,9 @@ func TestNamesAllocatesNothing(t *testing.T) {
 
 // A hundred thousand names take at most 90 bytes each beyond the name string.
 func TestNamesMemory(t *testing.T) {
+	if raceEnabled {
+		t.Skip("other sizes, and slow")
+	}
 	const n = 100_000
 	for _, c := range []struct {
 		format string

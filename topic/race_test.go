@@ -2,5 +2,6 @@
 
 package topic
 
-// raceEnabled tells that sync.Pool drops at random.
+// raceEnabled tells that sync.Pool drops at random and that memory is not what
+// it is otherwise.
 const raceEnabled = true

@@ -63,7 +63,7 @@ const million = 1_000_000
 
 // A million subscriptions take at most 500 bytes each, the filters included.
 func TestTrieMemory(t *testing.T) {
-	if testing.Short() {
+	if testing.Short() || raceEnabled {
 		t.Skip("a million filters")
 	}
 	for _, format := range []string{"d/%d/cmd", "d/%d/+", "+/%d/#", "d/%d"} {
