@@ -24,7 +24,7 @@ type Batch struct {
 }
 
 // flushBytes is how much may be written into a batch before the server flushes it between two packets.
-const flushBytes = 1 << 20
+const flushBytes = 4 << 20
 
 // NewBatch returns an empty batch.
 func NewBatch() *Batch { return new(Batch) }
