@@ -35,16 +35,6 @@ func (q *heldQueue) pop() held {
 	return h
 }
 
-// hasRelease reports whether the release of id waits.
-func (q *heldQueue) hasRelease(id uint16) bool {
-	for _, h := range q.buf[q.head:] {
-		if h.id == id && h.barrier == BarrierPubcomp {
-			return true
-		}
-	}
-	return false
-}
-
 // persist asks for the durability of a delta that holds a packet back.
 func (s *Session) persist(b Barrier, d Delta, id uint16, stream uint64, ref any) {
 	s.hold(held{barrier: b, id: id, stream: stream}, d, ref)

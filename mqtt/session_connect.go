@@ -194,7 +194,8 @@ func (s *Session) announce(p Properties) Properties {
 	return p
 }
 
-// Reject (server) answers CONNECT with a failure, and closes. A reason that the version has no code for is not sent.
+// Reject (server) answers CONNECT with a failure, and closes. A reason that the version has no code for is not sent,
+// nor are properties that CONNACK cannot have.
 func (s *Session) Reject(now time.Time, ack *Connack) error {
 	if s.cfg.Role != Server || s.phase != phaseConnecting || !ack.Reason.IsError() {
 		return ErrState
@@ -209,14 +210,17 @@ func (s *Session) refuse(now time.Time, reason ReasonCode, props Properties) {
 	if s.version == Version5 && !reason.ValidFor(TypeConnack) {
 		reason = ReasonUnspecifiedError
 	}
-	if _, ok := reason.ReturnCode(s.version); !ok {
+	if _, ok := reason.ReturnCode(s.version); !ok || s.version == 0 {
 		return // [MQTT311-3.2.2-6]
 	}
 	c := &Connack{Reason: reason, Properties: slices.Clip(props)}
 	if s.version < Version5 {
 		c.Properties = nil
 	}
-	if c.check(s.version) == nil && s.fit(c, &c.Properties) {
+	if c.check(s.version) != nil {
+		c.Properties = nil
+	}
+	if s.fit(c, &c.Properties) {
 		s.sendPacket(now, 0, c)
 	}
 }

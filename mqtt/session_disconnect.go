@@ -8,12 +8,13 @@ import (
 
 // Disconnect sends DISCONNECT and closes (section 3.14). Servers of version 3 have no DISCONNECT: they only close.
 // Neither has a client's other reason than ReasonNormalDisconnection there: it closes without DISCONNECT, so that the
-// server publishes the will message. A server must have accepted the connection [MQTT-3.14.0-1].
+// server publishes the will message. A reason that this side may not say becomes a general one. A server must have
+// accepted the connection [MQTT-3.14.0-1].
 func (s *Session) Disconnect(now time.Time, p *Disconnect) error {
 	if s.phase != phaseOpen && (s.phase != phaseConnecting || s.cfg.Role == Server) {
 		return ErrState
 	}
-	d := &Disconnect{Reason: p.Reason, Properties: slices.Clip(p.Properties)}
+	d := &Disconnect{Reason: s.disconnectCode(p.Reason), Properties: slices.Clip(p.Properties)}
 	switch {
 	case s.version < Version5:
 		if s.cfg.Role == Client && p.Reason == ReasonNormalDisconnection {

@@ -181,10 +181,8 @@ func (s *Session) receivePubrel(now time.Time, stream uint64, p *Pubrel) error {
 		return s.fail(now, ReasonProtocolError, "PUBREL before PUBREC")
 	case received:
 		s.st.in.received.Remove(p.ID)
-	case owned: // its release is not durable yet
-		if s.held != nil && s.held.hasRelease(p.ID) {
-			return nil
-		}
+	case owned: // again: PUBCOMP follows when its release is durable
+		return nil
 	default:
 		reason = ReasonPacketIdentifierNotFound
 	}
@@ -193,7 +191,7 @@ func (s *Session) receivePubrel(now time.Time, stream uint64, p *Pubrel) error {
 		s.hold(held{barrier: BarrierPubcomp, id: p.ID, stream: stream, reason: reason}, DeltaReleased, nil)
 		return nil
 	}
-	if owned {
+	if received {
 		s.st.in.owned.Remove(p.ID)
 	}
 	s.complete(now, stream, p.ID, reason)

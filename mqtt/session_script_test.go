@@ -99,6 +99,8 @@ func (m *scripted) verb(c *script.Command, stream uint64) {
 			p = &Connect{Version: Version(c.Int(m.t, "v", 0))}
 		}
 		m.s.Fail(m.now, p, &Error{Code: ReasonCode(c.Int(m.t, "code", 0)), Reason: c.String("text", "")})
+	case "barriers":
+		m.s.UseBarriers()
 	case "lost":
 		m.s.Lost()
 	case "advance":
