@@ -80,12 +80,14 @@ async def session_resume():
     await first.subscribe(f"{ROOT}/s", 1)
     await first.c.disconnect()
     pub = await Client.open()
+    await pub.subscribe(f"{ROOT}/s", 1)
     for i in range(20):
         pub.c.publish(f"{ROOT}/s", str(i), qos=1)
-    await pub.c.disconnect()
+    await pub.take(20)  # leaving at once could cut the messages that are under way
     second = await Client.open(name, clean=False, **keep)
     assert [m[1] for m in await second.take(20)] == [b"%d" % i for i in range(20)]
     await second.c.disconnect()
+    await pub.c.disconnect()
 
 
 async def properties():
