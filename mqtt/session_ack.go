@@ -40,12 +40,16 @@ type owed struct {
 // ackRing holds the acknowledgements of one kind that are owed, in the order in which the messages came. The standard
 // wants them sent in that order [MQTT-4.6.0-2] [MQTT-4.6.0-3]; where there are several streams the order holds in each.
 type ackRing struct {
-	ids     delivery.IDs // of those that are not sent
-	buf     []owed       // of a size that is a power of two
+	buf     []owed // of a size that is a power of two
 	head, n int
 	gaps    int  // entries that are sent, behind one that is not: only with several streams
 	streams bool // more than one stream is in use
+	indexed bool // there are so many that ids is in use
+	ids     delivery.IDs
 }
+
+// indexAt is how many entries a ring has before it gets an index.
+const indexAt = 16
 
 func (r *ackRing) at(i int) *owed { return &r.buf[(r.head+i)&(len(r.buf)-1)] }
 
@@ -59,7 +63,43 @@ func (r *ackRing) push(o owed) {
 	}
 	*r.at(r.n) = o
 	r.n++
-	r.ids.Add(o.id)
+	switch {
+	case r.indexed:
+		r.ids.Add(o.id)
+	case r.n > indexAt:
+		r.index()
+	}
+}
+
+// index enters those that are not sent into ids.
+func (r *ackRing) index() {
+	r.indexed = true
+	for i := range r.n {
+		if o := r.at(i); !o.sent {
+			r.ids.Add(o.id)
+		}
+	}
+}
+
+// has reports whether there is an entry for id that is not sent.
+func (r *ackRing) has(id uint16) bool {
+	if r.indexed {
+		return r.ids.Has(id)
+	}
+	for i := range r.n {
+		if o := r.at(i); o.id == id && !o.sent {
+			return true
+		}
+	}
+	return false
+}
+
+// done takes an entry that is sent out of the index.
+func (r *ackRing) done(id uint16) {
+	if r.indexed {
+		r.ids.Remove(id)
+		r.indexed = r.ids.Len() > 0
+	}
 }
 
 // grow makes room: it closes gaps when there are many, and doubles the ring otherwise.
@@ -89,7 +129,7 @@ func (r *ackRing) find(id uint16) int {
 	if guess < r.n && r.at(guess).id == id && !r.at(guess).sent {
 		return guess
 	}
-	if !r.ids.Has(id) {
+	if r.indexed && !r.ids.Has(id) {
 		return -1
 	}
 	for i := range r.n {
@@ -196,7 +236,7 @@ func (s *Session) flush(now time.Time, r *ackRing, t PacketType, stream uint64) 
 
 // acknowledge sends PUBACK or PUBREC.
 func (s *Session) acknowledge(now time.Time, r *ackRing, t PacketType, o *owed) {
-	r.ids.Remove(o.id)
+	r.done(o.id)
 	if t == TypePuback || o.reason.IsError() {
 		s.restore()
 	}

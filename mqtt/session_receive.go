@@ -123,14 +123,14 @@ func (s *Session) receivePublish(now time.Time, stream uint64, p *Publish) error
 	}
 	switch {
 	case received: // again [MQTT-4.3.3-10]
-		if !in.pubrecs.ids.Has(p.ID) {
+		if !in.pubrecs.has(p.ID) {
 			in.pubrecs.push(owed{stream: stream, id: p.ID, acked: owned})
 			s.flush(now, &in.pubrecs, TypePubrec, stream)
 		}
 		return nil
 	case owned:
 		return s.fail(now, ReasonProtocolError, "PUBLISH before the PUBCOMP of its packet identifier")
-	case in.pubacks.n > 0 && in.pubacks.ids.Has(p.ID):
+	case in.pubacks.has(p.ID):
 		return s.fail(now, ReasonProtocolError, "packet identifier is in use")
 	}
 	if err := s.admitCounted(now); err != nil {
@@ -149,7 +149,7 @@ func (s *Session) receiveQoS1(now time.Time, stream uint64, p *Publish, taken bo
 	if taken {
 		return s.fail(now, ReasonProtocolError, "packet identifier is in use")
 	}
-	if s.in.pubacks.n > 0 && s.in.pubacks.ids.Has(p.ID) {
+	if s.in.pubacks.has(p.ID) {
 		return nil
 	}
 	if err := s.admitCounted(now); err != nil {
@@ -177,7 +177,7 @@ func (s *Session) receivePubrel(now time.Time, stream uint64, p *Pubrel) error {
 	switch {
 	case p.ID == 0:
 		return s.fail(now, ReasonProtocolError, "packet identifier is 0")
-	case received && (!owned || s.in != nil && s.in.pubrecs.ids.Has(p.ID)):
+	case received && (!owned || s.in != nil && s.in.pubrecs.has(p.ID)):
 		return s.fail(now, ReasonProtocolError, "PUBREL before PUBREC")
 	case received:
 		s.st.in.received.Remove(p.ID)

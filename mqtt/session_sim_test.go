@@ -497,6 +497,9 @@ func simulate(w *sim.World, skip Barrier) (err error) {
 	for i := range nodes {
 		n := &simNode{w: w, side: sim.Side(i), link: link, v: v, skip: skip, dups: dups, zero: map[simMessage]bool{}, epochs: new(int)}
 		n.cfg = Config{Role: Client + Role(i), Barriers: w.CrashRate > 0 || r.IntN(2) == 0, SendMaximum: uint16(1 + r.IntN(8))}
+		if v == Version5 && r.IntN(2) == 0 {
+			n.cfg.TopicAliasMaximum, n.cfg.SendAliasMaximum = 2, uint16(1+r.IntN(3))
+		}
 		if dups == 0 {
 			n.cfg.ReceiveMaximum = uint16(1 + r.IntN(8))
 		}
