@@ -149,7 +149,7 @@ func (b *Broker) Reauthorize() {
 		if checked && s.backlog != nil {
 			b.discard(s, s.backlog.queue.filter(func(ref any) bool {
 				m, _, _, _ := unpack(ref)
-				return s.allowed(Receive, m.topic) == Allow
+				return s.allowed(Receive, m.Topic()) == Allow
 			}), DropDenied)
 			s.trim()
 		}

@@ -82,7 +82,7 @@ func (c *conn) Resend(ref any) (*mqtt.Publish, bool) {
 	if m == nil {
 		return nil, false
 	}
-	c.name = append(c.name[:0], m.topic...)
+	c.name = append(c.name[:0], m.Topic()...)
 	c.props = m.appendProperties(c.props[:0], time.Now().UnixMilli(), ids)
 	c.out = mqtt.Publish{Topic: c.name, Payload: m.Payload(), Properties: c.props, QoS: qos, Retain: retain}
 	return &c.out, true

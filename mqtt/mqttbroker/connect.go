@@ -119,9 +119,7 @@ func (b *Broker) attach(ctx context.Context, c *conn, p *mqtt.Connect, permit Pe
 	s := b.sessions[c.client.ID]
 	resume := s != nil && !p.CleanStart && s.user == c.client.User
 	switch {
-	case b.closed:
-		err = &mqtt.Error{Code: mqtt.ReasonServerShuttingDown}
-	case b.rec.broken():
+	case b.closed, b.rec.broken():
 		err = &mqtt.Error{Code: mqtt.ReasonServerUnavailable}
 	case s == nil && b.opts.MaxSessions > 0 && len(b.sessions) >= b.opts.MaxSessions:
 		err = &mqtt.Error{Code: mqtt.ReasonQuotaExceeded, Reason: "too many sessions"}
@@ -170,7 +168,7 @@ func (b *Broker) recordSession(ctx context.Context, c *conn, fresh bool) error {
 	s := c.s
 	rec := Record{Kind: RecordWill, Client: s.id}
 	if s.will != nil {
-		rec.Message, rec.Expiry = newMessage(string(s.will.p.Topic), &s.will.p, 0), s.will.delay
+		rec.Message, rec.Expiry = newMessage(string(s.will.p.Topic), &s.will.p, 0, 0), s.will.delay
 	}
 	b.rec.note(rec)
 	done := make(chan Outcome, 1)

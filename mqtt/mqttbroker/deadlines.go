@@ -45,7 +45,7 @@ func (d *deadlines) set(s *session, at int64) {
 func (d *deadlines) add(m *Message) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	heap.Push(&d.heap, deadline{at: m.expires, m: m})
+	heap.Push(&d.heap, deadline{at: m.expiry(), m: m})
 	d.arm()
 }
 

@@ -1,7 +1,9 @@
 package mqttbroker
 
 import (
+	"encoding/binary"
 	"time"
+	"unsafe"
 
 	"github.com/quartet-mq/quartet/mqtt"
 )
@@ -9,76 +11,137 @@ import (
 // Message is an application message that outlives the call which published it: a retained message, one of QoS 1 or 2,
 // one for an in-process subscriber. It is immutable and shared by everybody who has to do with it; the slices that its
 // methods return must not be changed.
+//
+// A broker holds millions of them. That is why it is packed into 32 bytes beside its topic, which it shares with the
+// index of retained messages, and its body.
 type Message struct {
-	topic   string
-	body    []byte // properties, then payload
-	seq     uint64
-	expires int64  // unix milliseconds, 0 is never
-	props   uint32 // length of the properties
-	qos     mqtt.QoS
-	retain  bool
+	topic    *byte
+	body     *byte // expiry if flagExpires, length of the properties if flagProperties, properties, payload
+	seq      uint64
+	size     uint32 // of the body
+	topicLen uint16
+	flags    messageFlags
 }
 
+// messageFlags are the QoS and flags of a Message.
+type messageFlags uint8
+
+const (
+	flagQoS        messageFlags = 3
+	flagRetain     messageFlags = 1 << 2
+	flagExpires    messageFlags = 1 << 3 // eight bytes, unix milliseconds
+	flagProperties messageFlags = 1 << 4 // four bytes
+)
+
 // Topic returns the topic name.
-func (m *Message) Topic() string { return m.topic }
+func (m *Message) Topic() string { return unsafe.String(m.topic, m.topicLen) }
 
 // Payload returns the application data.
-func (m *Message) Payload() []byte { return m.body[m.props:] }
+func (m *Message) Payload() []byte {
+	props, payload := m.parts()
+	return payload[len(props):]
+}
 
 // Properties returns the properties that are forwarded. The message expiry interval among them is the one that the
 // publisher gave; see [Message.Expires].
-func (m *Message) Properties() mqtt.Properties { return mqtt.Properties(m.body[:m.props:m.props]) }
+func (m *Message) Properties() mqtt.Properties {
+	props, _ := m.parts()
+	return props
+}
+
+// parts returns the properties, and them with the payload.
+func (m *Message) parts() (props mqtt.Properties, all []byte) {
+	all = unsafe.Slice(m.body, m.size)
+	if m.flags&flagExpires != 0 {
+		all = all[8:]
+	}
+	if m.flags&flagProperties == 0 {
+		return nil, all
+	}
+	n := binary.BigEndian.Uint32(all)
+	all = all[4:]
+	return mqtt.Properties(all[:n:n]), all
+}
 
 // QoS returns the quality of service with which the message was published.
-func (m *Message) QoS() mqtt.QoS { return m.qos }
+func (m *Message) QoS() mqtt.QoS { return mqtt.QoS(m.flags & flagQoS) }
 
 // Retain reports whether the message was published with the RETAIN flag.
-func (m *Message) Retain() bool { return m.retain }
+func (m *Message) Retain() bool { return m.flags&flagRetain != 0 }
 
 // Sequence returns the number that the broker gave the message when it accepted it. Later messages have greater ones.
 func (m *Message) Sequence() uint64 { return m.seq }
 
 // Expires returns when the message expires, the zero time for never.
 func (m *Message) Expires() time.Time {
-	if m.expires == 0 {
-		return time.Time{}
+	if at := m.expiry(); at != 0 {
+		return time.UnixMilli(at)
 	}
-	return time.UnixMilli(m.expires)
+	return time.Time{}
+}
+
+// expiry returns when the message expires in unix milliseconds, 0 for never.
+func (m *Message) expiry() int64 {
+	if m.flags&flagExpires == 0 {
+		return 0
+	}
+	return int64(binary.BigEndian.Uint64(unsafe.Slice(m.body, m.size)))
 }
 
 // expired reports whether the message is not to be delivered any more at a time in unix milliseconds.
-func (m *Message) expired(now int64) bool { return m.expires != 0 && now >= m.expires }
+func (m *Message) expired(now int64) bool { return m.flags&flagExpires != 0 && now >= m.expiry() }
 
 // remaining returns the message expiry interval that is left, in seconds. It is at least 1: a message that was sent
 // once is sent again after a reconnect even if it has expired meanwhile [MQTT-4.3.3-7].
 func (m *Message) remaining(now int64) uint32 {
-	return uint32(max(m.expires-now+999, 1000) / 1000)
+	return uint32(max(m.expiry()-now+999, 1000) / 1000)
 }
 
-// size is what the message counts in queues: what is kept of it.
-func (m *Message) size() int { return len(m.topic) + len(m.body) + messageOverhead }
+// bytes is what the message counts in queues: what is kept of it.
+func (m *Message) bytes() int { return int(m.topicLen) + int(m.size) + messageOverhead }
 
 // messageOverhead is the size of the Message itself.
-const messageOverhead = 64
+const messageOverhead = 32
 
 // expirySize is the size of a message expiry interval among the properties.
 const expirySize = 5
 
-// newMessage copies what is published. A message expiry interval comes first among the properties, so that
-// appendProperties finds it.
-func newMessage(topic string, p *mqtt.Publish, expires int64) *Message {
-	body := make([]byte, 0, len(p.Properties)+len(p.Payload))
-	if expires != 0 {
-		body = appendExpiryFirst(body, p.Properties)
-	} else {
-		body = append(body, p.Properties...)
+// newMessage copies what is published, but for the topic. It expires at a time in unix milliseconds, 0 for never.
+func newMessage(topic string, p *mqtt.Publish, seq uint64, expires int64) *Message {
+	m := &Message{
+		topic: unsafe.StringData(topic), topicLen: uint16(len(topic)), seq: seq, flags: messageFlags(p.QoS) & flagQoS,
 	}
-	n := len(body)
+	if p.Retain {
+		m.flags |= flagRetain
+	}
+	n := len(p.Payload)
+	if expires != 0 {
+		m.flags |= flagExpires
+		n += 8
+	}
+	if len(p.Properties) > 0 {
+		m.flags |= flagProperties
+		n += 4 + len(p.Properties)
+	}
+	body := make([]byte, 0, n)
+	if expires != 0 {
+		body = binary.BigEndian.AppendUint64(body, uint64(expires))
+	}
+	if len(p.Properties) > 0 {
+		body = binary.BigEndian.AppendUint32(body, uint32(len(p.Properties)))
+		if expires != 0 {
+			body = appendExpiryFirst(body, p.Properties)
+		} else {
+			body = append(body, p.Properties...)
+		}
+	}
 	body = append(body, p.Payload...)
-	return &Message{topic: topic, body: body, expires: expires, props: uint32(n), qos: p.QoS, retain: p.Retain}
+	m.body, m.size = unsafe.SliceData(body), uint32(len(body))
+	return m
 }
 
-// appendExpiryFirst appends properties with the message expiry interval in front.
+// appendExpiryFirst appends properties with the message expiry interval, which is there, in front, where
+// appendProperties finds it.
 func appendExpiryFirst(dst []byte, props mqtt.Properties) []byte {
 	interval, _ := props.Uint32(mqtt.PropMessageExpiryInterval)
 	out := mqtt.Properties(dst).AppendUint32(mqtt.PropMessageExpiryInterval, interval)
@@ -89,7 +152,7 @@ func appendExpiryFirst(dst []byte, props mqtt.Properties) []byte {
 // [MQTT-3.3.2-6], and the subscription identifiers [MQTT-3.3.4-4].
 func (m *Message) appendProperties(dst mqtt.Properties, now int64, ids []uint32) mqtt.Properties {
 	props := m.Properties()
-	if m.expires != 0 {
+	if m.flags&flagExpires != 0 {
 		dst = dst.AppendUint32(mqtt.PropMessageExpiryInterval, m.remaining(now))
 		props = props[expirySize:]
 	}
@@ -169,7 +232,7 @@ func (l *outgoingList) takeAll() (refs []any) {
 func unpack(ref any) (m *Message, qos mqtt.QoS, retain bool, ids []uint32) {
 	switch r := ref.(type) {
 	case *Message:
-		return r, r.qos, false, nil
+		return r, r.QoS(), false, nil
 	case *outgoing:
 		return r.m, r.qos, r.retain, r.ids
 	}

@@ -40,11 +40,10 @@ func (p *publication) name() string {
 // message returns the message, copied once.
 func (p *publication) message(b *Broker) *Message {
 	if p.m == nil {
-		p.m = newMessage(p.name(), p.in, p.expires)
 		if p.seq == 0 {
 			p.seq = b.seq.Add(1)
 		}
-		p.m.seq = p.seq
+		p.m = newMessage(p.name(), p.in, p.seq, p.expires)
 	}
 	return p.m
 }
@@ -80,11 +79,11 @@ func (b *Broker) scratch(bt *mqttserver.Batch) *scratch {
 
 // publication returns the publication of a message that was accepted before.
 func (sc *scratch) publication(m *Message, from publisher, now int64) *publication {
-	sc.name = append(sc.name[:0], m.topic...)
+	sc.name = append(sc.name[:0], m.Topic()...)
 	sc.plain = m.appendProperties(sc.plain[:0], now, nil)
-	sc.in = mqtt.Publish{Topic: sc.name, Payload: m.Payload(), Properties: sc.plain, QoS: m.qos, Retain: m.retain}
+	sc.in = mqtt.Publish{Topic: sc.name, Payload: m.Payload(), Properties: sc.plain, QoS: m.QoS(), Retain: m.Retain()}
 	sc.pub = publication{
-		in: &sc.in, m: m, topic: m.topic, from: from.client, stripe: from.stripe, seq: m.seq, expires: m.expires,
+		in: &sc.in, m: m, topic: m.Topic(), from: from.client, stripe: from.stripe, seq: m.seq, expires: m.expiry(),
 	}
 	return &sc.pub
 }

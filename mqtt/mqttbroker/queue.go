@@ -38,7 +38,7 @@ func (q *queue) push(ref any) {
 	q.ring[(q.head+q.n)&(len(q.ring)-1)] = ref
 	q.n++
 	m, _, _, _ := unpack(ref)
-	q.bytes += m.size()
+	q.bytes += m.bytes()
 }
 
 // front returns the oldest reference, which there must be.
@@ -51,7 +51,7 @@ func (q *queue) pop() any {
 	q.head = (q.head + 1) & (len(q.ring) - 1)
 	q.n--
 	m, _, _, _ := unpack(ref)
-	q.bytes -= m.size()
+	q.bytes -= m.bytes()
 	switch {
 	case q.n == 0:
 		*q = queue{}
@@ -92,7 +92,7 @@ func (q *queue) full(messages, bytes int) bool {
 
 // refOf returns how m travels to a session: as itself where possible, which allocates nothing.
 func refOf(m *Message, qos mqtt.QoS, retain bool, ids []uint32, member *subscription) any {
-	if qos == m.qos && !retain && len(ids) == 0 && member == nil {
+	if qos == m.QoS() && !retain && len(ids) == 0 && member == nil {
 		return m
 	}
 	return &outgoing{m: m, qos: qos, retain: retain, ids: append([]uint32(nil), ids...), member: member}

@@ -15,7 +15,7 @@ func TestQueue(t *testing.T) {
 	next, want := 0, 0
 	for round := range 200 {
 		for range round % 17 {
-			q.push(&Message{topic: "t", seq: uint64(next)})
+			q.push(newMessage("t", &mqtt.Publish{}, uint64(next), 0))
 			next++
 		}
 		for range round % 13 {
@@ -53,7 +53,7 @@ func TestQueue(t *testing.T) {
 }
 
 func TestSizes(t *testing.T) {
-	if n := unsafe.Sizeof(Message{}); n > 64 {
+	if n := unsafe.Sizeof(Message{}); n > 32 {
 		t.Errorf("a Message has %d bytes", n)
 	}
 	if n := unsafe.Sizeof(session{}); n > 160 {
@@ -67,7 +67,7 @@ func TestSizes(t *testing.T) {
 func TestMessageProperties(t *testing.T) {
 	var props mqtt.Properties
 	props = props.AppendUser("a", "1").AppendUint32(mqtt.PropMessageExpiryInterval, 60).AppendUser("b", "2")
-	m := newMessage("t", &mqtt.Publish{Payload: []byte("payload"), Properties: props, QoS: 1}, 60_000)
+	m := newMessage("t", &mqtt.Publish{Payload: []byte("payload"), Properties: props, QoS: 1}, 1, 60_000)
 	if string(m.Payload()) != "payload" {
 		t.Errorf("payload %q", m.Payload())
 	}

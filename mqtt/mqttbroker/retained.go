@@ -34,15 +34,15 @@ func (b *Broker) retain(pub *publication) mqtt.ReasonCode {
 		return mqtt.ReasonSuccess
 	}
 	if old != nil {
-		pub.topic = old.topic
+		pub.topic = old.Topic()
 	}
 	if old == nil && b.opts.MaxRetained > 0 && b.gauges.retained.Load() >= int64(b.opts.MaxRetained) {
 		return mqtt.ReasonQuotaExceeded
 	}
 	m := pub.message(b)
-	grow := int64(m.size())
+	grow := int64(m.bytes())
 	if old != nil {
-		grow -= int64(old.size())
+		grow -= int64(old.bytes())
 	}
 	if b.opts.MaxRetainedBytes > 0 && b.gauges.retainedBytes.Load()+grow > int64(b.opts.MaxRetainedBytes) {
 		return mqtt.ReasonQuotaExceeded
@@ -51,9 +51,9 @@ func (b *Broker) retain(pub *publication) mqtt.ReasonCode {
 	if old == nil {
 		b.gauges.retained.Add(1)
 	}
-	b.recordRetained(m.topic, m, old)
-	b.retained.names.Set(m.topic, m)
-	if m.expires != 0 {
+	b.recordRetained(m.Topic(), m, old)
+	b.retained.names.Set(m.Topic(), m)
+	if m.flags&flagExpires != 0 {
 		b.deadlines.add(m)
 	}
 	return mqtt.ReasonSuccess
@@ -61,10 +61,10 @@ func (b *Broker) retain(pub *publication) mqtt.ReasonCode {
 
 // unretain removes a retained message. The stripe of its topic is held.
 func (b *Broker) unretain(m *Message) {
-	b.retained.names.Delete(m.topic)
+	b.retained.names.Delete(m.Topic())
 	b.gauges.retained.Add(-1)
-	b.gauges.retainedBytes.Add(-int64(m.size()))
-	b.recordRetained(m.topic, nil, m)
+	b.gauges.retainedBytes.Add(-int64(m.bytes()))
+	b.recordRetained(m.Topic(), nil, m)
 }
 
 // recordRetained records that the retained message of a topic is now m, nil for none, after old, nil for none. What the
@@ -86,7 +86,7 @@ func (b *Broker) recordRetained(name string, m, old *Message) {
 
 // expireRetained removes a retained message whose time has come, unless it was replaced.
 func (b *Broker) expireRetained(m *Message) {
-	mu := b.retained.stripe([]byte(m.topic))
+	mu := b.retained.stripe([]byte(m.Topic()))
 	mu.Lock()
 	defer mu.Unlock()
 	if b.isRetained(m) {
@@ -96,7 +96,7 @@ func (b *Broker) expireRetained(m *Message) {
 
 // isRetained reports whether m is still the retained message of its topic.
 func (b *Broker) isRetained(m *Message) bool {
-	now, ok := b.retained.names.Get(m.topic)
+	now, ok := b.retained.names.Get(m.Topic())
 	return ok && now == m
 }
 
@@ -123,7 +123,7 @@ func (b *Broker) newReplay(filter string, o subscriptionOptions) replay {
 func (r *replay) next(b *Broker, s *session) *Message {
 	for len(r.list) > 0 {
 		m := r.list[0]
-		if b.isRetained(m) && (s == nil || !r.opts.has(optChecked) || s.allowed(Receive, m.topic) == Allow) {
+		if b.isRetained(m) && (s == nil || !r.opts.has(optChecked) || s.allowed(Receive, m.Topic()) == Allow) {
 			return m
 		}
 		r.skip()
@@ -143,7 +143,7 @@ func (r *replay) ref(m *Message) any {
 	if r.opts.id() != 0 {
 		ids = []uint32{r.opts.id()}
 	}
-	return refOf(m, min(m.qos, r.opts.qos()), true, ids, nil)
+	return refOf(m, min(m.QoS(), r.opts.qos()), true, ids, nil)
 }
 
 // replaySome sends some retained messages and reports whether it makes sense to go on. One that was replaced meanwhile

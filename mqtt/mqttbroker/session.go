@@ -135,7 +135,7 @@ func (b *Broker) discard(s *session, refs []any, why Drop) {
 		if qos > 0 {
 			b.unqueued(s, m)
 		}
-		b.dropped(s, m.topic, why)
+		b.dropped(s, m.Topic(), why)
 	}
 }
 
@@ -155,7 +155,7 @@ func (c *conn) send(bt *mqttserver.Batch, sc *scratch, ref any) (taken bool) {
 		c.b.discard(c.s, []any{ref}, DropExpired)
 		return true
 	}
-	sc.name = append(sc.name[:0], m.topic...)
+	sc.name = append(sc.name[:0], m.Topic()...)
 	sc.props = m.appendProperties(sc.props[:0], now, ids)
 	sc.out = mqtt.Publish{Topic: sc.name, Payload: m.Payload(), Properties: sc.props, QoS: qos, Retain: retain}
 	var r mqttserver.Result
