@@ -42,6 +42,7 @@ type simNode struct {
 	v      Version
 	skip   Barrier // a mutant: this barrier does not wait
 	dups   float64
+	lossy  bool          // the server loses everything in a crash
 	slow   time.Duration // how long it takes to get the body of a message at most
 
 	// What survives a crash.
@@ -123,6 +124,9 @@ func (n *simNode) crash() {
 		n.pending = n.pending[1:]
 	}
 	n.link.Close(n.side)
+	if n.lossy && n.side == sim.Server {
+		n.disk, n.known = nil, false
+	}
 	n.boot()
 	n.reconnect()
 }
@@ -271,6 +275,16 @@ func (n *simNode) step() {
 	}
 }
 
+// forgetDeltas makes the State on disk that of a new session.
+func (n *simNode) forgetDeltas() {
+	for i := range n.disk {
+		n.disk[i].delta = DeltaNone
+	}
+	for i := range n.pending {
+		n.pending[i].r.delta = DeltaNone
+	}
+}
+
 func (n *simNode) handle(e *Event) {
 	switch e.Kind {
 	case EventSend:
@@ -286,6 +300,9 @@ func (n *simNode) handle(e *Event) {
 		n.known, n.ready = true, true
 	case EventConnack:
 		n.known, n.ready = true, true
+		if !e.Packet.(*Connack).SessionPresent {
+			n.forgetDeltas()
+		}
 	case EventQuota:
 		n.ready = true
 	case EventPublish:
@@ -303,7 +320,11 @@ func (n *simNode) handle(e *Event) {
 		n.resend(e)
 	case EventSettled:
 		n.write(simRecord{delta: e.Delta, id: e.ID, ref: e.Ref.(*simMessage), settled: true}, nil)
-	case EventClose, EventDisconnect, EventLost:
+	case EventLost:
+		if m := e.Ref.(*simMessage); e.Reason.IsError() {
+			n.queue = append(n.queue, m)
+		}
+	case EventClose, EventDisconnect:
 		n.failf("%v: event %d, %v", n.side, e.Kind, n.s.Err())
 	}
 }
@@ -323,7 +344,7 @@ func (n *simNode) got(e *Event) {
 	m := &simMessage{number: binary.BigEndian.Uint32(p.Payload), qos: p.QoS}
 	fmt.Sscanf(string(p.Topic), "q%d/s%d", new(int), &m.stream)
 	if p.QoS == QoS0 {
-		if n.zero[*m] {
+		if n.zero[*m] && !n.lossy {
 			n.failf("%v got QoS 0 message %d twice", n.side, m.number)
 		}
 		n.zero[*m] = true
@@ -334,7 +355,7 @@ func (n *simNode) got(e *Event) {
 		if n.s == nil || qos == QoS1 && n.conn != conn {
 			return
 		}
-		if err := n.s.Ack(n.w.Now(), id, ReasonSuccess, nil); err != nil {
+		if err := n.s.Ack(n.w.Now(), id, ReasonSuccess, nil); err != nil && !n.lossy {
 			n.failf("%v acks %d: %v", n.side, id, err)
 		}
 	}
@@ -438,7 +459,7 @@ func (n *simNode) check(peer *simNode) error {
 	}
 	last := make(map[flow]uint32)
 	for _, r := range n.disk {
-		if r.got == nil {
+		if r.got == nil || n.lossy {
 			continue
 		}
 		f := flow{r.got.qos, r.got.stream}
@@ -452,7 +473,7 @@ func (n *simNode) check(peer *simNode) error {
 		}
 	}
 	for _, m := range peer.todo {
-		if m.qos > QoS0 && m.number > last[flow{m.qos, m.stream}] {
+		if m.qos > QoS0 && !n.lossy && m.number > last[flow{m.qos, m.stream}] {
 			return fmt.Errorf("%v: QoS %d stream %d: message %d is lost", n.side, m.qos, m.stream, m.number)
 		}
 	}
@@ -468,7 +489,7 @@ func (n *simNode) check(peer *simNode) error {
 }
 
 // simulate runs a world with two nodes that send each other messages.
-func simulate(w *sim.World, skip Barrier) (err error) {
+func simulate(w *sim.World, skip Barrier, lossy bool) (err error) {
 	defer func() {
 		switch r := recover().(type) {
 		case nil:
@@ -495,7 +516,7 @@ func simulate(w *sim.World, skip Barrier) (err error) {
 		Down:    func(at sim.Side) { nodes[at].down() },
 	})
 	for i := range nodes {
-		n := &simNode{w: w, side: sim.Side(i), link: link, v: v, skip: skip, dups: dups, zero: map[simMessage]bool{}, epochs: new(int)}
+		n := &simNode{w: w, lossy: lossy, side: sim.Side(i), link: link, v: v, skip: skip, dups: dups, zero: map[simMessage]bool{}, epochs: new(int)}
 		n.cfg = Config{Role: Client + Role(i), Barriers: w.CrashRate > 0 || r.IntN(2) == 0, SendMaximum: uint16(1 + r.IntN(8))}
 		if v == Version5 && r.IntN(2) == 0 {
 			n.cfg.TopicAliasMaximum, n.cfg.SendAliasMaximum = 2, uint16(1+r.IntN(3))
@@ -546,7 +567,17 @@ var simStart = sim.New(0).Now()
 // quota does not leak, and DUP is set exactly when a message may have been sent.
 func TestSessionSimulation(t *testing.T) {
 	sim.Run(t, simRuns, func(t *testing.T, w *sim.World) {
-		if err := simulate(w, BarrierNone); err != nil {
+		if err := simulate(w, BarrierNone, false); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// TestSessionSimulationForgets has the server lose everything when it crashes: the client starts a new session then and
+// publishes anew. Messages may be lost or repeated, but nothing else goes wrong.
+func TestSessionSimulationForgets(t *testing.T) {
+	sim.Run(t, simRuns/4, func(t *testing.T, w *sim.World) {
+		if err := simulate(w, BarrierNone, true); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -557,7 +588,7 @@ func TestSessionSimulationFindsMutants(t *testing.T) {
 	for _, b := range []Barrier{BarrierPubrec, BarrierPubcomp, BarrierPublish, BarrierPubrel, barrierPuback} {
 		t.Run(fmt.Sprint(b), func(t *testing.T) {
 			for seed := range uint64(2000) {
-				if err := simulate(sim.New(seed), b); err != nil {
+				if err := simulate(sim.New(seed), b, false); err != nil {
 					t.Logf("seed %d: %v", seed, err)
 					return
 				}
