@@ -200,11 +200,7 @@ func (c *Conn) acceptMachine(b *Batch, ack *mqtt.Connack, a *Accepted) {
 	now := b.Now()
 	if p, ok := a.Session.(Persister); ok {
 		c.persist = p
-		config := c.srv.config
-		config.Barriers = true
-		c.machine = mqtt.NewSession(config) // it is known now that there are barriers
-		c.machine.Receive(now, 0, c.connect)
-		c.machine.Next()
+		c.machine.UseBarriers()
 	}
 	c.connect = nil
 	if err := c.machine.Accept(now, ack, a.State); err != nil {

@@ -260,18 +260,29 @@ type world struct {
 // bubble runs f with a server in a synctest bubble.
 func bubble(t *testing.T, r *router, o *mqttserver.Options, f func(w *world)) {
 	t.Helper()
+	if r == nil {
+		r = new(router)
+	}
+	bubbleWith(t, r, o, func(w *world) {
+		w.router = r
+		f(w)
+	})
+}
+
+// bubbleWith is bubble with any backend.
+func bubbleWith(t *testing.T, b mqttserver.Backend, o *mqttserver.Options, f func(w *world)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		if r == nil {
-			r = new(router)
-		}
-		w := &world{t: t, srv: mqttserver.New(r, o), router: r, l: memnet.Listen("mem")}
+		w := &world{t: t, srv: mqttserver.New(b, o), l: memnet.Listen("mem")}
 		done := make(chan error)
 		go func() { done <- w.srv.Serve(w.l, &mqttserver.ListenerOptions{Name: "mem"}) }()
+		defer func() {
+			w.srv.Close()
+			if err := <-done; err != mqttserver.ErrServerClosed {
+				t.Errorf("Serve returned %v", err)
+			}
+		}()
 		f(w)
-		w.srv.Close()
-		if err := <-done; err != mqttserver.ErrServerClosed {
-			t.Errorf("Serve returned %v", err)
-		}
 	})
 }
 

@@ -3,6 +3,7 @@ package mqttserver_test
 import (
 	"errors"
 	"net"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -351,8 +352,9 @@ func TestStalledSubscriber(t *testing.T) {
 		}
 		pub := w.client(&mqtt.Connect{ClientID: "p"})
 		begin := time.Now()
-		for range messages {
-			pub.send(publishTo("t", strings.Repeat("x", 200), 0, 0))
+		batch := slices.Repeat([]mqtt.Packet{publishTo("t", strings.Repeat("x", 200), 0, 0)}, 100)
+		for range messages / len(batch) {
+			pub.send(batch...)
 		}
 		for range subs - 1 {
 			if n := <-done; n != messages {
@@ -377,8 +379,9 @@ func TestMutualStall(t *testing.T) {
 		done := make(chan struct{}, 2)
 		for p, name := range map[*peer]string{a: "to/b", b: "to/a"} {
 			go func() {
-				for range 5000 {
-					p.send(publishTo(name, strings.Repeat("x", 200), 0, 0))
+				batch := slices.Repeat([]mqtt.Packet{publishTo(name, strings.Repeat("x", 200), 0, 0)}, 100)
+				for range 50 {
+					p.send(batch...)
 				}
 				done <- struct{}{}
 			}()
