@@ -58,53 +58,68 @@ func (s propertySet) check(b Properties) (seen propertySet, err error) {
 			return 0, errProtocol(id.String() + " comes twice")
 		}
 		seen |= 1 << id
-		kind := id.kind()
-		n := kind.size(b[1:])
-		if n == 0 {
-			return 0, errMalformed(id.String() + " is cut or not well formed")
-		}
-		value := b[1 : n+1]
-		b = b[n+1:]
-		switch {
-		case kind == kindByte:
-			if value[0] > 1 {
-				return 0, errProtocol(id.String() + " is neither 0 nor 1")
-			}
-		case kind < kindBinary:
-			err = id.checkNumber(value)
-		case kind > kindBinary:
-			err = id.checkText(value)
+		n := 0
+		if kind := id.kind(); kind < kindBinary {
+			n, err = id.checkNumber(b[1:], kind)
+		} else {
+			n, err = id.checkBytes(b[1:], kind)
 		}
 		if err != nil {
 			return 0, err
 		}
+		b = b[1+n:]
 	}
 	return seen, nil
 }
 
-// checkNumber checks the value of a property that is a number of more than a byte.
-func (id PropertyID) checkNumber(value []byte) error {
+// checkNumber checks the number at the front of b and returns its size.
+func (id PropertyID) checkNumber(b []byte, kind propertyKind) (n int, err error) {
 	const positive propertySet = 1<<PropReceiveMaximum | 1<<PropTopicAlias | 1<<PropMaximumPacketSize |
 		1<<PropSubscriptionIdentifier
-	if positive.has(id) && slices.Max(value) == 0 {
-		return errProtocol(id.String() + " is 0")
+	n = kind.size(b)
+	switch {
+	case n == 0:
+		return 0, errCut(id)
+	case kind == kindByte && b[0] > 1:
+		return 0, errProtocol(id.String() + " is neither 0 nor 1")
+	case positive.has(id) && slices.Max(b[:n]) == 0:
+		return 0, errProtocol(id.String() + " is 0")
 	}
-	return nil
+	return n, nil
 }
 
-// checkText checks the value of a property that is one string or two.
-func (id PropertyID) checkText(value []byte) error {
-	n := size16(value)
-	text := value[2:n]
-	if id == PropResponseTopic {
-		if len(text) == 0 || validText(text) && checkName(text) != nil {
-			return errProtocol(id.String() + " is not a topic name")
+// checkBytes checks the binary data, the string or the two strings at the front of b and returns their size.
+func (id PropertyID) checkBytes(b []byte, kind propertyKind) (n int, err error) {
+	n = size16(b)
+	if n == 0 {
+		return 0, errCut(id)
+	}
+	if kind == kindBinary {
+		return n, nil
+	}
+	if !validText(b[2:n]) {
+		return 0, errText(id)
+	}
+	switch {
+	case kind == kindPair:
+		value := size16(b[n:])
+		if value == 0 {
+			return 0, errCut(id)
 		}
+		if !validText(b[n+2 : n+value]) {
+			return 0, errText(id)
+		}
+		n += value
+	case id == PropResponseTopic && (n == 2 || checkName(b[2:n]) != nil):
+		return 0, errProtocol(id.String() + " is not a topic name")
 	}
-	if !validText(text) || n < len(value) && !validText(value[n+2:]) {
-		return errMalformed(id.String() + " is not a UTF-8 encoded string")
-	}
-	return nil
+	return n, nil
+}
+
+func errCut(id PropertyID) error { return errMalformed(id.String() + " is cut or not well formed") }
+
+func errText(id PropertyID) error {
+	return errMalformed(id.String() + " is not a UTF-8 encoded string")
 }
 
 // checkFor is check for a packet that is to be sent in version v, which may have no properties at all.

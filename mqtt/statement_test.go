@@ -162,6 +162,7 @@ func connect5() []sentence {
 		{"MQTT-3.1.3-5", byClient, wire(0x10, head, "05 02 0000 00", str("0123456789abcdefghijklm")), 0},
 		{"MQTT-3.1.3-5", byClient, wire(0x10, head, "05 02 0000 00", str("nopqrstuvwxyzABCDEFGHIJ")), 0},
 		{"MQTT-3.1.3-5", byClient, wire(0x10, head, "05 02 0000 00", str("KLMNOPQRSTUVWXYZ")), 0},
+		{"MQTT-3.1.3-6", byClient, wire(0x10, head, "05 00 0000 00", str("")), 0},
 		{"MQTT-3.1.3-11", byClient, wire(0x10, head, "05 06 0000 00", id, "00", "0001 ff", "0000"), malformed},
 		{"MQTT-3.1.3-12", byClient, wire(0x10, head, "05 82 0000 00", id, "0001 ff"), malformed},
 		{"MQTT-3.1.4-1", byClient, wire(0x10, head, "05 02 0000 00", id, "00"), malformed},

@@ -21,13 +21,12 @@ const (
 // 1.5.4).
 func validText(b []byte) bool {
 	w := lastWord(b)
-	for rest := b; (w|(w-low))&high == 0; rest = rest[wordSize:] {
-		if len(rest) < wordSize {
-			return true
-		}
+	odd := w | (w - low)
+	for rest := b; len(rest) > wordSize; rest = rest[wordSize:] {
 		w = binary.LittleEndian.Uint64(rest)
+		odd |= w | (w - low)
 	}
-	return validTextSlow(b)
+	return odd&high == 0 || validTextSlow(b)
 }
 
 func validTextSlow(b []byte) bool { return utf8.Valid(b) && bytes.IndexByte(b, 0) < 0 }
@@ -36,13 +35,12 @@ func validTextSlow(b []byte) bool { return utf8.Valid(b) && bytes.IndexByte(b, 0
 // look.
 func plainName(b []byte) bool {
 	w := lastWord(b)
-	for rest := b; (w|(w-low)|(((w&^plusBit)^hashes)-low))&high == 0; rest = rest[wordSize:] {
-		if len(rest) < wordSize {
-			return true
-		}
+	odd := w | (w - low) | (((w &^ plusBit) ^ hashes) - low)
+	for rest := b; len(rest) > wordSize; rest = rest[wordSize:] {
 		w = binary.LittleEndian.Uint64(rest)
+		odd |= w | (w - low) | (((w &^ plusBit) ^ hashes) - low)
 	}
-	return false
+	return odd&high == 0
 }
 
 // lastWord returns the last eight bytes of b, or all of b filled up with letters, in any order and perhaps more than
