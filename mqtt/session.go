@@ -8,6 +8,11 @@ import (
 // Session is the state machine of one connection and of the session it serves, in one role. It does no I/O: the shell
 // feeds it decoded packets with Receive, calls its verbs, and then takes events with Next until there are none.
 //
+// A shell's loop takes a packet from its decoder, calls Receive, and handles the events: it encodes each EventSend with
+// [Event.AppendTo], passes the others on, and writes to the connection when there is nothing left to do. It arms a timer
+// for Timeout and calls Advance. Encoding PUBLISH is left to the caller of Publish and Resend, who has the message at
+// hand: no event is made for it.
+//
 // A Session is not safe for concurrent use. It is made for one connection; what outlives the connection is its
 // [State]. An error from Receive is terminal, unless it is ErrState: it carries the reason code, the closing packet (if
 // the version has one) is queued as an EventSend and EventClose follows. A verb called at a wrong moment returns

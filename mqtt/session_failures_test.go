@@ -249,3 +249,38 @@ func TestPacketIDsWrap(t *testing.T) {
 		}
 	}
 }
+
+// A session with tens of thousands of messages in flight is resumed piece by piece, not with an event for each at once.
+func TestResumeManyMessages(t *testing.T) {
+	st := new(State)
+	for i := range uint64(30_000) {
+		if err := st.Apply(DeltaAssigned, idOf(i), QoS2, i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, now := NewSession(Config{Role: Server}), time.Unix(1, 0)
+	if err := s.Receive(now, 0, &Connect{Version: Version311, ClientID: "c"}); err != nil {
+		t.Fatal(err)
+	}
+	s.Next()
+	if err := s.Accept(now, &Connack{SessionPresent: true}, st); err != nil {
+		t.Fatal(err)
+	}
+	next, most := uint64(0), 0
+	for e, ok := s.Next(); ok; e, ok = s.Next() {
+		most = max(most, len(s.events.buf))
+		if e.Kind != EventResend {
+			continue
+		}
+		if e.Ref != next {
+			t.Fatalf("message %v after %d", e.Ref, next)
+		}
+		next++
+		if err := s.Resend(now, 0, e.ID, &Publish{Topic: []byte("t")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if next != 30_000 || s.redo != nil || most > 1024 {
+		t.Errorf("%d messages, %d events at a time", next, most)
+	}
+}

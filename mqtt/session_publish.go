@@ -240,6 +240,9 @@ type redelivery struct {
 	unanswered int    // EventResends and barriers that are out
 }
 
+// maxUnanswered bounds how many bodies a redelivery asks for at a time.
+const maxUnanswered = 256
+
 // resume sends what a resumed session owes its peer [MQTT-4.4.0-1]: PUBRELs at once, messages in their order
 // [MQTT-4.6.0-1]. Their streams are gone.
 func (s *Session) resume(now time.Time) {
@@ -270,7 +273,7 @@ func (s *Session) resume(now time.Time) {
 // pump goes on with a redelivery, and tells when there is quota again.
 func (s *Session) pump() {
 	if r := s.redo; r != nil {
-		for s.sent < s.sendMax && r.next < r.end {
+		for s.sent < s.sendMax && r.next < r.end && r.unanswered < maxUnanswered {
 			seq := r.next
 			r.next++
 			if e := s.st.out.Get(seq); e != nil && e.step == stepPublish && !e.counted {

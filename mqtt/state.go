@@ -7,7 +7,8 @@ import "github.com/quartet-mq/quartet/topic/delivery"
 // safe for concurrent use.
 //
 // A State that must survive its process is rebuilt by replaying the deltas of the session's events with Apply, in their
-// order.
+// order, from the begin of the session: when a connection starts a new session (CONNACK without session present) the
+// deltas before it are void. Any prefix of the deltas gives a State that loses and repeats no QoS 2 message.
 type State struct {
 	out      delivery.Window[outbound]
 	in       *inbound2 // nil while there is nothing
