@@ -1,0 +1,42 @@
+package main
+
+import (
+	"io"
+	"strings"
+	"testing"
+)
+
+func TestConfig(t *testing.T) {
+	for _, tt := range []struct {
+		args string
+		err  string // a part of the error, empty for none
+	}{
+		{"", ""},
+		{"-mqtt=127.0.0.1:0 -ws= -http=", ""},
+		{"-mqtt=[::1]:1883", ""},
+		{"-mqtt=localhost:1883", ""},
+		{"-mqtt=:1883", "-mqtt :1883 can be reached from other machines"},
+		{"-mqtt=0.0.0.0:1883", "give -users FILE, or -anonymous"},
+		{"-ws=192.0.2.1:8083", "-ws 192.0.2.1:8083"},
+		{"-mqtt=broker.example:1883", "-mqtt broker.example:1883"},
+		{"-http=:8080", "-http :8080"},
+		{"-mqtt=:1883 -anonymous", ""},
+		{"-mqtt=:1883 -users=u", ""},
+		{"-users=u -anonymous", "exclude each other"},
+		{"-mqtts=127.0.0.1:8883", "needs -tls-cert and -tls-key"},
+		{"-mqtts=127.0.0.1:8883 -tls-cert=c", "needs -tls-cert and -tls-key"},
+		{"-tls-cert=c", "go together"},
+		{"-tls-client-ca=c", "needs -mqtts"},
+		{"-data=d", "keeps everything in memory"},
+		{"more", `unexpected argument "more"`},
+		{"-nosuch", "not defined"},
+	} {
+		_, err := parse(strings.Fields(tt.args), io.Discard)
+		switch {
+		case tt.err == "" && err != nil:
+			t.Errorf("gateway %s: %v", tt.args, err)
+		case tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err)):
+			t.Errorf("gateway %s: error %v, want one with %q", tt.args, err, tt.err)
+		}
+	}
+}

@@ -1,0 +1,118 @@
+// Package examples_test compiles and runs the snippets of the README.
+package examples_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/quartet-mq/quartet/mqtt"
+	"github.com/quartet-mq/quartet/mqtt/mqttbroker"
+	"github.com/quartet-mq/quartet/mqtt/mqttclient"
+	"github.com/quartet-mq/quartet/mqtt/mqttserver"
+	"github.com/quartet-mq/quartet/mqtt/mqtttest"
+)
+
+// TestREADME checks that each Go snippet of the README stands in this file, but for indentation.
+func TestREADME(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := os.ReadFile("readme_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	have := flat(string(source))
+	snippets := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(string(readme), -1)
+	if len(snippets) == 0 {
+		t.Fatal("the README has no snippets")
+	}
+	for _, s := range snippets {
+		if !strings.Contains(have, flat(s[1])) {
+			t.Errorf("not in readme_test.go:\n%s", s[1])
+		}
+	}
+}
+
+// flat removes the indentation and empty lines.
+func flat(s string) string {
+	var lines []string
+	for line := range strings.Lines(s) {
+		if line = strings.TrimSpace(line); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+// A broker in your process. It serves until the listener is closed, so this example is compiled only; the next one runs
+// one in memory.
+func Example_broker() {
+	serve := func() error {
+		broker, err := mqttbroker.New(&mqttbroker.Options{Authenticate: mqttbroker.AllowAll})
+		if err != nil {
+			return err
+		}
+		server := mqttserver.New(broker, nil)
+		ln, err := net.Listen("tcp", "127.0.0.1:1883")
+		if err != nil {
+			return err
+		}
+		return server.Serve(ln, nil)
+	}
+	_ = serve
+}
+
+// A client.
+func Example_client() {
+	ctx := context.Background()
+	run := func() error {
+		client, err := mqttclient.Dial(ctx, "mqtt://127.0.0.1:1883", nil)
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		sub, err := client.Subscribe(ctx, nil, mqtt.Subscription{Filter: "sensors/+/temp", QoS: mqtt.QoS1})
+		if err != nil {
+			return err
+		}
+		m := &mqttclient.Message{Topic: "sensors/7/temp", Payload: []byte("21.5"), QoS: mqtt.QoS1}
+		if err := client.Publish(ctx, m); err != nil {
+			return err
+		}
+		for m, err := range sub.Messages(ctx) {
+			if err != nil {
+				return err
+			}
+			fmt.Printf("%s is %s\n", m.Topic, m.Payload)
+			break
+		}
+		return nil
+	}
+	_ = run
+}
+
+func TestAlarm(t *testing.T) {
+	broker := mqtttest.NewBroker(t, nil)
+	client := broker.Client(t, nil)
+	sub, err := client.Subscribe(t.Context(), nil, mqtt.Subscription{Filter: "alarms/#", QoS: mqtt.QoS1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Start what you test here, connected by broker.Dial. This publishes in its place, in process.
+	alarm := &mqtt.Publish{Topic: []byte("alarms/door"), Payload: []byte("open"), QoS: mqtt.QoS1}
+	if err := broker.Broker.Publish(t.Context(), alarm); err != nil {
+		t.Fatal(err)
+	}
+	for m, err := range sub.Messages(t.Context()) {
+		if err != nil || string(m.Payload) != "open" {
+			t.Errorf("got %q, %v", m.Payload, err)
+		}
+		break
+	}
+}
