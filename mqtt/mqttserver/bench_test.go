@@ -23,7 +23,6 @@ import (
 type fanout struct {
 	mu    sync.Mutex
 	conns atomic.Pointer[map[byte][]*mqttserver.Conn]
-	qos   mqtt.QoS
 }
 
 func (f *fanout) Connect(_ context.Context, c *mqttserver.Conn) (*mqttserver.Accepted, error) {

@@ -292,6 +292,7 @@ type peer struct {
 	nc  net.Conn
 	dec mqtt.Decoder
 	in  []byte
+	buf []byte
 	v   mqtt.Version
 }
 
@@ -363,7 +364,6 @@ func (p *peer) write(b []byte) {
 
 // next returns the next packet, or the error that ends the connection.
 func (p *peer) next() (mqtt.Packet, error) {
-	buf := make([]byte, 32<<10)
 	for {
 		pk, n, err := p.dec.Decode(p.in, p.v)
 		if err != nil {
@@ -374,11 +374,14 @@ func (p *peer) next() (mqtt.Packet, error) {
 			return pk, nil
 		}
 		p.nc.SetReadDeadline(time.Now().Add(time.Minute))
-		m, err := p.nc.Read(buf)
+		if p.buf == nil {
+			p.buf = make([]byte, 32<<10)
+		}
+		m, err := p.nc.Read(p.buf)
 		if m == 0 && err != nil {
 			return nil, err
 		}
-		p.in = append(bytes.Clone(p.in), buf[:m]...)
+		p.in = append(bytes.Clone(p.in), p.buf[:m]...)
 	}
 }
 

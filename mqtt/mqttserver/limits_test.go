@@ -324,7 +324,7 @@ func TestSlowTimeout(t *testing.T) {
 func TestStalledSubscriber(t *testing.T) {
 	var slow atomic.Int32
 	o := &mqttserver.Options{
-		Limits: mqttserver.Limits{SoftLimit: 64 << 10, HardLimit: 256 << 10, SlowTimeout: -1},
+		Limits: mqttserver.Limits{SoftLimit: 32 << 10, HardLimit: 64 << 10, SlowTimeout: -1},
 		Trace: &mqttserver.Trace{Slow: func(_ *mqttserver.Conn, on bool) {
 			if on {
 				slow.Add(1)
@@ -332,7 +332,7 @@ func TestStalledSubscriber(t *testing.T) {
 		}},
 	}
 	bubble(t, nil, o, func(w *world) {
-		const subs, messages = 100, 3000
+		const subs, messages = 100, 1000
 		done := make(chan int, subs)
 		for i := range subs {
 			p := w.client(&mqtt.Connect{ClientID: "s"})

@@ -37,8 +37,7 @@ func (c *Conn) flush(v *net.Buffers) {
 		go c.serve()
 	}
 	if c.writing {
-		hurry := c.aborted && !c.shut
-		c.shut = c.shut || hurry
+		hurry := c.aborted
 		c.mu.Unlock()
 		if hurry {
 			c.closeConn() // whoever writes drops the output
@@ -149,7 +148,7 @@ func (c *Conn) finishWriting() {
 		close(c.drained)
 		c.drained = nil
 	}
-	if !c.ended || c.shut {
+	if !c.ended || c.shut && !c.aborted {
 		c.mu.Unlock()
 		return
 	}
