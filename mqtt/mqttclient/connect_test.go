@@ -697,8 +697,8 @@ func TestDisconnect(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := c.Disconnect(t.Context(), &mqtt.Disconnect{Reason: 0x55}); err == nil {
-			t.Error("disconnects with a reason that does not exist")
+		if err := c.Disconnect(t.Context(), &mqtt.Disconnect{Properties: mqtt.Properties{0x77, 1}}); err == nil {
+			t.Error("disconnects with a property that does not exist")
 		}
 		d := &mqtt.Disconnect{Reason: mqtt.ReasonDisconnectWithWill, Properties: mqtt.Properties{}.AppendUint32(mqtt.PropSessionExpiryInterval, 5)}
 		if err := c.Disconnect(t.Context(), d); err != nil {

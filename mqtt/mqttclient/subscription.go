@@ -118,14 +118,13 @@ func (s *Subscription) next(ctx context.Context) (*Message, error) {
 	defer s.mu.Unlock()
 	for {
 		if s.err != nil {
+			s.pass()
 			return nil, s.err
 		}
-		if m := s.pop(); m != nil {
+		m := s.pop()
+		if m != nil || s.finished {
 			s.pass()
 			return m, nil
-		}
-		if s.finished {
-			return nil, nil
 		}
 		s.waiting++
 		s.mu.Unlock()
