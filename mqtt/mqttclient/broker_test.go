@@ -55,8 +55,8 @@ func (n *network) options(int) (*memnet.Options, error) {
 		return o, nil
 	}
 	o.Capacity = 100 + n.rand.IntN(2000)
-	o.ToServer.Fault = memnet.CutAfter(n.rand.IntN(5000))
-	o.ToClient.Fault = memnet.CutAfter(n.rand.IntN(5000))
+	o.ToServer.Fault = memnet.CutAfter(n.rand.IntN(1500))
+	o.ToClient.Fault = memnet.CutAfter(n.rand.IntN(1500))
 	return o, nil
 }
 

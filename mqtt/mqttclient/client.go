@@ -36,6 +36,7 @@ type Client struct {
 	epoch       uint64               // counts sessions from 1
 	calls       calls
 	auth        chan struct{} // holds a token while somebody authenticates again
+	sent        *Publication  // of every QoS 0 message that was sent at once
 	stats       Stats
 }
 
@@ -56,6 +57,7 @@ func New(o *Options) (*Client, error) {
 		auth:   make(chan struct{}, 1),
 		calls:  calls{starting: make(chan struct{}, 1)},
 	}
+	c.sent = &Publication{c: c, stage: stageDone}
 	if cfg.Resume {
 		c.state.Resume()
 	}
@@ -149,12 +151,6 @@ func (c *Client) Stats() Stats {
 	defer c.mu.Unlock()
 	s := c.stats
 	s.Queued, s.QueuedBytes, s.Inflight = c.out.queue.len(), c.out.bytes, c.out.inflight
-	for _, sub := range c.routes.subs {
-		s.Dropped += sub.Dropped()
-	}
-	if c.unrouted != nil {
-		s.Dropped += c.unrouted.Dropped()
-	}
 	return s
 }
 

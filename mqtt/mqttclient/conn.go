@@ -46,6 +46,7 @@ type conn struct {
 	writing bool
 	closing bool  // close the connection once out is written
 	err     error // of the connection
+	hungUp  bool  // somebody closes nc
 	flushed chan struct{}
 	gone    chan struct{} // closed when the connection is over
 

@@ -2,7 +2,9 @@ package mqttclient
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"time"
 
@@ -32,17 +34,30 @@ func (k *conn) handshake(ctx context.Context, purge bool) error {
 	if err := k.awaitConnack(ctx); err != nil {
 		return err
 	}
+	return k.accepted(purge)
+}
+
+// accepted goes on after CONNACK.
+func (k *conn) accepted(purge bool) error {
+	c := k.c
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	if c.closed {
+		c.mu.Unlock()
 		return ErrClosed
 	}
 	if purge {
 		k.up = true
 		k.disconnect(nil)
+		c.mu.Unlock()
 		return nil
 	}
 	k.activate()
+	info := c.info
+	c.mu.Unlock()
+	c.o.Logger.Debug("connected", "server", k.server.Redacted(), "client", info.ClientID, "version", info.Version.String())
+	if f := c.o.Trace.Connected; f != nil {
+		f(info)
+	}
 	return nil
 }
 
@@ -165,10 +180,14 @@ func (k *conn) activate() {
 	k.arm()
 	close(c.up)
 	c.reportFirst(nil)
-	c.o.Logger.Debug("connected", "server", k.server.Redacted(), "client", c.info.ClientID, "version", k.version.String())
-	if f := c.o.Trace.Connected; f != nil {
-		f(c.info)
+}
+
+// level returns the level at which to log the end of a connection: it is worth a warning when the server misbehaved.
+func level(err error) slog.Level {
+	if e, ok := errors.AsType[*mqtt.Error](err); ok && !e.Remote {
+		return slog.LevelWarn
 	}
+	return slog.LevelDebug
 }
 
 // down takes note of a connection that is over and returns why.
@@ -186,6 +205,7 @@ func (c *Client) down(k *conn) error {
 	}
 	close(k.gone)
 	c.mu.Unlock()
+	c.o.Logger.Log(context.Background(), level(err), "disconnected", "server", k.server.Redacted(), "err", err)
 	if f := c.o.Trace.Disconnected; f != nil {
 		f(err)
 	}

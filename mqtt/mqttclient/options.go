@@ -157,6 +157,7 @@ const (
 type config struct {
 	Options
 	servers   []*url.URL
+	online    bool   // nothing is queued without a connection
 	keepAlive uint16 // seconds
 	expiry    uint32 // seconds
 }
@@ -214,7 +215,10 @@ func (c *config) setDefaults() {
 	l.MaxPacketSize = min(orDefault(l.MaxPacketSize, mqtt.MaxPacketSize), mqtt.MaxPacketSize)
 	l.TopicAliases = min(max(orDefault(l.TopicAliases, 64), 0), 0xFFFF)
 	l.OutputBuffer = orDefault(l.OutputBuffer, 256<<10)
-	c.Queue.Messages = orDefault(c.Queue.Messages, 16<<10)
+	c.online = c.Queue.Messages < 0
+	if c.Queue.Messages <= 0 {
+		c.Queue.Messages = 16 << 10
+	}
 	c.Queue.Bytes = orDefault(c.Queue.Bytes, 64<<20)
 }
 

@@ -34,7 +34,7 @@ func (c *Client) Publish(ctx context.Context, m *Message) error {
 func (c *Client) PublishAsync(ctx context.Context, m *Message) (*Publication, error) {
 	p, err := c.publish(ctx, m)
 	if p == nil && err == nil {
-		p = &Publication{c: c, stage: stageDone}
+		p = c.sent
 	}
 	return p, err
 }
@@ -117,7 +117,7 @@ func (c *Client) mayPublish() error {
 	if c.closed {
 		return c.endErr()
 	}
-	if c.conn == nil && c.o.Queue.Messages < 0 {
+	if c.conn == nil && c.o.online {
 		return ErrNotConnected
 	}
 	return nil

@@ -3,7 +3,6 @@ package mqttclient
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -154,7 +153,6 @@ func (c *Client) suback(ref *subscribeRef, p *mqtt.Suback) {
 
 // refuse ends a subscription that the server does not grant. c.mu is held.
 func (c *Client) refuse(s *Subscription, err error) {
-	c.o.Logger.Warn("subscription refused", "filter", s.filters[0].Filter, "err", err)
 	s.finish(err)
 	c.leaveLocked(s)
 	if s.pending {
@@ -234,9 +232,8 @@ func (k *conn) sendUnsubscribe(u *unsubscribing) {
 		u.done(k.c)
 		return
 	}
-	if err := k.sess.Unsubscribe(time.Now(), 0, p, u); err != nil {
-		k.c.o.Logger.Warn("unsubscribe", "err", fmt.Errorf("%s: %w", p.Filters[0], err))
-		u.done(k.c)
+	if k.sess.Unsubscribe(time.Now(), 0, p, u) != nil {
+		u.done(k.c) // it cannot be sent on any connection like this
 		return
 	}
 	k.events()

@@ -165,7 +165,7 @@ func (s *Subscription) pop() *Message {
 }
 
 // push hands a message to the subscription and never waits. It reports whether the caller must acknowledge it, because
-// nobody else will.
+// nobody else will. c.mu is held.
 func (s *Subscription) push(m *Message) (unwanted bool) {
 	if s.reply != nil {
 		s.reply(m)
@@ -187,10 +187,11 @@ func (s *Subscription) push(m *Message) (unwanted bool) {
 	return false
 }
 
-// makeRoom makes room for a QoS 0 message of n bytes, or reports that it is the one to drop.
+// makeRoom makes room for a QoS 0 message of n bytes, or reports that it is the one to drop. c.mu and s.mu are held.
 func (s *Subscription) makeRoom(n int) bool {
 	for s.q0.len() > 0 && (s.q0.len() >= s.o.Buffer || s.bytes+n > s.o.BufferBytes) {
 		s.dropped++
+		s.c.stats.Dropped++
 		if s.o.Overflow == DropNewest {
 			return false
 		}

@@ -65,8 +65,15 @@ func (k *conn) finish() {
 	default:
 	}
 	close(k.flushed)
+	if k.err == nil {
+		go k.closeWrite()
+	}
+}
+
+// closeWrite is finish without the lock: closing a TLS or WebSocket connection may wait for the network.
+func (k *conn) closeWrite() {
 	half, ok := k.nc.(interface{ CloseWrite() error })
-	if k.err != nil || !ok || half.CloseWrite() != nil {
+	if !ok || half.CloseWrite() != nil {
 		k.nc.Close()
 		return
 	}
@@ -82,7 +89,10 @@ func (k *conn) fail(err error) {
 	if k.timer != nil {
 		k.timer.Stop()
 	}
-	k.nc.Close()
+	if !k.hungUp {
+		k.hungUp = true
+		go k.nc.Close()
+	}
 	if !k.writing {
 		k.finish()
 	}

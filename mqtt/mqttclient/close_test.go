@@ -1,0 +1,121 @@
+package mqttclient
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/quartet-mq/quartet/internal/memnet"
+	"github.com/quartet-mq/quartet/mqtt"
+)
+
+// TestDisconnect: what the server is told at the end.
+func TestDisconnect(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		n := newNetwork(t, "a")
+		c := n.client(nil, "a")
+		p := n.connect("a", mqtt.Connack{})
+		sub := subscribe(p, c, nil, mqtt.Subscription{Filter: "t"})
+		q, err := c.PublishAsync(t.Context(), &Message{Topic: "t", QoS: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Disconnect(t.Context(), &mqtt.Disconnect{Properties: mqtt.Properties{0x77, 1}}); err == nil {
+			t.Error("disconnects with a property that does not exist")
+		}
+		d := &mqtt.Disconnect{Reason: mqtt.ReasonDisconnectWithWill, Properties: mqtt.Properties{}.AppendUint32(mqtt.PropSessionExpiryInterval, 5)}
+		if err := c.Disconnect(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+		p.expect("PUBLISH", "DISCONNECT reason=0x04 props={session-expiry-interval=5", "end")
+		if err := q.Wait(t.Context()); err != ErrClosed || SafeToRetry(err) {
+			t.Errorf("publication: %v", err)
+		}
+		for _, err := range sub.Messages(t.Context()) {
+			if err != ErrClosed {
+				t.Errorf("subscription: %v", err)
+			}
+		}
+		if err := c.Disconnect(t.Context(), nil); err != ErrClosed {
+			t.Errorf("again: %v", err)
+		}
+		if _, err := c.Subscribe(t.Context(), nil, mqtt.Subscription{Filter: "t"}); err != ErrClosed {
+			t.Errorf("subscribe: %v", err)
+		}
+		if err := c.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	bubble(t, func(t *testing.T) {
+		n := newNetwork(t, "a")
+		if err := n.client(nil, "a").Disconnect(t.Context(), nil); err != ErrNotConnected {
+			t.Errorf("without a connection: %v", err)
+		}
+	})
+}
+
+// TestCloseStalled: a server that does not read cannot hold up Close, and ctx bounds Disconnect.
+func TestCloseStalled(t *testing.T) {
+	for _, name := range []string{"Close", "Disconnect"} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				n := newNetwork(t, "a")
+				n.hosts["a"].OnDial(func(int) (*memnet.Options, error) { return &memnet.Options{Capacity: 100}, nil })
+				c := n.client(nil, "a")
+				p := n.connect("a", mqtt.Connack{})
+				synctest.Wait()
+				c.PublishAsync(t.Context(), &Message{Topic: "t", Payload: make([]byte, 5000)})
+				start := time.Now()
+				if name == "Close" {
+					c.Close()
+				} else {
+					ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+					defer cancel()
+					if err := c.Disconnect(ctx, nil); err != context.DeadlineExceeded {
+						t.Errorf("disconnect: %v", err)
+					}
+				}
+				if d := time.Since(start); d > 100*time.Millisecond {
+					t.Errorf("took %v", d)
+				}
+				time.Sleep(2 * closeTimeout)
+				if _, err := io.Copy(io.Discard, p.nc); err != nil && !errors.Is(err, io.EOF) {
+					t.Logf("peer: %v", err)
+				}
+			})
+		})
+	}
+}
+
+// TestCloseRaces closes a client at each point of its life, from several goroutines.
+func TestCloseRaces(t *testing.T) {
+	for delay := range 40 {
+		bubble(t, func(t *testing.T) {
+			n := newNetwork(t, "a")
+			n.hosts["a"].OnDial(func(int) (*memnet.Options, error) {
+				l := memnet.Link{Latency: 3 * time.Millisecond}
+				return &memnet.Options{ToServer: l, ToClient: l}, nil
+			})
+			serve(t, n.hosts["a"])
+			c := n.client(nil, "a")
+			var wg sync.WaitGroup
+			wg.Go(func() { c.Publish(t.Context(), &Message{Topic: "t", QoS: 2}) })
+			wg.Go(func() {
+				s, err := c.Subscribe(t.Context(), nil, mqtt.Subscription{Filter: "t"})
+				if err == nil {
+					s.Unsubscribe(t.Context())
+				}
+			})
+			wg.Go(func() { c.Request(t.Context(), &Message{Topic: "t"}) })
+			time.Sleep(time.Duration(delay) * time.Millisecond)
+			wg.Go(func() { c.Disconnect(t.Context(), nil) })
+			wg.Go(func() { c.Close() })
+			wg.Wait()
+			<-c.Done()
+		})
+	}
+}
