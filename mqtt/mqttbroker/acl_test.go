@@ -92,7 +92,7 @@ func TestACLErrors(t *testing.T) {
 // TestFilters compares covers and overlaps with what the plain match says about all topics of a small world.
 func TestFilters(t *testing.T) {
 	levels := []string{"a", "b", "+", "#", "", "$s"}
-	var names, filters []string
+	names, filters := []string{""}, []string(nil) // the empty name is not valid, but + and /# meet there
 	var grow func(prefix []string)
 	grow = func(prefix []string) {
 		if len(prefix) > 0 {

@@ -92,7 +92,7 @@ func (b *Broker) Kick(client string, reason mqtt.ReasonCode) bool {
 	if c == nil {
 		return false
 	}
-	b.disconnect(c, reason)
+	c.c.Disconnect(nil, &mqtt.Disconnect{Reason: reason})
 	return true
 }
 
@@ -115,7 +115,7 @@ func (b *Broker) DeleteSession(ctx context.Context, client string) (bool, error)
 		}
 		s.expiry = max(s.expiry, 1) // so that it is ended here
 		b.mu.Unlock()
-		b.disconnect(c, mqtt.ReasonAdministrativeAction)
+		c.c.Disconnect(nil, &mqtt.Disconnect{Reason: mqtt.ReasonAdministrativeAction})
 		select {
 		case <-c.done:
 		case <-ctx.Done():

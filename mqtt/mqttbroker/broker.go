@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/quartet-mq/quartet/mqtt"
-	"github.com/quartet-mq/quartet/mqtt/mqttserver"
 	"github.com/quartet-mq/quartet/topic"
 )
 
@@ -32,7 +31,7 @@ type Broker struct {
 	counters  [stripes]counters
 	drops     [DropDenied + 1]atomic.Int64
 	gauges    gauges
-	batches   sync.Pool
+	batches   sync.Pool // of Publish
 	sys       sys
 
 	mu       sync.Mutex
@@ -69,20 +68,6 @@ func New(opts *Options) (*Broker, error) {
 	}
 	b.startSys()
 	return b, nil
-}
-
-// batch returns a batch for work that is not done for a connection's reader. Give it back with finish.
-func (b *Broker) batch() *mqttserver.Batch {
-	if bt, ok := b.batches.Get().(*mqttserver.Batch); ok {
-		return bt
-	}
-	return mqttserver.NewBatch()
-}
-
-// finish sends what was collected in a batch.
-func (b *Broker) finish(bt *mqttserver.Batch) {
-	bt.Flush()
-	b.batches.Put(bt)
 }
 
 // due is called when a deadline has come.
@@ -145,11 +130,9 @@ func (b *Broker) Close() error {
 	b.mu.Unlock()
 	b.deadlines.close()
 	b.stopSys()
-	bt := b.batch()
 	for _, c := range conns {
-		c.c.Disconnect(bt, &mqtt.Disconnect{Reason: mqtt.ReasonServerShuttingDown})
+		c.c.Disconnect(nil, &mqtt.Disconnect{Reason: mqtt.ReasonServerShuttingDown})
 	}
-	b.finish(bt)
 	for _, l := range locals {
 		l.end(net.ErrClosed)
 	}

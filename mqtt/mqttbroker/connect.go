@@ -109,7 +109,7 @@ func (b *Broker) attach(ctx context.Context, c *conn, p *mqtt.Connect, permit Pe
 		}
 		old := s.owner
 		b.mu.Unlock()
-		b.disconnect(old, mqtt.ReasonSessionTakenOver)
+		old.c.Disconnect(nil, &mqtt.Disconnect{Reason: mqtt.ReasonSessionTakenOver})
 		select {
 		case <-old.done:
 		case <-ctx.Done():
@@ -151,13 +151,6 @@ func (b *Broker) attach(ctx context.Context, c *conn, p *mqtt.Connect, permit Pe
 		}
 	}
 	return resume, b.recordSession(ctx, c, !resume)
-}
-
-// disconnect closes a connection for a reason.
-func (b *Broker) disconnect(c *conn, reason mqtt.ReasonCode) {
-	bt := b.batch()
-	c.c.Disconnect(bt, &mqtt.Disconnect{Reason: reason})
-	b.finish(bt)
 }
 
 // recordSession records the session and its will, and waits until that is durable.

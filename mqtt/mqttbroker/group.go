@@ -217,8 +217,8 @@ func (b *Broker) redispatch(refs []any) {
 	if len(refs) == 0 {
 		return
 	}
-	bt := b.batch()
-	defer b.finish(bt)
+	bt := mqttserver.NewBatch()
+	defer bt.Flush()
 	sc := b.scratch(bt)
 	now := time.Now().UnixMilli()
 	for _, ref := range refs {

@@ -298,6 +298,10 @@ func TestJournalFailure(t *testing.T) {
 		other.publish("t=1", 1)
 		w.wait()
 		s.all()
+		p.publish("t=2", 0)
+		s.want("t=2")
+		p.publish("t=3", 0, retain)
+		s.want("")
 		if p.closed() || s.closed() {
 			t.Fatal("closed")
 		}

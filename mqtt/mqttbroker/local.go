@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/quartet-mq/quartet/mqtt"
+	"github.com/quartet-mq/quartet/mqtt/mqttserver"
 	"github.com/quartet-mq/quartet/topic"
 )
 
@@ -16,7 +17,8 @@ import (
 // p is not changed, and not needed any more when Publish returns; ID and Dup do not count. At QoS 1 and 2, and for
 // retained messages, Publish returns when the message is durable, as far as the broker's journal makes it.
 //
-// Messages of one goroutine are delivered in the order of its calls. The error is an *mqtt.Error: of the topic, of the
+// Messages of one goroutine are delivered in the order of its calls. Publish pauses for a bounded time when receivers are
+// behind, as the server's readers do. The error is an *mqtt.Error: of the topic, of the
 // properties, of a hook, of a limit. That nobody has subscribed is not an error.
 func (b *Broker) Publish(ctx context.Context, p *mqtt.Publish) error {
 	if err := topic.MQTT.ValidateNameBytes(p.Topic); err != nil {
@@ -32,7 +34,10 @@ func (b *Broker) Publish(ctx context.Context, p *mqtt.Publish) error {
 			return err
 		}
 	}
-	bt := b.batch()
+	bt, ok := b.batches.Get().(*mqttserver.Batch)
+	if !ok {
+		bt = mqttserver.NewBatch()
+	}
 	from := publisher{stripe: &b.counters[0]}
 	var wait chan mqtt.ReasonCode
 	if b.rec != nil {
@@ -40,7 +45,9 @@ func (b *Broker) Publish(ctx context.Context, p *mqtt.Publish) error {
 		from.wait = wait
 	}
 	reason := b.accept(ctx, bt, b.scratch(bt), &in, from)
-	b.finish(bt)
+	bt.Flush()
+	bt.Wait()
+	b.batches.Put(bt)
 	if wait != nil {
 		select {
 		case reason = <-wait:

@@ -168,10 +168,10 @@ func (b *Broker) answer(bt *mqttserver.Batch, from publisher, qos mqtt.QoS, seq 
 		return
 	case from.c == nil:
 		return
-	case b.rec != nil && b.rec.broken():
-		from.c.cut(bt)
-		return
 	case qos == mqtt.QoS0:
+		return
+	case b.rec.broken():
+		from.c.cut(bt)
 		return
 	}
 	if !from.c.v5 { // there is no way to say no but to close [MQTT311-3.3.5-2]

@@ -2,6 +2,7 @@ package mqttbroker
 
 import (
 	"hash/maphash"
+	"iter"
 	"sync"
 	"time"
 
@@ -174,10 +175,19 @@ func (c *conn) replaySome(bt *mqttserver.Batch, sc *scratch) bool {
 // sendRetained is send for a message that was not queued.
 func (c *conn) sendRetained(bt *mqttserver.Batch, sc *scratch, ref any) (taken bool) {
 	m, qos, _, _ := unpack(ref)
+	if f := c.b.opts.Hooks.OnDeliver; f != nil {
+		if sc.render(ref, time.Now().UnixMilli()); !f(c.s.id, &sc.out) {
+			return true
+		}
+	}
 	if qos > 0 {
 		c.b.queued(c.s, ref)
 	}
-	if taken = c.send(bt, sc, ref); !taken && qos > 0 {
+	taken = c.send(bt, sc, ref)
+	switch {
+	case taken:
+		c.stripe.sent(1, len(m.Payload()))
+	case qos > 0:
 		c.b.unqueued(c.s, m)
 	}
 	return taken
@@ -185,7 +195,7 @@ func (c *conn) sendRetained(bt *mqttserver.Batch, sc *scratch, ref any) (taken b
 
 // Retained returns the retained messages whose topics match a filter, in no particular order. Messages that are retained
 // meanwhile may be among them.
-func (b *Broker) Retained(filter string) func(yield func(*Message) bool) {
+func (b *Broker) Retained(filter string) iter.Seq[*Message] {
 	return func(yield func(*Message) bool) {
 		now := time.Now().UnixMilli()
 		for _, m := range b.retained.names.Match(filter) {

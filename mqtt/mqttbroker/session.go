@@ -149,17 +149,15 @@ func (b *Broker) dropped(s *session, topic string, why Drop) {
 
 // send gives a message that waits to the connection. taken is false when it must go on waiting. s.mu is held.
 func (c *conn) send(bt *mqttserver.Batch, sc *scratch, ref any) (taken bool) {
-	m, qos, retain, ids := unpack(ref)
+	m, _, _, _ := unpack(ref)
 	now := time.Now().UnixMilli()
 	if m.expired(now) {
 		c.b.discard(c.s, []any{ref}, DropExpired)
 		return true
 	}
-	sc.name = append(sc.name[:0], m.Topic()...)
-	sc.props = m.appendProperties(sc.props[:0], now, ids)
-	sc.out = mqtt.Publish{Topic: sc.name, Payload: m.Payload(), Properties: sc.props, QoS: qos, Retain: retain}
+	sc.render(ref, now)
 	var r mqttserver.Result
-	if qos == 0 {
+	if sc.out.QoS == mqtt.QoS0 {
 		r = c.c.Offer(bt, &sc.out)
 	} else {
 		r = c.c.Publish(bt, &sc.out, ref)
@@ -167,13 +165,20 @@ func (c *conn) send(bt *mqttserver.Batch, sc *scratch, ref any) (taken bool) {
 	switch r {
 	case mqttserver.Sent:
 		c.s.link(ref)
-		c.stripe.sent(1, len(m.Payload()))
 	case mqttserver.TooLarge:
 		c.b.discard(c.s, []any{ref}, DropTooLarge)
 	default:
 		return false
 	}
 	return true
+}
+
+// render makes sc.out of ref.
+func (sc *scratch) render(ref any, now int64) {
+	m, qos, retain, ids := unpack(ref)
+	sc.name = append(sc.name[:0], m.Topic()...)
+	sc.props = m.appendProperties(sc.props[:0], now, ids)
+	sc.out = mqtt.Publish{Topic: sc.name, Payload: m.Payload(), Properties: sc.props, QoS: qos, Retain: retain}
 }
 
 // chunk is how many waiting messages are sent before the session's lock is let go for others.

@@ -19,7 +19,7 @@ type Stats struct {
 	Received      int64 // messages from clients, wills and Broker.Publish
 	ReceivedBytes int64 // their payloads
 	Rejected      int64 // among them those that nobody got: not authorized, rejected by a hook, over a limit
-	Sent          int64 // messages to clients and in-process subscribers
+	Sent          int64 // messages sent to clients and in-process subscribers, or queued for them
 	SentBytes     int64 // their payloads
 
 	DroppedQueueFull int64

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/quartet-mq/quartet/mqtt"
+	"github.com/quartet-mq/quartet/mqtt/mqttserver"
 )
 
 // sysRoot is the topic below which a broker tells about itself. Clients may not publish there.
@@ -123,8 +124,8 @@ func (b *Broker) publishLoad(s Stats) {
 
 // publishSys publishes one topic, past the hooks and without a trace in the journal.
 func (b *Broker) publishSys(name, text string) {
-	bt := b.batch()
-	defer b.finish(bt)
+	bt := mqttserver.NewBatch()
+	defer bt.Flush()
 	sc := b.scratch(bt)
 	sc.in = mqtt.Publish{Topic: []byte(name), Payload: []byte(text), Retain: true}
 	sc.pub = publication{in: &sc.in, topic: name, stripe: new(counters)}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/quartet-mq/quartet/mqtt"
+	"github.com/quartet-mq/quartet/mqtt/mqttserver"
 	"github.com/quartet-mq/quartet/topic"
 )
 
@@ -56,8 +57,8 @@ func (b *Broker) publishWill(s *session, w *will) {
 	if w.client == nil {
 		w.client = &Client{ID: s.id, User: s.user}
 	}
-	bt := b.batch()
-	defer b.finish(bt)
+	bt := mqttserver.NewBatch()
+	defer bt.Flush()
 	stripe := &b.counters[fnv(s.id)%stripes]
 	b.accept(context.Background(), bt, b.scratch(bt), &w.p, publisher{client: w.client, stripe: stripe, will: true})
 }
