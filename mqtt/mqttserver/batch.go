@@ -18,8 +18,8 @@ type Batch struct {
 
 	now     time.Time
 	written []*Conn
-	late    []*Conn // found beyond their soft limit
-	bytes   int     // written since the last flush
+	late    []late // found beyond their soft limit
+	bytes   int    // written since the last flush
 	vector  net.Buffers
 }
 
@@ -60,50 +60,73 @@ func (b *Batch) Wait() {
 		return
 	}
 	var timer *time.Timer
-	expired := false
-	for i, c := range b.late {
-		b.late[i] = nil
-		recovered := c.recovery()
-		if recovered == nil {
-			continue
+	n := 0
+	for _, l := range b.late {
+		if l.begin() {
+			b.late[n] = l
+			n++
 		}
+	}
+	clear(b.late[n:])
+	expired := false
+	for i := range n {
+		l := &b.late[i]
 		if timer == nil {
-			timer = time.NewTimer(c.srv.limits.PublisherPause)
+			timer = time.NewTimer(l.c.srv.limits.PublisherPause)
 			defer timer.Stop()
 		}
 		if !expired {
 			select {
-			case <-recovered:
-				continue
+			case <-l.recovered:
 			case <-timer.C:
 				expired = true
 			}
 		}
-		c.giveUp()
+		if expired {
+			l.end()
+		}
 	}
+	clear(b.late[:n])
 	b.late = b.late[:0]
 }
 
-// recovery returns a channel that is closed when the output of c is no longer late, nil when there is nothing to wait
-// for.
-func (c *Conn) recovery() <-chan struct{} {
+// patience is for how many pauses a connection may stay beyond its soft limit while it takes some of its output.
+const patience = 10
+
+// late is a connection that was found beyond its soft limit.
+type late struct {
+	c         *Conn
+	recovered <-chan struct{}
+	sent      int64 // bytes, when the wait began
+}
+
+// begin reports whether there is something to wait for.
+func (l *late) begin() bool {
+	c := l.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.lateIn = nil
 	if c.ended || c.slow || c.out.size <= c.srv.limits.SoftLimit {
-		return nil
+		return false
 	}
 	if c.recovered == nil {
-		c.recovered = make(chan struct{})
+		c.recovered, c.pauses = make(chan struct{}), 0
 	}
-	return c.recovered
+	l.recovered, l.sent = c.recovered, c.counts.bytesSent
+	return true
 }
 
-// giveUp makes c slow, if it has not recovered: nobody waits for it any more.
-func (c *Conn) giveUp() {
+// end ends a wait in vain. The connection is slow, so that nobody waits for it any more, if it has taken nothing of its
+// output, or has not recovered for a long time.
+func (l *late) end() {
+	c := l.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.recovered == nil || c.ended {
+	if c.recovered != l.recovered || c.ended {
+		return
+	}
+	c.pauses++
+	if c.counts.bytesSent > l.sent && c.pauses < patience {
 		return
 	}
 	close(c.recovered)

@@ -43,6 +43,7 @@ type Conn struct {
 	lateIn    *Batch
 	recovered chan struct{} // closed when the output is no longer late
 	drained   chan struct{} // closed when nobody writes any more
+	pauses    int           // that were in vain since it is late
 	cause     error
 	bye       *mqtt.Disconnect // the client's
 	ctx       context.Context

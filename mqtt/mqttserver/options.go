@@ -80,8 +80,8 @@ type Limits struct {
 	// Default 65,536.
 	MaxQueued int
 	// PublisherPause is how long a reader pauses at most after it has published to connections beyond their soft limit.
-	// A connection that stays beyond it for so long is slow and makes nobody pause until it has recovered. Default
-	// 100 milliseconds.
+	// A connection that takes nothing for so long, or does not recover for ten times as long, is slow and makes nobody
+	// pause until it has recovered. Default 100 milliseconds.
 	PublisherPause time.Duration
 	// SlowTimeout is how long a connection may take none of the output that waits for it. Then it is closed. Default
 	// 1 minute.

@@ -47,7 +47,7 @@ func (c *Conn) publish(b *Batch, p *mqtt.Publish, ref any, limit int) Result {
 		b.bytes += len(p.Payload) + 64
 		if c.out.size > c.srv.limits.SoftLimit && !c.slow && c.lateIn != b && c.srv.limits.PublisherPause > 0 {
 			c.lateIn = b
-			b.late = append(b.late, c)
+			b.late = append(b.late, late{c: c})
 		}
 	}
 	c.unlock(b)

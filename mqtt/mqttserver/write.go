@@ -75,24 +75,24 @@ func size(v net.Buffers) (n int) {
 // write is the transient goroutine that writes what a flush could not, and ends when the output is empty.
 func (c *Conn) write() {
 	var v net.Buffers
-	patience := c.srv.limits.SlowTimeout
+	timeout := c.srv.limits.SlowTimeout
 	c.mu.Lock()
 	for c.writing {
 		v = c.out.vector(v)
 		c.mu.Unlock()
-		if patience > 0 {
-			c.nc.SetWriteDeadline(time.Now().Add(patience))
+		if timeout > 0 {
+			c.nc.SetWriteDeadline(time.Now().Add(timeout))
 		}
 		n, err := c.nc.Write(v[0])
 		c.mu.Lock()
-		c.wrote(n, c.patience(n, err))
+		c.wrote(n, c.writeError(n, err))
 	}
 	c.finishWriting()
 }
 
-// patience makes of an error of Write what it means: a deadline is an error when nothing at all was taken, or when the
+// writeError makes of an error of Write what it means: a deadline is an error when nothing at all was taken, or when the
 // transport cannot go on after it.
-func (c *Conn) patience(n int, err error) error {
+func (c *Conn) writeError(n int, err error) error {
 	if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
 		return err
 	}
