@@ -22,22 +22,22 @@ type Action uint8
 
 // The actions.
 const (
-	// Publish: publish to the topic. Wills are asked for when the client connects and when they are due.
-	Publish Action = iota + 1
-	// Subscribe: subscribe to the topic filter. For a shared subscription it is the filter after the share name.
-	Subscribe
-	// Receive: get a message with this topic, by a subscription that was answered with [AllowEach].
-	Receive
+	// ActionPublish: publish to the topic. Wills are asked for when the client connects and when they are due.
+	ActionPublish Action = iota + 1
+	// ActionSubscribe: subscribe to the topic filter. For a shared subscription it is the filter after the share name.
+	ActionSubscribe
+	// ActionReceive: get a message with this topic, by a subscription that was answered with [AllowEach].
+	ActionReceive
 )
 
 // String returns "publish", "subscribe" or "receive".
 func (a Action) String() string {
 	switch a {
-	case Publish:
+	case ActionPublish:
 		return "publish"
-	case Subscribe:
+	case ActionSubscribe:
 		return "subscribe"
-	case Receive:
+	case ActionReceive:
 		return "receive"
 	}
 	return "unknown"
@@ -50,7 +50,7 @@ type Decision uint8
 const (
 	// Deny refuses: with ReasonNotAuthorized where the protocol can say so.
 	Deny Decision = iota
-	// Allow permits. For [Subscribe] it also means that every topic that matches the filter may be received: nothing is
+	// Allow permits. For [ActionSubscribe] it also means that every topic that matches the filter may be received: nothing is
 	// asked at delivery.
 	Allow
 	// AllowEach permits a subscription; whether its messages may be received is asked for each topic.

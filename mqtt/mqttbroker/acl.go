@@ -105,11 +105,11 @@ func (l *acl) rules(c *Client) rules {
 // decide is a [Permissions].
 func (r rules) decide(a Action, name string) Decision {
 	switch a {
-	case Publish:
+	case ActionPublish:
 		return r.name(name, func(r rule) bool { return r.write })
-	case Receive:
+	case ActionReceive:
 		return r.name(name, func(r rule) bool { return r.read })
-	case Subscribe:
+	case ActionSubscribe:
 		return r.subscribe(name)
 	}
 	return Deny

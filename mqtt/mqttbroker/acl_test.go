@@ -41,39 +41,39 @@ func TestACL(t *testing.T) {
 		topic  string
 		want   Decision
 	}{
-		{anonymous, Receive, "public/a/b", Allow},
-		{anonymous, Publish, "public/a/b", Deny},
-		{anonymous, Receive, "$SYS/broker/version", Allow},
-		{anonymous, Receive, "$SYS/broker/uptime", Deny},
-		{anonymous, Publish, "out/c1/x", Allow},
-		{anonymous, Publish, "out/c2/x", Deny},
-		{anonymous, Receive, "in//x", Deny},
-		{anonymous, Subscribe, "public/#", Allow},
-		{anonymous, Subscribe, "public/+/x", Allow},
-		{anonymous, Subscribe, "#", AllowEach},
-		{anonymous, Subscribe, "private/#", Deny},
-		{alice, Publish, "up/alice", Allow},
-		{alice, Receive, "up/alice", Deny},
-		{alice, Receive, "public/a", Deny},
-		{alice, Publish, "shared/a/x", Allow},
-		{alice, Publish, "shared/secret/x", Deny},
-		{alice, Receive, "shared/secret/x", Deny},
-		{alice, Receive, "in/alice/1", Allow},
-		{alice, Receive, "in/bob/1", Deny},
-		{alice, Receive, "with space/1", Allow},
-		{alice, Subscribe, "shared/+/x", AllowEach},
-		{alice, Subscribe, "shared/a/x", Allow},
-		{alice, Subscribe, "shared/secret/x", Deny},
-		{alice, Subscribe, "in/+/+", AllowEach},
-		{alice, Subscribe, "in/bob/+", Deny},
-		{bob, Publish, "any/thing", Allow},
-		{bob, Publish, "private/thing", Deny},
-		{bob, Receive, "$SYS/broker/uptime", Deny},
-		{bob, Subscribe, "#", AllowEach},
-		{bob, Subscribe, "a/#", Allow},
-		{bob, Subscribe, "$SYS/#", Deny},
-		{tricky, Publish, "out/a/b", Deny},
-		{tricky, Receive, "in/alice/1", Deny},
+		{anonymous, ActionReceive, "public/a/b", Allow},
+		{anonymous, ActionPublish, "public/a/b", Deny},
+		{anonymous, ActionReceive, "$SYS/broker/version", Allow},
+		{anonymous, ActionReceive, "$SYS/broker/uptime", Deny},
+		{anonymous, ActionPublish, "out/c1/x", Allow},
+		{anonymous, ActionPublish, "out/c2/x", Deny},
+		{anonymous, ActionReceive, "in//x", Deny},
+		{anonymous, ActionSubscribe, "public/#", Allow},
+		{anonymous, ActionSubscribe, "public/+/x", Allow},
+		{anonymous, ActionSubscribe, "#", AllowEach},
+		{anonymous, ActionSubscribe, "private/#", Deny},
+		{alice, ActionPublish, "up/alice", Allow},
+		{alice, ActionReceive, "up/alice", Deny},
+		{alice, ActionReceive, "public/a", Deny},
+		{alice, ActionPublish, "shared/a/x", Allow},
+		{alice, ActionPublish, "shared/secret/x", Deny},
+		{alice, ActionReceive, "shared/secret/x", Deny},
+		{alice, ActionReceive, "in/alice/1", Allow},
+		{alice, ActionReceive, "in/bob/1", Deny},
+		{alice, ActionReceive, "with space/1", Allow},
+		{alice, ActionSubscribe, "shared/+/x", AllowEach},
+		{alice, ActionSubscribe, "shared/a/x", Allow},
+		{alice, ActionSubscribe, "shared/secret/x", Deny},
+		{alice, ActionSubscribe, "in/+/+", AllowEach},
+		{alice, ActionSubscribe, "in/bob/+", Deny},
+		{bob, ActionPublish, "any/thing", Allow},
+		{bob, ActionPublish, "private/thing", Deny},
+		{bob, ActionReceive, "$SYS/broker/uptime", Deny},
+		{bob, ActionSubscribe, "#", AllowEach},
+		{bob, ActionSubscribe, "a/#", Allow},
+		{bob, ActionSubscribe, "$SYS/#", Deny},
+		{tricky, ActionPublish, "out/a/b", Deny},
+		{tricky, ActionReceive, "in/alice/1", Deny},
 	} {
 		if got := list.rules(c.client).decide(c.action, c.topic); got != c.want {
 			t.Errorf("%q %v %q: got %d, want %d", c.client.User, c.action, c.topic, got, c.want)
@@ -152,7 +152,7 @@ func TestACLReloadKeepsTheListOnErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	permit := f.Authorize(&Client{})
-	if permit(Receive, "a") != Allow {
+	if permit(ActionReceive, "a") != Allow {
 		t.Error("denied")
 	}
 	if _, err := OpenACLFile(path + ".missing"); err == nil {
@@ -161,7 +161,7 @@ func TestACLReloadKeepsTheListOnErrors(t *testing.T) {
 	if err := (&ACLFile{path: path + ".missing"}).Reload(); err == nil {
 		t.Error("a missing file was read")
 	}
-	if got := fmt.Sprint(Publish, Subscribe, Receive); got != "publish subscribe receive" {
+	if got := fmt.Sprint(ActionPublish, ActionSubscribe, ActionReceive); got != "publish subscribe receive" {
 		t.Error(got)
 	}
 }

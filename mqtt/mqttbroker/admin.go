@@ -149,7 +149,7 @@ func (b *Broker) Reauthorize() {
 		if checked && s.backlog != nil {
 			b.discard(s, s.backlog.queue.filter(func(ref any) bool {
 				m, _, _, _ := unpack(ref)
-				return s.allowed(Receive, m.Topic()) == Allow
+				return s.allowed(ActionReceive, m.Topic()) == Allow
 			}), DropDenied)
 			s.trim()
 		}
@@ -160,7 +160,7 @@ func (b *Broker) Reauthorize() {
 // reauthorize finds out whether the messages of a subscription are to be authorized one by one. s.mu is held.
 func (s *session) reauthorize(sub *subscription) bool {
 	filter, _ := sharedFilter(sub.filter)
-	checked := s.allowed(Subscribe, filter) != Allow
+	checked := s.allowed(ActionSubscribe, filter) != Allow
 	sub.opts.Store(uint64(sub.options().with(optChecked, checked)))
 	return checked
 }

@@ -223,7 +223,7 @@ func (c *conn) mayPublish(name []byte) (string, bool) {
 		return *place, true
 	}
 	text := string(name)
-	if reserved(text) || c.s.allowed(Publish, text) != Allow {
+	if reserved(text) || c.s.allowed(ActionPublish, text) != Allow {
 		return "", false
 	}
 	*place = text

@@ -79,7 +79,7 @@ func (b *Broker) concerns(pub *publication, sub *subscription, o subscriptionOpt
 	if o.has(optNoLocal) && pub.from != nil && pub.from.ID == sub.s.id {
 		return false
 	}
-	return !o.has(optChecked) || sub.s.allowed(Receive, pub.name()) == Allow
+	return !o.has(optChecked) || sub.s.allowed(ActionReceive, pub.name()) == Allow
 }
 
 // deliver gives the message to the receiver of a subscription: sends or queues it. It reports whether it did.

@@ -124,7 +124,7 @@ func (b *Broker) newReplay(filter string, o subscriptionOptions) replay {
 func (r *replay) next(b *Broker, s *session) *Message {
 	for len(r.list) > 0 {
 		m := r.list[0]
-		if b.isRetained(m) && (s == nil || !r.opts.has(optChecked) || s.allowed(Receive, m.Topic()) == Allow) {
+		if b.isRetained(m) && (s == nil || !r.opts.has(optChecked) || s.allowed(ActionReceive, m.Topic()) == Allow) {
 			return m
 		}
 		r.skip()

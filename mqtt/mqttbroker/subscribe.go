@@ -13,7 +13,7 @@ func (c *conn) Subscribe(bt *mqttserver.Batch, p *mqtt.Subscribe) {
 	var replays []replay
 	for i, f := range p.Filters {
 		filter, shared := sharedFilter(f.Filter)
-		d := c.s.allowed(Subscribe, filter)
+		d := c.s.allowed(ActionSubscribe, filter)
 		if d == Deny {
 			reasons[i] = mqtt.ReasonNotAuthorized
 			continue

@@ -26,7 +26,7 @@ func (b *Broker) newWill(p *mqtt.Connect, permit Permissions) (*will, error) {
 	switch {
 	case topic.MQTT.ValidateName(w.Topic) != nil:
 		return nil, &mqtt.Error{Code: mqtt.ReasonTopicNameInvalid, Reason: "will topic"}
-	case reserved(w.Topic), permit(Publish, w.Topic) != Allow:
+	case reserved(w.Topic), permit(ActionPublish, w.Topic) != Allow:
 		return nil, &mqtt.Error{Code: mqtt.ReasonNotAuthorized, Reason: "will topic"}
 	}
 	delay, _ := w.Properties.Uint32(mqtt.PropWillDelayInterval)
@@ -51,7 +51,7 @@ func (b *Broker) publishWill(s *session, w *will) {
 		return
 	}
 	b.rec.note(Record{Kind: RecordWill, Client: s.id})
-	if s.allowed(Publish, string(w.p.Topic)) != Allow {
+	if s.allowed(ActionPublish, string(w.p.Topic)) != Allow {
 		return
 	}
 	if w.client == nil {

@@ -148,7 +148,7 @@ func TestWillPermission(t *testing.T) {
 	allowed := true
 	opts := &Options{Authorize: func(c *Client) Permissions {
 		return func(a Action, topic string) Decision {
-			if a == Publish && (topic == "secret" || !allowed) {
+			if a == ActionPublish && (topic == "secret" || !allowed) {
 				return Deny
 			}
 			return Allow

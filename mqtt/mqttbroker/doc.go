@@ -1,0 +1,48 @@
+// Package mqttbroker is an MQTT broker for 3.1, 3.1.1 and 5.0: routing, sessions, retained messages, wills, shared
+// subscriptions, authentication and access control. A [Broker] is a backend of package mqttserver, which owns the
+// connections, and has verbs for the application that it lives in: publish, subscribe, look at and end sessions.
+//
+//	b, err := mqttbroker.New(&mqttbroker.Options{Authenticate: mqttbroker.AllowAll})
+//	server := mqttserver.New(b, nil)
+//	err = server.Serve(listener, nil)
+//
+// The zero Options let nobody in.
+//
+// # Who may do what
+//
+// An [Authenticator] decides who may connect and gives the client its user name: [AllowAll], a [PasswordFile], a
+// client certificate ([CertificateName], [CertificateAltName]), a function of one's own, or a [Chain] of them. An
+// [Authorizer], such as an [ACLFile], says what the client may publish, subscribe to and receive. Both files may be read
+// again while the broker runs; [Broker.Reauthorize] applies new permissions to those who are connected.
+//
+// A client never gets a message whose topic it may not receive. Where its permissions cover a whole subscription nothing
+// is asked at delivery, otherwise each topic is.
+//
+// # Order
+//
+// The messages of a publisher reach each subscriber of one QoS in the order in which they came, those that wait for a
+// client included. All receivers see the retained messages of one topic in the same order, that in which they replaced
+// each other. A retained message is never sent to a new subscriber after the one that replaced it. It may come after a
+// live message of its topic that was published without RETAIN.
+//
+// # What waits
+//
+// Messages of QoS 1 and 2 wait for clients that are away or behind, in order, within [Options].QueueMessages and
+// QueueBytes; the [QueuePolicy] says what happens beyond. They keep their expiry interval and have no other. Messages of
+// QoS 0 are dropped and counted when a client is away (unless QueueQoS0 is set) or too slow. Retained messages are sent
+// as fast as the client takes them, however many they are.
+//
+// # Shared subscriptions
+//
+// A message goes to one member of the group, which [Options].Strategy chooses among those that are connected; it waits
+// for one that is away only when no other is there. When a member unsubscribes, what waits for it goes to another member
+// and what it has in flight is completed. When its session ends, what waits and what is in flight at QoS 1 goes to
+// another member; what is in flight at QoS 2 goes to nobody [MQTT-4.8.2-5]. A message that a member refused goes to
+// nobody [MQTT-4.8.2-6].
+//
+// # Durability
+//
+// A broker keeps its state in memory. With a [Journal] it records each decision and answers nobody before the journal
+// has: publishers, the steps of QoS 2, SUBACK, UNSUBACK and CONNACK wait. When the journal fails, publishers whose
+// messages may be lost are cut off without an answer, and no promise is made any more.
+package mqttbroker
