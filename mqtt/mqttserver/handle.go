@@ -118,7 +118,7 @@ func (c *Conn) takePublish(rd *reader, ev *mqtt.Event) {
 	if lim.PublishRate > 0 && !c.admit(rd) {
 		return
 	}
-	if len(p.Topic) > lim.MaxTopicLength || bytes.Count(p.Topic, slash) >= lim.MaxTopicLevels {
+	if n := len(p.Topic); n > lim.MaxTopicLength || n >= lim.MaxTopicLevels && bytes.Count(p.Topic, []byte{'/'}) >= lim.MaxTopicLevels {
 		c.refusePublish(rd.batch, ack, &mqtt.Error{Code: mqtt.ReasonTopicNameInvalid, Reason: "topic name exceeds a limit"})
 		return
 	}
@@ -134,8 +134,6 @@ func (c *Conn) takePublish(rd *reader, ev *mqtt.Event) {
 	}
 	c.session.Publish(rd.batch, p, ack)
 }
-
-var slash = []byte{'/'}
 
 // refusePublish refuses a message: with an acknowledgement where the version can say it, otherwise by the end of the
 // connection.

@@ -1,6 +1,7 @@
 package mqttserver_test
 
 import (
+	"bytes"
 	"errors"
 	"net"
 	"slices"
@@ -320,11 +321,11 @@ func TestSlowTimeout(t *testing.T) {
 	})
 }
 
-// TestStalledSubscriber: one subscriber of a hundred that stops reading costs the others one pause.
+// TestStalledSubscriber: one subscriber of a hundred that stops reading costs the others a pause or two, once.
 func TestStalledSubscriber(t *testing.T) {
 	var slow atomic.Int32
 	o := &mqttserver.Options{
-		Limits: mqttserver.Limits{SoftLimit: 32 << 10, HardLimit: 64 << 10, SlowTimeout: -1},
+		Limits: mqttserver.Limits{SoftLimit: 32 << 10, HardLimit: 128 << 10, SlowTimeout: -1},
 		Trace: &mqttserver.Trace{Slow: func(_ *mqttserver.Conn, on bool) {
 			if on {
 				slow.Add(1)
@@ -332,7 +333,7 @@ func TestStalledSubscriber(t *testing.T) {
 		}},
 	}
 	bubble(t, nil, o, func(w *world) {
-		const subs, messages = 100, 1000
+		const subs, messages = 100, 1500
 		done := make(chan int, subs)
 		for i := range subs {
 			p := w.client(&mqtt.Connect{ClientID: "s"})
@@ -361,7 +362,7 @@ func TestStalledSubscriber(t *testing.T) {
 				t.Fatalf("a healthy subscriber got %d of %d messages", n, messages)
 			}
 		}
-		if d := time.Since(begin); d > 100*time.Millisecond || slow.Load() != 1 {
+		if d := time.Since(begin); d > 300*time.Millisecond || slow.Load() != 1 {
 			t.Errorf("took %v, %d connections were slow", d, slow.Load())
 		}
 		if w.srv.Stats().MessagesDropped == 0 {
@@ -420,6 +421,30 @@ func TestPause(t *testing.T) {
 		}
 		if n := w.srv.Stats().MessagesDropped; n != 0 {
 			t.Errorf("%d messages were dropped", n)
+		}
+	})
+}
+
+// TestUnreadAnswers: a client that reads nothing is not read from any more when the answers to it fill its output.
+func TestUnreadAnswers(t *testing.T) {
+	limited(t, mqttserver.Limits{HardLimit: 100_000, SlowTimeout: 10 * time.Second}, func(w *world) {
+		p := w.client(&mqtt.Connect{ClientID: "s", KeepAlive: 1})
+		s := w.router.last()
+		begin := time.Now()
+		go func() {
+			for {
+				if _, err := p.nc.Write(bytes.Repeat([]byte{0xc0, 0}, 10_000)); err != nil {
+					return
+				}
+			}
+		}()
+		synctest.Wait()
+		if n := s.c.Stats().Buffered; n < 200_000 || n > 300_000 {
+			t.Errorf("%d bytes of output wait", n)
+		}
+		<-s.done
+		if d := time.Since(begin); d < 10*time.Second || d > 20*time.Second {
+			t.Errorf("closed after %v", d)
 		}
 	})
 }

@@ -124,6 +124,25 @@ func (c *Conn) loop() {
 		if pause > 0 {
 			c.rest(pause)
 		}
+		c.catchUp()
+	}
+}
+
+// catchUp pauses while the client does not take the answers to its packets: they may fill the output once more beyond
+// the hard limit.
+func (c *Conn) catchUp() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.out.size/2 >= c.srv.limits.HardLimit && !c.ended {
+		if c.recovered == nil {
+			c.recovered, c.pauses = make(chan struct{}), 0
+		}
+		recovered := c.recovered
+		c.throttle = true
+		c.mu.Unlock()
+		<-recovered
+		c.mu.Lock()
+		c.throttle = false
 	}
 }
 
