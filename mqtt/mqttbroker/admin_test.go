@@ -112,6 +112,8 @@ func TestHooks(t *testing.T) {
 				return errors.New("broken")
 			case "invalid":
 				return &mqtt.Error{Code: mqtt.ReasonBanned}
+			case "away":
+				p.Message.Topic = []byte("a/+")
 			case "moved":
 				p.Message.Topic = []byte("here")
 			case "who":
@@ -126,6 +128,7 @@ func TestHooks(t *testing.T) {
 		s.sub(2, "#")
 		for topic, want := range map[string]mqtt.ReasonCode{
 			"rejected": mqtt.ReasonPayloadFormatInvalid, "broken": mqtt.ReasonUnspecifiedError, "invalid": mqtt.ReasonUnspecifiedError,
+			"away": mqtt.ReasonUnspecifiedError,
 		} {
 			if r := p.pub(topic+"=x", 1); r != want {
 				t.Errorf("%s: %v", topic, r)
@@ -145,7 +148,7 @@ func TestHooks(t *testing.T) {
 		if err := w.Publish(w.t.Context(), &mqtt.Publish{Topic: []byte("rejected")}); !errors.Is(err, &mqtt.Error{Code: mqtt.ReasonPayloadFormatInvalid}) {
 			t.Error(err)
 		}
-		if n := w.Stats().Rejected; n != 5 {
+		if n := w.Stats().Rejected; n != 6 {
 			t.Errorf("%d rejected", n)
 		}
 	})

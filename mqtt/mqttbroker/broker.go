@@ -61,7 +61,7 @@ func New(opts *Options) (*Broker, error) {
 	b.groups.m = make(map[string]*group)
 	b.retained.names = topic.NewNames[*Message](topic.MQTT)
 	b.retained.seed = maphash.MakeSeed()
-	b.deadlines.fire = b.due
+	b.deadlines.fire, b.deadlines.live = b.due, b.isRetained
 	if b.opts.Journal != nil {
 		b.rec = &recorder{j: b.opts.Journal, refs: make(map[uint64]int32)}
 		b.rec.begin()

@@ -2,6 +2,7 @@ package mqttbroker
 
 import (
 	"container/heap"
+	"slices"
 	"sync"
 	"time"
 )
@@ -10,8 +11,10 @@ import (
 // serves all of them.
 type deadlines struct {
 	fire func(d deadline, now time.Time)
+	live func(m *Message) bool // whether the message is still retained
 
 	mu     sync.Mutex
+	stale  int // entries of messages that are not retained any more
 	heap   deadlineHeap
 	timer  *time.Timer
 	armed  int64 // what the timer is set to, 0 is nothing
@@ -41,13 +44,35 @@ func (d *deadlines) set(s *session, at int64) {
 	d.arm()
 }
 
-// add adds the expiry of a retained message. It stays until it is due, also when the message is replaced before.
+// add adds the expiry of a retained message.
 func (d *deadlines) add(m *Message) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	heap.Push(&d.heap, deadline{at: m.expiry(), m: m})
 	d.arm()
 }
+
+// forget tells that a message is not retained any more. Its entry goes with many others.
+func (d *deadlines) forget(m *Message) {
+	if m.flags&flagExpires == 0 {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.stale++; d.stale < minStale || d.stale < len(d.heap)/2 {
+		return
+	}
+	d.stale = 0
+	d.heap = slices.DeleteFunc(d.heap, func(e deadline) bool { return e.m != nil && !d.live(e.m) })
+	heap.Init(&d.heap)
+	for i := range d.heap {
+		d.heap.placed(i)
+	}
+	d.arm()
+}
+
+// minStale is how many entries are worth looking for.
+const minStale = 1024
 
 // arm sets the timer to the first deadline. d.mu is held.
 func (d *deadlines) arm() {

@@ -92,14 +92,14 @@ func orderOfPublishers(w *world, t *testing.T, rnd *rand.Rand, publishers, count
 		wg.Go(func() {
 			p.publishCounts(fmt.Sprint("p/", i), count, mqtt.QoS(1+i%2), func() {
 				if yield(pauses.IntN(20)); pauses.IntN(20) == 0 {
-					time.Sleep(time.Duration(pauses.IntN(1000)) * time.Microsecond)
+					w.sleep(time.Duration(pauses.IntN(1000)) * time.Microsecond)
 				}
 			})
 		})
 	}
 	var all []mqtt.Packet
 	for range 5 {
-		time.Sleep(time.Duration(rnd.IntN(5)) * time.Millisecond)
+		w.sleep(time.Duration(rnd.IntN(5)) * time.Millisecond)
 		restless.drop()
 		all = append(all, restless.all()...)
 		restless = w.begin(mqtt.Version5, "restless", expiry(60), resume, receiveMaximum(5)).automatic()

@@ -73,6 +73,9 @@ func (w *world) close() {
 // wait lets everything happen that can happen now.
 func (w *world) wait() { synctest.Wait() }
 
+// sleep lets time pass for one goroutine among others.
+func (w *world) sleep(d time.Duration) { time.Sleep(d) }
+
 // pass lets time pass.
 func (w *world) pass(d time.Duration) {
 	time.Sleep(d)

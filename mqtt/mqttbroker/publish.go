@@ -7,6 +7,7 @@ import (
 
 	"github.com/quartet-mq/quartet/mqtt"
 	"github.com/quartet-mq/quartet/mqtt/mqttserver"
+	"github.com/quartet-mq/quartet/topic"
 )
 
 // publication is a message that is being accepted. It lives in a scratch; what outlives the call is its Message.
@@ -198,8 +199,9 @@ func (b *Broker) hook(ctx context.Context, sc *scratch, p *mqtt.Publish, from pu
 	sc.hook = Publishing{Client: from.client, Will: from.will, Sequence: sc.pub.seq, Message: p}
 	name := string(p.Topic)
 	err := f(ctx, &sc.hook)
-	if string(p.Topic) != name {
+	if string(p.Topic) != name && err == nil {
 		sc.pub.topic = ""
+		err = topic.MQTT.ValidateNameBytes(p.Topic)
 	}
 	if err == nil {
 		return mqtt.ReasonSuccess

@@ -54,6 +54,9 @@ func (b *Broker) retain(pub *publication) mqtt.ReasonCode {
 	}
 	b.recordRetained(m.Topic(), m, old)
 	b.retained.names.Set(m.Topic(), m)
+	if old != nil {
+		b.deadlines.forget(old)
+	}
 	if m.flags&flagExpires != 0 {
 		b.deadlines.add(m)
 	}
@@ -63,6 +66,7 @@ func (b *Broker) retain(pub *publication) mqtt.ReasonCode {
 // unretain removes a retained message. The stripe of its topic is held.
 func (b *Broker) unretain(m *Message) {
 	b.retained.names.Delete(m.Topic())
+	b.deadlines.forget(m)
 	b.gauges.retained.Add(-1)
 	b.gauges.retainedBytes.Add(-int64(m.bytes()))
 	b.recordRetained(m.Topic(), nil, m)

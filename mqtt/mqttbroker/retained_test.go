@@ -219,6 +219,23 @@ func TestMessageExpiry(t *testing.T) {
 		s.sub(0, "t")
 		s.want("t=2")
 	})
+	run(t, "deadlines of messages that were replaced do not pile up", nil, func(w *world) {
+		p := w.connect("p")
+		for i := range 5000 {
+			p.publish(fmt.Sprint("t=", i), 0, messageExpiry(uint32(1000+i)), retain)
+			p.publish("u=x", 0, messageExpiry(1000), retain)
+			p.publish("u=", 0, retain)
+		}
+		s := w.connect("s", expiry(2000))
+		s.drop()
+		if n := len(w.deadlines.heap); n > 2*minStale+2 {
+			t.Errorf("%d deadlines", n)
+		}
+		w.pass(6000 * time.Second)
+		if st := w.Stats(); st.Retained != 0 || st.Sessions != 1 {
+			t.Errorf("%+v", st)
+		}
+	})
 	run(t, "MQTT-4.3.3-7", nil, func(w *world) {
 		s, p := w.connect("s", expiry(600)), w.connect("p")
 		s.sub(2, "t")
