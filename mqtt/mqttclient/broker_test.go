@@ -161,3 +161,84 @@ func compact(all []string) (once []string) {
 	}
 	return once
 }
+
+// TestConcurrentUse calls everything from many goroutines, while connections are cut.
+func TestConcurrentUse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, err := mqttbroker.New(&mqttbroker.Options{Authenticate: mqttbroker.AllowAll, SysInterval: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close()
+		n := &network{l: memnet.Listen("broker"), rand: rand.New(rand.NewPCG(1, 0)), calm: true}
+		n.l.OnDial(n.options)
+		srv := mqttserver.New(b, nil)
+		go srv.Serve(n.l, nil)
+		defer srv.Close()
+		c, err := mqttclient.Dial(t.Context(), "mem://broker", &mqttclient.Options{
+			Dialers: map[string]mqttclient.DialFunc{"mem": n.dial},
+			Backoff: mqttclient.Backoff{Min: time.Millisecond, Max: time.Millisecond},
+			Limits:  mqttclient.Limits{OutputBuffer: 1000, MaxInflight: 5, ReceiveMaximum: 5},
+			Queue:   mqttclient.Queue{Messages: 10},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer time.Sleep(3 * time.Second)
+		defer c.Close()
+		var wg sync.WaitGroup
+		for g := range 8 {
+			r := rand.New(rand.NewPCG(2, uint64(g)))
+			wg.Go(func() {
+				for range 100 {
+					ctx, cancel := context.WithTimeout(t.Context(), time.Duration(r.IntN(100))*time.Millisecond)
+					use(ctx, c, r)
+					cancel()
+				}
+			})
+		}
+		for range 50 {
+			time.Sleep(5 * time.Millisecond)
+			n.mu.Lock()
+			n.conns[len(n.conns)-1].(*memnet.Conn).Abort()
+			n.mu.Unlock()
+		}
+		wg.Wait()
+		if err := c.Publish(t.Context(), &mqttclient.Message{Topic: "end", QoS: 2}); err != nil {
+			t.Error(err)
+		}
+		if s := c.Stats(); s.Queued != 0 || s.QueuedBytes != 0 || s.Connects < 10 {
+			t.Errorf("stats are %+v", s)
+		}
+	})
+}
+
+// use does something with a client.
+func use(ctx context.Context, c *mqttclient.Client, r *rand.Rand) {
+	topic := fmt.Sprintf("t/%d", r.IntN(4))
+	m := &mqttclient.Message{Topic: topic, Payload: make([]byte, r.IntN(500)), QoS: mqtt.QoS(r.IntN(3))}
+	switch r.IntN(6) {
+	case 0, 1:
+		c.Publish(ctx, m)
+	case 2:
+		c.PublishAsync(ctx, m)
+	case 3:
+		c.Request(ctx, m)
+	default:
+		o := &mqttclient.SubscribeOptions{ManualAck: r.IntN(2) == 0, Buffer: 1 + r.IntN(10)}
+		s, err := c.Subscribe(ctx, o, mqtt.Subscription{Filter: "t/#", QoS: 2}, mqtt.Subscription{Filter: topic, QoS: 1})
+		if err != nil {
+			return
+		}
+		for m := range s.Messages(ctx) {
+			if m == nil || r.IntN(10) == 0 {
+				break
+			}
+			m.Ack()
+		}
+		if r.IntN(2) == 0 {
+			s.Unsubscribe(ctx)
+		}
+		s.Close()
+	}
+}

@@ -58,6 +58,25 @@ func TestDisconnect(t *testing.T) {
 	})
 }
 
+// TestNothingAfterDisconnect: DISCONNECT is the last packet, and the connection is closed behind it.
+func TestNothingAfterDisconnect(t *testing.T) {
+	both(t, "MQTT-3.14.4-1 MQTT-3.14.4-2", "MQTT311-3.14.4-1 MQTT311-3.14.4-2", func(t *testing.T, v mqtt.Version) {
+		n := newNetwork(t, "a")
+		c := n.client(&Options{Version: v}, "a")
+		p := n.connect("a", mqtt.Connack{})
+		s := subscribe(p, c, &SubscribeOptions{ManualAck: true}, mqtt.Subscription{Filter: "t", QoS: 1})
+		p.send(message("t", "", 1, 1))
+		m := next(t, s)
+		if err := c.Disconnect(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		m.Ack()
+		s.Close()
+		c.PublishAsync(t.Context(), &Message{Topic: "t"})
+		p.expect("DISCONNECT", "end")
+	})
+}
+
 // TestCloseStalled: a server that does not read cannot hold up Close, and ctx bounds Disconnect.
 func TestCloseStalled(t *testing.T) {
 	for _, name := range []string{"Close", "Disconnect"} {

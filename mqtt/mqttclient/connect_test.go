@@ -352,22 +352,20 @@ func TestUnknownSession(t *testing.T) {
 }
 
 func TestKeepAlive(t *testing.T) {
-	t.Run("MQTT-3.1.2-20", func(t *testing.T) {
-		bubble(t, func(t *testing.T) {
-			n := newNetwork(t, "a")
-			c := n.client(&Options{KeepAlive: 10 * time.Second}, "a")
-			p := n.connect("a", mqtt.Connack{})
-			start := time.Now()
-			for i := range 5 {
-				p.expect("PINGREQ")
-				if d := time.Since(start); d > time.Duration(i+1)*10*time.Second || d < time.Duration(i+1)*5*time.Second {
-					t.Errorf("ping %d after %v", i, d)
-				}
-				p.send(&mqtt.Pingresp{})
+	both(t, "MQTT-3.1.2-20", "MQTT311-3.1.2-23", func(t *testing.T, v mqtt.Version) {
+		n := newNetwork(t, "a")
+		c := n.client(&Options{Version: v, KeepAlive: 10 * time.Second}, "a")
+		p := n.connect("a", mqtt.Connack{})
+		start := time.Now()
+		for i := range 5 {
+			p.expect("PINGREQ")
+			if d := time.Since(start); d > time.Duration(i+1)*10*time.Second || d < time.Duration(i+1)*5*time.Second {
+				t.Errorf("ping %d after %v", i, d)
 			}
-			c.Close()
-			p.expect("DISCONNECT")
-		})
+			p.send(&mqtt.Pingresp{})
+		}
+		c.Close()
+		p.expect("DISCONNECT")
 	})
 	t.Run("MQTT-3.1.2-21 MQTT-3.2.2-21", func(t *testing.T) {
 		bubble(t, func(t *testing.T) {

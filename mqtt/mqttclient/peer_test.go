@@ -196,6 +196,13 @@ func bubble(t *testing.T, f func(t *testing.T)) {
 	synctest.Test(t, f)
 }
 
+// both runs f in a bubble in version 5.0, named after its statements, and in 3.1.1, named after those.
+func both(t *testing.T, statements5, statements311 string, f func(t *testing.T, v mqtt.Version)) {
+	t.Helper()
+	t.Run(statements5, func(t *testing.T) { bubble(t, func(t *testing.T) { f(t, mqtt.Version5) }) })
+	t.Run(statements311, func(t *testing.T) { bubble(t, func(t *testing.T) { f(t, mqtt.Version311) }) })
+}
+
 // async runs f on a goroutine of its own; the function it returns waits for its result.
 func async[T any](f func() T) func() T {
 	ch := make(chan T, 1)

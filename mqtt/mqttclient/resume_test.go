@@ -121,44 +121,46 @@ func TestReceiveExactlyOnce(t *testing.T) {
 
 // TestRedelivery looks at what is sent again, and in which order.
 func TestRedelivery(t *testing.T) {
-	t.Run("MQTT-3.3.1-1 MQTT-4.6.0-1 MQTT-4.4.0-1", func(t *testing.T) {
-		bubble(t, func(t *testing.T) {
-			n := newNetwork(t, "a")
-			c := n.client(nil, "a")
-			p := n.connect("a", mqtt.Connack{})
-			var ps []*Publication
-			for i, qos := range []mqtt.QoS{1, 2, 1, 2} {
-				q, err := c.PublishAsync(t.Context(), &Message{Topic: "t", Payload: fmt.Append(nil, i), QoS: qos})
-				if err != nil {
-					t.Fatal(err)
-				}
-				ps = append(ps, q)
+	const (
+		ids    = "MQTT-3.3.1-1 MQTT-4.6.0-1 MQTT-4.4.0-1 MQTT-4.3.2-2 MQTT-4.3.3-6"
+		ids311 = "MQTT311-3.3.1-1 MQTT311-2.3.1-3 MQTT311-4.4.0-1 MQTT311-4.6.0-1"
+	)
+	both(t, ids, ids311, func(t *testing.T, v mqtt.Version) {
+		n := newNetwork(t, "a")
+		c := n.client(&Options{Version: v}, "a")
+		p := n.connect("a", mqtt.Connack{})
+		var ps []*Publication
+		for i, qos := range []mqtt.QoS{1, 2, 1, 2} {
+			q, err := c.PublishAsync(t.Context(), &Message{Topic: "t", Payload: fmt.Append(nil, i), QoS: qos})
+			if err != nil {
+				t.Fatal(err)
 			}
-			p.expect("PUBLISH", "PUBLISH", "PUBLISH", "PUBLISH")
-			p.send(&mqtt.Pubrec{ID: 4})
-			p.expect("PUBREL id=4")
-			p.nc.Close()
-			p = n.accept("a")
-			if k := p.connect(); k.CleanStart {
-				t.Error("clean start on a reconnection")
+			ps = append(ps, q)
+		}
+		p.expect("PUBLISH", "PUBLISH", "PUBLISH", "PUBLISH")
+		p.send(&mqtt.Pubrec{ID: 4})
+		p.expect("PUBREL id=4")
+		p.nc.Close()
+		p = n.accept("a")
+		if k := p.connect(); k.CleanStart {
+			t.Error("clean start on a reconnection")
+		}
+		p.send(&mqtt.Connack{SessionPresent: true})
+		p.expect("PUBREL id=4")
+		for i := range 3 {
+			q := p.receive().(*mqtt.Publish)
+			if !q.Dup || q.ID != uint16(i+1) || string(q.Payload) != fmt.Sprint(i) {
+				t.Errorf("redelivery %d is %v", i, q)
 			}
-			p.send(&mqtt.Connack{SessionPresent: true})
-			p.expect("PUBREL id=4")
-			for i := range 3 {
-				q := p.receive().(*mqtt.Publish)
-				if !q.Dup || q.ID != uint16(i+1) || string(q.Payload) != fmt.Sprint(i) {
-					t.Errorf("redelivery %d is %v", i, q)
-				}
+		}
+		p.send(&mqtt.Pubcomp{ID: 4}, &mqtt.Puback{ID: 1}, &mqtt.Puback{ID: 3}, &mqtt.Pubrec{ID: 2})
+		p.expect("PUBREL id=2")
+		p.send(&mqtt.Pubcomp{ID: 2})
+		for _, q := range ps {
+			if err := q.Wait(t.Context()); err != nil {
+				t.Error(err)
 			}
-			p.send(&mqtt.Pubcomp{ID: 4}, &mqtt.Puback{ID: 1}, &mqtt.Puback{ID: 3}, &mqtt.Pubrec{ID: 2})
-			p.expect("PUBREL id=2")
-			p.send(&mqtt.Pubcomp{ID: 2})
-			for _, q := range ps {
-				if err := q.Wait(t.Context()); err != nil {
-					t.Error(err)
-				}
-			}
-		})
+		}
 	})
 }
 

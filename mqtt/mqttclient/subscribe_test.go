@@ -402,30 +402,49 @@ func TestStalledConsumer(t *testing.T) {
 
 // TestAckOrder: acknowledgements go out in the order of the messages.
 func TestAckOrder(t *testing.T) {
-	t.Run("MQTT-4.6.0-2 MQTT-4.6.0-3 MQTT-4.6.0-4", func(t *testing.T) {
-		bubble(t, func(t *testing.T) {
-			n := newNetwork(t, "a")
-			c := n.client(nil, "a")
-			p := n.connect("a", mqtt.Connack{})
-			s := subscribe(p, c, &SubscribeOptions{ManualAck: true}, mqtt.Subscription{Filter: "#", QoS: 2})
-			for i := range 3 {
-				p.send(message("t", "", 1, uint16(i+1)), message("t", "", 2, uint16(i+11)))
+	const (
+		ids    = "MQTT-4.6.0-2 MQTT-4.6.0-3 MQTT-4.3.3-8 MQTT-4.3.3-11"
+		ids311 = "MQTT311-4.6.0-2 MQTT311-4.6.0-3"
+	)
+	both(t, ids, ids311, func(t *testing.T, v mqtt.Version) {
+		n := newNetwork(t, "a")
+		c := n.client(&Options{Version: v}, "a")
+		p := n.connect("a", mqtt.Connack{})
+		s := subscribe(p, c, &SubscribeOptions{ManualAck: true}, mqtt.Subscription{Filter: "#", QoS: 2})
+		for i := range 3 {
+			p.send(message("t", "", 1, uint16(i+1)), message("t", "", 2, uint16(i+11)))
+		}
+		var ms []*Message
+		for range 6 {
+			ms = append(ms, next(t, s))
+		}
+		for _, i := range []int{5, 4, 3, 2} {
+			ms[i].Ack()
+		}
+		p.quiet()
+		ms[0].Ack()
+		p.expect("PUBACK id=1", "PUBACK id=2", "PUBACK id=3")
+		ms[1].Ack()
+		p.expect("PUBREC id=11", "PUBREC id=12", "PUBREC id=13")
+		p.send(&mqtt.Pubrel{ID: 12})
+		p.expect("PUBCOMP id=12")
+	})
+}
+
+// TestPubrelOrder: PUBREL packets go out in the order of the PUBRECs.
+func TestPubrelOrder(t *testing.T) {
+	both(t, "MQTT-4.6.0-4 MQTT-4.3.3-4", "MQTT311-4.6.0-4", func(t *testing.T, v mqtt.Version) {
+		n := newNetwork(t, "a")
+		c := n.client(&Options{Version: v}, "a")
+		p := n.connect("a", mqtt.Connack{})
+		for range 3 {
+			if _, err := c.PublishAsync(t.Context(), &Message{Topic: "t", QoS: 2}); err != nil {
+				t.Fatal(err)
 			}
-			var ms []*Message
-			for range 6 {
-				ms = append(ms, next(t, s))
-			}
-			for _, i := range []int{5, 4, 3, 2} {
-				ms[i].Ack()
-			}
-			p.quiet()
-			ms[0].Ack()
-			p.expect("PUBACK id=1", "PUBACK id=2", "PUBACK id=3")
-			ms[1].Ack()
-			p.expect("PUBREC id=11", "PUBREC id=12", "PUBREC id=13")
-			p.send(&mqtt.Pubrel{ID: 12})
-			p.expect("PUBCOMP id=12")
-		})
+		}
+		p.expect("PUBLISH id=1", "PUBLISH id=2", "PUBLISH id=3")
+		p.send(&mqtt.Pubrec{ID: 3}, &mqtt.Pubrec{ID: 1}, &mqtt.Pubrec{ID: 2})
+		p.expect("PUBREL id=3", "PUBREL id=1", "PUBREL id=2")
 	})
 }
 
