@@ -1,6 +1,7 @@
 package mqttserver_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -9,7 +10,6 @@ import (
 	"os"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -96,48 +96,57 @@ func BenchmarkQoS0(b *testing.B) {
 	for _, shape := range []struct{ pubs, subs int }{{1, 1}, {50, 1}, {1, 200}} {
 		b.Run(fmt.Sprintf("%dto%d", shape.pubs, shape.pubs*shape.subs), func(b *testing.B) {
 			_, addr := loopback(b, new(fanout))
+			message := func(i int) []byte {
+				m := &mqtt.Publish{Topic: []byte{byte(i + 65), 'a', 'b'}, Payload: make([]byte, 256)}
+				one, _ := mqtt.Append(nil, m, mqtt.Version311)
+				return one
+			}
+			size := len(message(0))
+			per := b.N/shape.pubs + 1
+			want := int64(per * shape.pubs * shape.subs * size)
 			var got atomic.Int64
-			var wg sync.WaitGroup
-			size := 0
+			all := make(chan struct{})
 			for i := range shape.pubs {
 				for j := range shape.subs {
 					nc := rawClient(b, addr, fmt.Sprintf("s%c%d", byte(i+65), j))
-					wg.Go(func() {
-						buf := make([]byte, 256<<10)
-						for {
-							n, err := nc.Read(buf)
-							got.Add(int64(n))
-							if err != nil {
-								return
-							}
-						}
-					})
+					go count(nc, &got, want, all)
 				}
 			}
-			per := b.N/shape.pubs + 1
 			begin := time.Now()
 			for i := range shape.pubs {
 				nc := rawClient(b, addr, fmt.Sprintf("p%d", i))
-				one, _ := mqtt.Append(nil, &mqtt.Publish{Topic: []byte{byte(i + 65), 'a', 'b'}, Payload: make([]byte, 256)}, mqtt.Version311)
-				size = len(one)
-				batch := []byte(strings.Repeat(string(one), 250))
-				wg.Go(func() {
+				batch := bytes.Repeat(message(i), 250)
+				go func() {
 					for left := per; left > 0; left -= 250 {
 						if _, err := nc.Write(batch[:min(left, 250)*size]); err != nil {
 							return
 						}
 					}
-				})
+				}()
 			}
-			want := int64(per * shape.pubs * shape.subs * size)
-			for deadline := time.Now().Add(20 * time.Second); got.Load() < want && time.Now().Before(deadline); {
-				time.Sleep(time.Millisecond)
+			select {
+			case <-all:
+			case <-time.After(20 * time.Second):
 			}
 			b.ReportMetric(float64(got.Load())/float64(size)/time.Since(begin).Seconds(), "deliveries/s")
 			if g := got.Load(); g < want {
 				b.Logf("lost %d of %d", (want-g)/int64(size), want/int64(size))
 			}
 		})
+	}
+}
+
+// count adds what is read from nc to got and closes all when that is everything.
+func count(nc net.Conn, got *atomic.Int64, want int64, all chan struct{}) {
+	buf := make([]byte, 256<<10)
+	for {
+		n, err := nc.Read(buf)
+		if err != nil {
+			return
+		}
+		if now := got.Add(int64(n)); now >= want && now-int64(n) < want {
+			close(all)
+		}
 	}
 }
 
