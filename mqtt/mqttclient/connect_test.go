@@ -195,6 +195,8 @@ func TestOptionErrors(t *testing.T) {
 		{Servers: []string{"unix:"}},
 		{Servers: []string{"mqtt://localhost"}, Version: 6},
 		{Servers: []string{"mqtt://localhost"}, Version: 4, Auth: new(scripted)},
+		{Servers: []string{"mqtt://localhost"}, Will: &mqtt.Will{Topic: "a/#"}},
+		{Servers: []string{"mqtt://localhost"}, ConnectProperties: mqtt.Properties{0x77, 1}},
 	} {
 		if c, err := New(o); err == nil {
 			c.Close()

@@ -106,13 +106,11 @@ func (k *conn) abandon(err error) {
 // connectPacket returns the CONNECT.
 func (k *conn) connectPacket(ctx context.Context, purge bool) (*mqtt.Connect, error) {
 	o := k.c.o
-	p := &mqtt.Connect{Version: k.version, KeepAlive: o.keepAlive, Will: o.Will}
 	user, password, err := o.login(ctx, k)
 	if err != nil {
 		return nil, fmt.Errorf("mqttclient: credentials: %w", err)
 	}
-	p.Username, p.HasUsername = user, user != ""
-	p.Password, p.HasPassword = password, password != nil && (user != "" || k.version == mqtt.Version5)
+	p := o.connectPacket(k.version, user, password)
 	k.c.mu.Lock()
 	p.ClientID = k.c.info.ClientID
 	begun := k.c.epoch > 0 || o.Resume
@@ -120,20 +118,33 @@ func (k *conn) connectPacket(ctx context.Context, purge bool) (*mqtt.Connect, er
 	if k.version < mqtt.Version5 {
 		p.CleanStart = purge || o.expiry == 0
 		k.clean = p.CleanStart
-		if o.Will != nil {
-			w := *o.Will
-			w.Properties = nil
-			p.Will = &w
-		}
 		return p, nil
 	}
 	p.CleanStart = !begun
 	k.clean = p.CleanStart
-	p.Properties = append(p.Properties, o.ConnectProperties...)
-	if o.expiry > 0 {
-		p.Properties = p.Properties.AppendUint32(mqtt.PropSessionExpiryInterval, o.expiry)
-	}
 	return p, k.startAuth(ctx, p)
+}
+
+// connectPacket returns what CONNECT says on every connection.
+func (c *config) connectPacket(v mqtt.Version, user string, password []byte) *mqtt.Connect {
+	p := &mqtt.Connect{
+		Version: v, KeepAlive: c.keepAlive, ClientID: c.ClientID, Will: c.Will,
+		Username: user, HasUsername: user != "",
+		Password: password, HasPassword: password != nil && (user != "" || v == mqtt.Version5),
+	}
+	if v < mqtt.Version5 {
+		if c.Will != nil {
+			w := *c.Will
+			w.Properties = nil
+			p.Will = &w
+		}
+		return p
+	}
+	p.Properties = append(p.Properties, c.ConnectProperties...)
+	if c.expiry > 0 {
+		p.Properties = p.Properties.AppendUint32(mqtt.PropSessionExpiryInterval, c.expiry)
+	}
+	return p
 }
 
 // login returns the user name and password for a server.

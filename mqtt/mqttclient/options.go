@@ -32,8 +32,8 @@ type Options struct {
 	Resume bool
 
 	// SessionExpiry is how long the server keeps the session without a connection, in whole seconds. Zero is one hour,
-	// negative is off: the session ends with each connection, and what was in flight is lost with it (ErrSessionLost).
-	// MQTT 3.1.1 knows only on and off.
+	// negative is off: the session ends with each connection. MQTT 3.1.1 knows only on and off. When the session has
+	// ended, messages in flight are published anew at QoS 1, and fail with ErrSessionLost at QoS 2.
 	SessionExpiry time.Duration
 
 	// KeepAlive is the time after which an idle connection is probed, in whole seconds. Zero is 30 seconds, negative off.
@@ -200,6 +200,10 @@ func newConfig(o *Options) (*config, error) {
 		c.ClientID = rand.Text()[:22]
 	}
 	c.setDefaults()
+	v := orDefault(c.Version, mqtt.Version5)
+	if _, err := mqtt.Append(nil, c.connectPacket(v, c.Username, c.Password), v); err != nil {
+		return nil, fmt.Errorf("mqttclient: %w", err)
+	}
 	return c, nil
 }
 

@@ -88,7 +88,7 @@ func (c *Client) responseTopic(ctx context.Context) (string, error) {
 		topic = c.newResponseTopic()
 	}
 	c.mu.Unlock()
-	if sub != nil {
+	if sub != nil && !sub.ended() { // a server may refuse to subscribe again
 		return topic, nil
 	}
 	sub = newSubscription(c, nil, []mqtt.Subscription{{Filter: topic, QoS: mqtt.QoS1}})

@@ -25,6 +25,9 @@ func (c *Client) Subscribe(ctx context.Context, o *SubscribeOptions, filters ...
 	if err := checkFilters(filters); err != nil {
 		return nil, err
 	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	return c.subscribe(ctx, newSubscription(c, o, filters))
 }
 

@@ -218,6 +218,13 @@ func (s *Subscription) finish(err error) {
 	s.pass()
 }
 
+// ended reports whether no message will come any more.
+func (s *Subscription) ended() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.finished
+}
+
 // Filters returns the topic filters.
 func (s *Subscription) Filters() []mqtt.Subscription { return slices.Clone(s.filters) }
 
