@@ -1,5 +1,7 @@
 #!/bin/sh
-# Compiles the Java programs to target/classes and copies what they need, as pom.xml pins it, to target/dependency.
+# Compiles the Java programs to target/classes and copies what they need, as the poms pin it, to target/dependency.
 set -eu
 cd "$(dirname "$0")"
-mvn -q -B compile dependency:copy-dependencies -DincludeScope=runtime
+for p in brokers clients; do
+	mvn -q -B -f "$p/pom.xml" compile dependency:copy-dependencies -DincludeScope=runtime
+done

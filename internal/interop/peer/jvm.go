@@ -30,7 +30,7 @@ func jvm(name, class string) Broker {
 			if err != nil {
 				return err
 			}
-			target := filepath.Join(dir, "java", "target")
+			target := filepath.Join(dir, "java", "brokers", "target")
 			if _, err := os.Stat(filepath.Join(target, "dependency")); err != nil {
 				return fmt.Errorf("java/install.sh has not been run: %w", err)
 			}
