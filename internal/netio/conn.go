@@ -67,6 +67,23 @@ func (c *Conn) Read(s Space) (n int, err error) {
 	return n, c.opError("read", err)
 }
 
+// TryRead reads once into b without waiting and returns how many bytes it read. It returns 0 when there is nothing to
+// read now, or when a read fails or is at the end of the stream: the next Read tells. It is for the goroutine that
+// Reads. On a conn without a descriptor it reads nothing.
+func (c *Conn) TryRead(b []byte) (n int) {
+	if c.raw == nil {
+		return 0
+	}
+	a := attempts.Get().(*attempt)
+	a.buf = b
+	if c.raw.Control(a.tryRead) == nil {
+		n = a.n
+	}
+	a.buf, a.n = nil, 0
+	attempts.Put(a)
+	return n
+}
+
 // TryWrite writes as many bytes of the chunks as the socket takes without waiting, and returns their number. With
 // fewer than all and no error the rest is for a goroutine that may wait in the Write of the net.Conn. In the steady
 // state it allocates nothing, and it keeps no chunk.
@@ -76,7 +93,7 @@ func (c *Conn) TryWrite(chunks [][]byte) (n int, err error) {
 	}
 	a := attempts.Get().(*attempt)
 	a.chunks = chunks
-	err = c.raw.Control(a.try)
+	err = c.raw.Control(a.tryWrite)
 	if err == nil {
 		err = a.err
 	}
@@ -102,16 +119,18 @@ func (c *Conn) opError(op string, err error) error {
 	return e
 }
 
-// attempt is the state of one TryWrite. It is apart from Conn so that an idle connection does not pay for it.
+// attempt is the state of one TryRead or TryWrite. It is apart from Conn so that an idle connection does not pay for it.
 type attempt struct {
-	chunks [][]byte
-	n      int
-	err    error
-	try    func(fd uintptr)
+	buf      []byte
+	chunks   [][]byte
+	n        int
+	err      error
+	tryRead  func(fd uintptr)
+	tryWrite func(fd uintptr)
 }
 
 var attempts = sync.Pool{New: func() any {
 	a := new(attempt)
-	a.try = a.write
+	a.tryRead, a.tryWrite = a.read, a.write
 	return a
 }}

@@ -280,6 +280,39 @@ func TestTryWriteErrors(t *testing.T) {
 	}
 }
 
+func TestTryRead(t *testing.T) {
+	eachPair(t, func(t *testing.T, c *netio.Conn, own, peer net.Conn, polled bool) {
+		b := make([]byte, 8)
+		if n := c.TryRead(b); n != 0 {
+			t.Fatalf("%d bytes before there are any", n)
+		}
+		go peer.Write([]byte("0123456789"))
+		s := newSpace(2)
+		if n, err := c.Read(s); n != 2 || err != nil { // waits
+			t.Fatal(n, err)
+		}
+		var got []byte
+		for polled && len(got) < 8 {
+			got = append(got, b[:c.TryRead(b)]...)
+		}
+		if n := c.TryRead(b); n != 0 || polled && string(got) != "23456789" {
+			t.Fatalf("got %q and %d bytes more", got, n)
+		}
+		if !polled {
+			return
+		}
+		peer.Close()
+		for range 100 {
+			if n := c.TryRead(b); n != 0 {
+				t.Fatalf("%d bytes after the end", n)
+			}
+		}
+		if n, err := c.Read(s); n != 0 || err != io.EOF { // what TryRead does not tell
+			t.Fatal(n, err)
+		}
+	})
+}
+
 func TestAllocatesNothing(t *testing.T) {
 	eachPair(t, func(t *testing.T, c *netio.Conn, own, peer net.Conn, polled bool) {
 		if !polled {

@@ -35,6 +35,15 @@ func (c *Conn) tryRead(fd uintptr) bool {
 	return true
 }
 
+// read reads once.
+func (a *attempt) read(fd uintptr) {
+	n, err := unix.Read(int(fd), a.buf)
+	for err == unix.EINTR {
+		n, err = unix.Read(int(fd), a.buf)
+	}
+	a.n = max(n, 0)
+}
+
 // maxVector is how many chunks go into one call; up to so many unix.Writev allocates nothing.
 const maxVector = 8
 
