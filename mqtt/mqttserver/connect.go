@@ -82,21 +82,15 @@ func (c *Conn) first(rd *reader, b []byte) (n int, p mqtt.Packet) {
 		c.received(p)
 		err = c.machine.Receive(now, 0, p)
 	}
-	c.drain(rd)
+	ev := c.drain(rd)
 	if err != nil && !c.ended {
 		c.abort(err)
 	}
 	c.unlock(rd.batch)
-	p = nil
-	if len(rd.events) > 0 {
-		p = rd.events[0].Packet
-		clear(rd.events)
-		rd.events = rd.events[:0]
-	}
 	if err != nil {
 		return len(b), nil
 	}
-	return n, p
+	return n, ev.Packet
 }
 
 // decide asks the backend, after the limits.

@@ -5,27 +5,33 @@ import (
 )
 
 // drain takes the events of the machine, with c.mu held: what is to be sent goes into the output. rd, if it is the
-// reader that asks, gets those that it must handle before the next packet; the rest waits for call.
-func (c *Conn) drain(rd *reader) {
+// reader that asks, gets those that it must handle before the next packet, the first of them as the result; its Kind is
+// zero when there is none. The rest waits for call.
+func (c *Conn) drain(rd *reader) (first mqtt.Event) {
 	for {
 		ev, ok := c.machine.Next()
 		if !ok {
-			return
+			return first
 		}
 		switch ev.Kind {
 		case mqtt.EventSend:
 			c.send(&ev)
+			continue
 		case mqtt.EventClose:
 			c.end(c.machine.Err())
-		case mqtt.EventPersist, mqtt.EventResend:
-			c.todo = append(c.todo, ev) // in their order, whoever caused them
+			continue
+		case mqtt.EventPersist, mqtt.EventResend: // in their order, whoever caused them
 		default:
+			if rd != nil && first.Kind == 0 {
+				first = ev
+				continue
+			}
 			if rd != nil {
-				rd.events = append(rd.events, ev)
-			} else {
-				c.todo = append(c.todo, ev)
+				rd.more = append(rd.more, ev)
+				continue
 			}
 		}
+		c.todo = append(c.todo, ev)
 	}
 }
 

@@ -2,7 +2,6 @@ package mqttserver
 
 import (
 	"bytes"
-	"errors"
 	"time"
 
 	"github.com/quartet-mq/quartet/mqtt"
@@ -55,18 +54,19 @@ func (c *Conn) packet(rd *reader, b []byte) (n int, more bool) {
 		c.received(p)
 		err = c.machine.Receive(now, 0, p)
 	}
-	c.drain(rd)
-	if errors.Is(err, mqtt.ErrState) && !c.ended {
+	ev := c.drain(rd)
+	if err != nil && !c.ended {
 		c.abort(err)
 	}
 	c.unlock(rd.batch)
-	for i := range rd.events {
-		c.dispatch(rd, &rd.events[i])
+	if ev.Kind != 0 {
+		c.dispatch(rd, &ev)
 	}
-	if len(rd.events) > 0 {
-		clear(rd.events)
-		rd.events = rd.events[:0]
+	for i := range rd.more {
+		c.dispatch(rd, &rd.more[i])
+		rd.more[i] = mqtt.Event{}
 	}
+	rd.more = rd.more[:0]
 	if err != nil {
 		return len(b), false
 	}

@@ -78,8 +78,9 @@ func New(backend Backend, o *Options) *Server {
 }
 
 // Shutdown stops listening and ends the connections: version 5 clients get a DISCONNECT with ReasonServerShuttingDown,
-// or with the server reference of the options. It waits until all output is written and the clients are gone, or
-// until ctx ends; then it closes what is left, like Close, and returns ctx's error.
+// or with the server reference of the options; clients that have no CONNACK yet are closed. It waits until all output
+// is written and the clients are gone, or until ctx ends; then it closes what is left, like Close, and returns ctx's
+// error.
 func (s *Server) Shutdown(ctx context.Context) error {
 	d := &mqtt.Disconnect{Reason: mqtt.ReasonServerShuttingDown}
 	if s.reference != "" {
@@ -93,6 +94,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	for _, c := range conns {
 		if c.decided() {
 			c.Disconnect(nil, d)
+		} else {
+			c.Close()
 		}
 	}
 	select {
@@ -109,9 +112,6 @@ func (s *Server) Close() error {
 	idle, conns := s.stop()
 	s.cancel()
 	s.mu.Lock()
-	for nc := range s.begun {
-		nc.Close()
-	}
 	for web := range s.webs {
 		web.Close()
 	}
@@ -130,6 +130,9 @@ func (s *Server) stop() (idle <-chan struct{}, conns []*Conn) {
 	s.stopping.Store(true)
 	for l := range s.listeners {
 		l.Close()
+	}
+	for nc := range s.begun {
+		nc.Close()
 	}
 	if s.idle == nil {
 		s.idle = make(chan struct{})
@@ -213,7 +216,7 @@ func (s *Server) remove(c *Conn) {
 	s.release()
 }
 
-// decided reports whether the connection had its CONNACK; otherwise it ends by itself.
+// decided reports whether the connection had its CONNACK.
 func (c *Conn) decided() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/quartet-mq/quartet/internal/memnet"
 	"github.com/quartet-mq/quartet/mqtt"
 	"github.com/quartet-mq/quartet/mqtt/mqttserver"
 )
@@ -276,6 +277,35 @@ func TestShutdown(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestShutdownUndecided: connections without CONNACK do not hold Shutdown, and none is accepted any more.
+func TestShutdownUndecided(t *testing.T) {
+	var entered chan struct{}
+	r := new(router)
+	r.connect = func(ctx context.Context, c *mqttserver.Conn) (*mqttserver.Accepted, error) {
+		close(entered)
+		time.Sleep(time.Second)
+		return r.accept(c), nil
+	}
+	synctest.Test(t, func(t *testing.T) {
+		entered = make(chan struct{})
+		srv := mqttserver.New(r, nil)
+		l := memnet.Listen("mem")
+		go srv.Serve(l, nil)
+		w := &world{t: t, srv: srv, router: r, l: l}
+		silent, asking := w.dial(), w.dial()
+		asking.send(&mqtt.Connect{Version: mqtt.Version5, ClientID: "c", CleanStart: true})
+		<-entered
+		if err := srv.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+		silent.expectEnd()
+		asking.expectEnd()
+		if r.closed != 1 {
+			t.Errorf("%d sessions were closed", r.closed)
+		}
+	})
 }
 
 // TestShutdownStalled: a client that reads nothing holds Shutdown until the context ends.
