@@ -28,8 +28,14 @@ type world struct {
 // in runs a test in a bubble with a world. Options without Authenticate let everybody in; $SYS is off unless asked for.
 func in(t *testing.T, opts *Options, test func(w *world)) {
 	t.Helper()
+	inServer(t, opts, nil, test)
+}
+
+// inServer is in with options for the server.
+func inServer(t *testing.T, opts *Options, so *mqttserver.Options, test func(w *world)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, opts, nil)
+		w := newWorld(t, opts, so)
 		defer w.close()
 		test(w)
 	})
@@ -92,6 +98,7 @@ type peer struct {
 	ack  *mqtt.Connack
 
 	mu   sync.Mutex
+	gate chan struct{} // reading waits until it is closed
 	auto bool
 	got  []mqtt.Packet
 	end  bool
@@ -116,6 +123,12 @@ func (p *peer) read() {
 	var buf []byte
 	chunk := make([]byte, 64<<10)
 	for {
+		p.mu.Lock()
+		gate := p.gate
+		p.mu.Unlock()
+		if gate != nil {
+			<-gate
+		}
 		n, err := p.conn.Read(chunk)
 		buf = append(buf, chunk[:n]...)
 		for {
@@ -139,6 +152,20 @@ func (p *peer) read() {
 			return
 		}
 	}
+}
+
+// stop makes the peer stop reading, goOn makes it read again.
+func (p *peer) stop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.gate = make(chan struct{})
+}
+
+func (p *peer) goOn() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	close(p.gate)
+	p.gate = nil
 }
 
 func (p *peer) collect(q mqtt.Packet) {
