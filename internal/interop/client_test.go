@@ -20,15 +20,16 @@ func TestClient(t *testing.T) {
 	for _, b := range []peer.Broker{peer.Mosquitto(), peer.Mochi(), peer.NATS(), peer.HiveMQ(), peer.Moquette(), peer.Quartet()} {
 		t.Run(b.Name, func(t *testing.T) {
 			var l peer.Listeners
+			versions := []mqtt.Version{mqtt.Version31, mqtt.Version311, mqtt.Version5, 0}
 			switch b.Name {
+			case "nats":
+				versions = []mqtt.Version{mqtt.Version311, 0}
+			case "moquette":
+				versions = []mqtt.Version{mqtt.Version31, mqtt.Version311} // it answers 5.0 with a CONNACK of neither version
 			case "mosquitto", "mochi", "quartet":
 				l = peer.Listeners{TLS: true, WS: true}
 			}
 			p := start(t, b, l)
-			versions := []mqtt.Version{mqtt.Version31, mqtt.Version311, mqtt.Version5}
-			if b.Name == "nats" {
-				versions = []mqtt.Version{mqtt.Version311}
-			}
 			for _, v := range versions {
 				t.Run("TCP/"+v.String(), func(t *testing.T) { checkClient(t, p, "mqtt://"+p.TCP, v) })
 				if l.TLS {
@@ -56,6 +57,10 @@ func checkClient(t *testing.T, p *peer.Proc, server string, v mqtt.Version) {
 	x := &tester{T: t, broker: p.Name, server: server, version: v, root: fmt.Sprintf("ours/%s/%d", scheme, v)}
 	if p.CA != "" {
 		x.tls = &tls.Config{RootCAs: caPool(t, p.CA)}
+	}
+	if v == 0 { // the client finds out
+		x.run("version", (*tester).findVersion)
+		return
 	}
 	x.run("every QoS", (*tester).everyQoS)
 	x.run("large payload", (*tester).largePayload)
@@ -135,6 +140,21 @@ func (x *tester) take(s *mqttclient.Subscription, n int) []*mqttclient.Message {
 	return got
 }
 
+// findVersion lets the client fall back where the broker does not speak 5.0.
+func (x *tester) findVersion() {
+	want := mqtt.Version5
+	if x.broker == "nats" {
+		want = mqtt.Version311
+	}
+	c := x.open(mqttclient.Options{})
+	if info, _ := c.Info(); info.Version != want {
+		x.Errorf("version %v, want %v", info.Version, want)
+	}
+	s := x.subscribe(c, mqtt.Subscription{Filter: x.root + "/v", QoS: mqtt.QoS1})
+	x.publish(c, &mqttclient.Message{Topic: x.root + "/v", QoS: mqtt.QoS1, Payload: []byte("v")})
+	x.take(s, 1)
+}
+
 func (x *tester) everyQoS() {
 	const n = 200
 	sub, pub := x.open(mqttclient.Options{}), x.open(mqttclient.Options{})
@@ -185,7 +205,8 @@ func (x *tester) retained() {
 	topic := x.root + "/kept"
 	x.publish(c, &mqttclient.Message{Topic: topic, QoS: mqtt.QoS1, Retain: true, Payload: []byte("kept")})
 	s := x.subscribe(c, mqtt.Subscription{Filter: topic, QoS: mqtt.QoS1})
-	if m := x.take(s, 1)[0]; !m.Retain || string(m.Payload) != "kept" {
+	// Moquette acknowledges before it delivers, so the message may come as a live one there.
+	if m := x.take(s, 1)[0]; !m.Retain && x.broker != "moquette" || string(m.Payload) != "kept" {
 		x.Errorf("got %+v", m)
 	}
 	x.publish(c, &mqttclient.Message{Topic: topic, QoS: mqtt.QoS1, Retain: true})
