@@ -166,7 +166,7 @@ func (c *Client) Disconnect(ctx context.Context, d *mqtt.Disconnect) error {
 		defer c.mu.Unlock()
 		return c.endErr()
 	}
-	if k == nil {
+	if k == nil || k.closing {
 		c.shut(nil)
 		c.mu.Unlock()
 		return ErrNotConnected
@@ -208,13 +208,10 @@ func (c *Client) shut(err error) {
 	}
 	c.closed, c.err = true, err
 	end := c.endErr()
-	c.out.drain(func(p *Publication) {
-		if p.stage == stageQueued {
-			c.finish(p, 0, &unsentError{end})
-			return
-		}
-		c.finish(p, 0, end)
-	})
+	c.out.drain(
+		func(p *Publication) { c.finish(p, 0, end) },
+		func(p *Publication) { c.finish(p, 0, &unsentError{end}) },
+	)
 	for _, s := range slices.Concat(c.routes.subs, []*Subscription{c.unrouted}) {
 		if s == nil {
 			continue

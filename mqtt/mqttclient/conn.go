@@ -224,22 +224,13 @@ func (k *conn) event(e *mqtt.Event) {
 	case mqtt.EventPublish:
 		k.deliver(e.Packet.(*mqtt.Publish))
 	case mqtt.EventSettled:
-		p := e.Ref.(*Publication)
-		c.out.removeInflight(p)
-		c.finish(p, e.Reason, nil)
+		if p := e.Ref.(*Publication); c.out.removeInflight(p) {
+			c.finish(p, e.Reason, nil)
+		}
 	case mqtt.EventResend:
 		k.resend(e.ID, e.Ref.(*Publication))
 	case mqtt.EventLost:
-		p := e.Ref.(*Publication)
-		c.out.removeInflight(p)
-		switch {
-		case p.pub.QoS == mqtt.QoS1:
-			k.lost = append(k.lost, p)
-		case e.Reason == mqtt.ReasonSuccess:
-			c.finish(p, e.Reason, nil)
-		default:
-			c.finish(p, e.Reason, ErrSessionLost)
-		}
+		k.lose(e.Ref.(*Publication), e.Reason)
 	case mqtt.EventConnack:
 		k.connack = e.Packet.(*mqtt.Connack)
 	case mqtt.EventAuth:
@@ -255,6 +246,19 @@ func (k *conn) event(e *mqtt.Event) {
 		k.bye = e.Packet.(*mqtt.Disconnect)
 	case mqtt.EventClose:
 		k.close()
+	}
+}
+
+// lose takes a message that was in flight in a session that the server has lost. reason says whether it had received it.
+func (k *conn) lose(p *Publication, reason mqtt.ReasonCode) {
+	switch {
+	case !k.c.out.removeInflight(p):
+	case p.pub.QoS == mqtt.QoS1:
+		k.lost = append(k.lost, p)
+	case reason == mqtt.ReasonSuccess:
+		k.c.finish(p, reason, nil)
+	default:
+		k.c.finish(p, reason, ErrSessionLost)
 	}
 }
 
@@ -334,6 +338,9 @@ func (k *conn) tick() {
 	k.armed = time.Time{}
 	if k.closing || k.err != nil {
 		return
+	}
+	if !k.writing && len(k.out) == 0 {
+		k.out, k.spare = nil, nil // the connection has been idle for a while
 	}
 	k.sess.Advance(time.Now())
 	k.events()

@@ -205,6 +205,42 @@ func TestOptionErrors(t *testing.T) {
 	}
 }
 
+// TestNegativeOptions: they are off, or the least that works.
+func TestNegativeOptions(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		n := newNetwork(t, "a")
+		c := n.client(&Options{
+			SessionExpiry: -1, KeepAlive: -1, ConnectTimeout: -1, Backoff: Backoff{Min: -1, Max: -1},
+			Limits: Limits{MaxInflight: -1, TopicAliases: -1, OutputBuffer: -1},
+			Queue:  Queue{Bytes: -1},
+		}, "a")
+		p := n.accept("a")
+		if k := p.connect(); k.KeepAlive != 0 || k.Properties.Has(mqtt.PropSessionExpiryInterval) || k.Properties.Has(mqtt.PropTopicAliasMaximum) {
+			if v, _ := k.Properties.Uint16(mqtt.PropTopicAliasMaximum); v != 0 {
+				t.Errorf("got %v", k)
+			}
+		}
+		time.Sleep(time.Hour)
+		p.send(&mqtt.Connack{})
+		for range 3 {
+			q, err := c.PublishAsync(t.Context(), &Message{Topic: "t", QoS: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.send(&mqtt.Puback{ID: p.receive().(*mqtt.Publish).ID})
+			if err := q.Wait(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		now := time.Now()
+		p.nc.Close()
+		n.accept("a").connect()
+		if d := time.Since(now); d != 0 {
+			t.Errorf("waited %v", d)
+		}
+	})
+}
+
 // TestConnectPacket looks at what CONNECT says.
 func TestConnectPacket(t *testing.T) {
 	o := &Options{

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/url"
 	"time"
@@ -67,7 +68,7 @@ type Options struct {
 	// DialContext makes the connections below the built-in schemes, with network "tcp" or "unix". Nil is a net.Dialer.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 
-	// ConnectTimeout bounds one attempt to connect, authentication included. Zero is 10 seconds.
+	// ConnectTimeout bounds one attempt to connect, authentication included. Zero is 10 seconds, negative is off.
 	ConnectTimeout time.Duration
 
 	// Backoff is the time between attempts.
@@ -108,7 +109,7 @@ type DialFunc func(ctx context.Context, server *url.URL) (net.Conn, error)
 // Backoff is how long the client waits before the next round through its servers: a random time between zero and Min
 // before the first, the bound doubling up to Max. It starts over after a connection that lasted Max.
 type Backoff struct {
-	Min  time.Duration // zero is 500 milliseconds
+	Min  time.Duration // zero is 500 milliseconds; negative is off: the client does not wait
 	Max  time.Duration // zero is 30 seconds
 	Seed uint64        // of the random times; zero chooses one
 }
@@ -211,14 +212,21 @@ func (c *config) setDefaults() {
 	c.keepAlive = uint16(min(seconds(orDefault(c.KeepAlive, 30*time.Second)), 0xFFFF))
 	c.expiry = uint32(seconds(min(orDefault(c.SessionExpiry, time.Hour), maxExpiry)))
 	c.ConnectTimeout = orDefault(c.ConnectTimeout, 10*time.Second)
-	c.Backoff.Min = orDefault(c.Backoff.Min, 500*time.Millisecond)
-	c.Backoff.Max = max(orDefault(c.Backoff.Max, 30*time.Second), c.Backoff.Min)
+	if c.ConnectTimeout < 0 {
+		c.ConnectTimeout = math.MaxInt64
+	}
+	b := &c.Backoff
+	b.Min = orDefault(b.Min, 500*time.Millisecond)
+	b.Max = max(orDefault(b.Max, 30*time.Second), b.Min)
+	if b.Min < 0 {
+		b.Min, b.Max = 0, 0
+	}
 	l := &c.Limits
 	l.ReceiveMaximum = orDefault(l.ReceiveMaximum, 1024)
-	l.MaxInflight = min(orDefault(l.MaxInflight, 1024), 0xFFFF)
+	l.MaxInflight = min(max(orDefault(l.MaxInflight, 1024), 1), 0xFFFF)
 	l.MaxPacketSize = min(orDefault(l.MaxPacketSize, mqtt.MaxPacketSize), mqtt.MaxPacketSize)
 	l.TopicAliases = min(max(orDefault(l.TopicAliases, 64), 0), 0xFFFF)
-	l.OutputBuffer = orDefault(l.OutputBuffer, 256<<10)
+	l.OutputBuffer = max(orDefault(l.OutputBuffer, 256<<10), 1)
 	c.online = c.Queue.Messages < 0
 	if c.Queue.Messages <= 0 {
 		c.Queue.Messages = 16 << 10

@@ -64,7 +64,12 @@ func (o *outbox) addInflight(p *Publication) {
 	o.inflight++
 }
 
-func (o *outbox) removeInflight(p *Publication) {
+// removeInflight takes p out of those in flight, and reports whether it was there.
+func (o *outbox) removeInflight(p *Publication) bool {
+	if p.stage != stageFlight {
+		return false
+	}
+	p.stage = stageNew
 	if p.prev != nil {
 		p.prev.next = p.next
 	} else {
@@ -77,6 +82,7 @@ func (o *outbox) removeInflight(p *Publication) {
 	}
 	p.prev, p.next = nil, nil
 	o.inflight--
+	return true
 }
 
 // pushFront puts a message back before the others: the server has lost the session in which it was in flight.
@@ -87,14 +93,14 @@ func (o *outbox) pushFront(p *Publication) {
 }
 
 // drain empties the outbox, in order.
-func (o *outbox) drain(gone func(*Publication)) {
+func (o *outbox) drain(inflight, queued func(*Publication)) {
 	for o.first != nil {
 		p := o.first
 		o.removeInflight(p)
-		gone(p)
+		inflight(p)
 	}
 	for o.queue.len() > 0 {
-		gone(o.pop())
+		queued(o.pop())
 	}
 	if o.room != nil {
 		close(o.room)

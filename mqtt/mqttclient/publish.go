@@ -142,7 +142,7 @@ func (c *Client) withdraw(ctx context.Context, p *Publication) error {
 // c.mu is held.
 func (c *Client) trySend(p *Publication) bool {
 	k := c.conn
-	if k == nil || !k.open() || p.pub.QoS > 0 && c.out.inflight >= c.o.Limits.MaxInflight {
+	if k == nil || !k.open() {
 		return false
 	}
 	k.pub = p.pub
@@ -172,12 +172,13 @@ func (c *Client) sendQueued() {
 	c.out.wakeWaiters(&c.o.Queue)
 }
 
-// finish ends p. A PUBCOMP that does not know the packet identifier is a success: an earlier one was lost. c.mu is held.
+// finish ends p. A PUBCOMP that does not know the packet identifier is a success: an earlier one was lost. No server says
+// that a message is too large: that comes from the own session machine. c.mu is held.
 func (c *Client) finish(p *Publication, reason mqtt.ReasonCode, err error) {
 	p.stage, p.reason = stageDone, reason
 	p.err = err
 	if err == nil && reason.IsError() && reason != mqtt.ReasonPacketIdentifierNotFound {
-		p.err = &mqtt.Error{Code: reason, Remote: true}
+		p.err = &mqtt.Error{Code: reason, Remote: reason != mqtt.ReasonPacketTooLarge}
 	}
 	if p.ch != nil {
 		close(p.ch)

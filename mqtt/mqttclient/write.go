@@ -33,9 +33,7 @@ func (k *conn) write() {
 		if err != nil {
 			k.fail(err)
 		}
-		if cap(b) <= 2*c.o.Limits.OutputBuffer {
-			k.spare = b[:0]
-		}
+		k.spare = b[:0]
 	}
 	k.writing = false
 	if k.closing || k.err != nil {
