@@ -108,7 +108,7 @@ func (c *conn) Closed(cause error, d *mqtt.Disconnect) {
 	case s.will.delay == 0:
 		w = s.takeWill()
 	default:
-		s.will.due = seconds(now, min(s.will.delay, s.expiry))
+		s.will.due = seconds(now, s.will.delay)
 		s.will.client = c.client
 	}
 	if s.expiry != forever {

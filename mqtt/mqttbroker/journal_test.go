@@ -215,6 +215,23 @@ func TestJournalHoldsAnswers(t *testing.T) {
 			t.Errorf("%d, %d", acks, recs)
 		}
 	})
+	journaled(t, "takeover waits for what is under way", Options{}, func(w *world, j *heldJournal) {
+		p := w.connect("p", expiry(60))
+		old := w.sessions["p"].owner
+		j.hold()
+		p.publish("t=1", 2)
+		again := w.begin(mqtt.Version5, "p", resume, expiry(60))
+		w.wait()
+		if !p.closed() || w.sessions["p"].owner != old {
+			t.Error("the session has another connection already")
+		}
+		j.let(Done)
+		if ack := expect[*mqtt.Connack](again); !ack.SessionPresent {
+			t.Errorf("got %v", ack)
+		}
+		again.publish("t=1", 2, func(m *mqtt.Publish) { m.ID, m.Dup = 1, true })
+		again.want("PUBREC")
+	})
 	journaled(t, "CONNACK, SUBACK, UNSUBACK", Options{}, func(w *world, j *heldJournal) {
 		j.hold()
 		s := w.begin(mqtt.Version5, "s", expiry(60))
