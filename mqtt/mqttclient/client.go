@@ -2,6 +2,7 @@ package mqttclient
 
 import (
 	"context"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -55,7 +56,7 @@ func New(o *Options) (*Client, error) {
 		up:     make(chan struct{}),
 		first:  make(chan struct{}),
 		auth:   make(chan struct{}, 1),
-		calls:  calls{starting: make(chan struct{}, 1)},
+		calls:  calls{starting: make(chan struct{}, 1), next: rand.Uint64()}, // hard to guess for others
 	}
 	c.sent = &Publication{c: c, stage: stageDone}
 	if cfg.Resume {

@@ -207,6 +207,53 @@ func ExampleClient_Request() {
 	// true
 }
 
+// A program that is started again gets what came while it was away.
+func ExampleOptions_resume() {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	options, stop := broker()
+	defer stop()
+	sender, err := mqttclient.Dial(ctx, "mem://broker", options)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer sender.Close()
+
+	options.ClientID = "archive"
+	options.Resume = true
+	options.SessionExpiry = 24 * time.Hour
+	options.Unrouted = &mqttclient.SubscribeOptions{} // what comes before Subscribe
+	first, err := mqttclient.Dial(ctx, "mem://broker", options)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if _, err := first.Subscribe(ctx, nil, mqtt.Subscription{Filter: "meter/#", QoS: mqtt.QoS1}); err != nil {
+		log.Fatal(err)
+	}
+	if err := first.Disconnect(ctx, nil); err != nil {
+		log.Fatal(err)
+	}
+
+	if err := sender.Publish(ctx, &mqttclient.Message{Topic: "meter/7", Payload: []byte("1204 kWh"), QoS: mqtt.QoS1}); err != nil {
+		log.Fatal(err)
+	}
+
+	second, err := mqttclient.Dial(ctx, "mem://broker", options)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer second.Close()
+	for m, err := range second.Unrouted().Messages(ctx) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Printf("%s: %s\n", m.Topic, m.Payload)
+		break
+	}
+	// Output:
+	// meter/7: 1204 kWh
+}
+
 // Tell whether a message may be published again without the risk of a second delivery.
 func ExampleSafeToRetry() {
 	options, stop := broker()

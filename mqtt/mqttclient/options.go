@@ -92,8 +92,9 @@ type Options struct {
 	// acknowledged, counted and dropped.
 	Unrouted *SubscribeOptions
 
-	// ResponseTopic is the prefix of the response topics of Request, without a trailing slash. Empty takes the server's
-	// response information, or "response/" and the client identifier.
+	// ResponseTopic is what the response topic of Request begins with; a slash and the client identifier follow. Empty
+	// takes the server's response information (ask for it with mqtt.PropRequestResponseInformation in ConnectProperties),
+	// or "response".
 	ResponseTopic string
 
 	// Logger gets connection events at level debug and misbehaviour of servers at level warn. Nil is silent.

@@ -91,8 +91,13 @@ type subscribeRef struct {
 	filters []mqtt.Subscription
 }
 
-// sendSubscribe sends SUBSCRIBE for filters of s. c.mu is held.
+// sendSubscribe sends SUBSCRIBE for filters of s. On a connection that is about to end that is left to the next one.
+// c.mu is held.
 func (k *conn) sendSubscribe(s *Subscription, filters []mqtt.Subscription) error {
+	if k.closing {
+		s.outdated = true
+		return nil
+	}
 	p := &mqtt.Subscribe{Filters: filters}
 	if k.version >= mqtt.Version5 {
 		p.Properties = append(p.Properties, s.o.Properties...)
@@ -208,11 +213,10 @@ func (c *Client) leaveLocked(s *Subscription) {
 	u := &unsubscribing{s: s, filters: c.routes.leave(s)}
 	c.leaving = append(c.leaving, u)
 	for _, h := range heirs {
-		h.s.outdated = c.conn == nil
-		if c.conn != nil {
-			if err := c.conn.sendSubscribe(h.s, h.filters); err != nil {
-				c.refuse(h.s, err)
-			}
+		if c.conn == nil {
+			h.s.outdated = true
+		} else if err := c.conn.sendSubscribe(h.s, h.filters); err != nil {
+			c.refuse(h.s, err)
 		}
 	}
 	switch {
@@ -234,6 +238,9 @@ func (k *conn) sendUnsubscribe(u *unsubscribing) {
 	if len(p.Filters) == 0 {
 		u.done(k.c)
 		return
+	}
+	if k.closing {
+		return // left to the next connection
 	}
 	if k.sess.Unsubscribe(time.Now(), 0, p, u) != nil {
 		u.done(k.c) // it cannot be sent on any connection like this

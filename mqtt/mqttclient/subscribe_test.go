@@ -269,6 +269,35 @@ func TestSubscribeCanceled(t *testing.T) {
 	})
 }
 
+// TestSubscribeWhileClosing: a connection that is about to end leaves everything to the next one.
+func TestSubscribeWhileClosing(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		n := newNetwork(t, "a")
+		c := n.client(nil, "a")
+		p := n.connect("a", mqtt.Connack{})
+		old := subscribe(p, c, nil, mqtt.Subscription{Filter: "old"})
+		p.nc.Write([]byte{0xF3, 0})
+		p.expect("DISCONNECT reason=0x81")
+		synctest.Wait()
+		published := async(func() error { return c.Publish(t.Context(), &Message{Topic: "t"}) })
+		left := async(func() error { return old.Unsubscribe(t.Context()) })
+		subscribed := async(func() error {
+			_, err := c.Subscribe(t.Context(), nil, mqtt.Subscription{Filter: "new"})
+			return err
+		})
+		p = n.connect("a", mqtt.Connack{SessionPresent: true})
+		q := p.receive().(*mqtt.Unsubscribe)
+		p.send(&mqtt.Unsuback{ID: q.ID, Reasons: []mqtt.ReasonCode{0}})
+		p.grant()
+		p.expect("PUBLISH")
+		for i, wait := range []func() error{published, left, subscribed} {
+			if err := wait(); err != nil {
+				t.Errorf("call %d: %v", i, err)
+			}
+		}
+	})
+}
+
 // TestUnsubscribe: what came before the answer is handed out, and the client insists over reconnections.
 func TestUnsubscribe(t *testing.T) {
 	bubble(t, func(t *testing.T) {

@@ -28,7 +28,7 @@ type Trace struct {
 
 // Info describes a connection.
 type Info struct {
-	Server         *url.URL
+	Server         *url.URL // with user name and password, if they were in it
 	Version        mqtt.Version
 	ClientID       string
 	SessionPresent bool
