@@ -64,16 +64,12 @@ func (c *conn) Publish(bt *mqttserver.Batch, p *mqtt.Publish, ack mqttserver.Ack
 // Settled implements [mqttserver.Session]. Whatever the reason, the message is done: one that the client refused is not
 // sent to others [MQTT-4.8.2-6].
 func (c *conn) Settled(_ *mqttserver.Batch, ref any, _ mqtt.ReasonCode) {
-	if o, ok := ref.(*outgoing); ok && o.member != nil {
-		c.s.mu.Lock()
-		c.s.pending().shared.remove(o)
-		c.s.trim()
-		c.s.mu.Unlock()
+	if o, ok := ref.(*outgoing); c.b.rec == nil && (!ok || o.member == nil) {
+		return
 	}
-	if c.b.rec != nil {
-		m, _, _, _ := unpack(ref)
-		c.b.rec.release(m.seq)
-	}
+	c.s.mu.Lock()
+	c.b.settled(c.s, ref)
+	c.s.mu.Unlock()
 }
 
 // Resend implements [mqttserver.Session].

@@ -157,7 +157,7 @@ func (b *Broker) deliverQueued(bt *mqttserver.Batch, sc *scratch, pub *publicati
 // sendOrQueue sends sc.out, for which ref stands, or queues it. s.mu is held.
 func (b *Broker) sendOrQueue(bt *mqttserver.Batch, sc *scratch, s *session, ref any) bool {
 	b.queued(s, ref)
-	switch sendNow(bt, sc, s, ref) {
+	switch b.sendNow(bt, sc, s, ref) {
 	case mqttserver.Sent:
 		return true
 	case mqttserver.TooLarge: // as if it had been sent [MQTT-3.1.2-25]
@@ -168,14 +168,14 @@ func (b *Broker) sendOrQueue(bt *mqttserver.Batch, sc *scratch, s *session, ref 
 }
 
 // sendNow sends sc.out unless it would overtake others. s.mu is held.
-func sendNow(bt *mqttserver.Batch, sc *scratch, s *session, ref any) mqttserver.Result {
+func (b *Broker) sendNow(bt *mqttserver.Batch, sc *scratch, s *session, ref any) mqttserver.Result {
 	c := s.conn.Load()
 	if c == nil || s.waits() {
 		return mqttserver.Refused
 	}
 	r := c.c.Publish(bt, &sc.out, ref)
 	if r == mqttserver.Sent {
-		s.link(ref)
+		b.sent(s, ref)
 	}
 	return r
 }

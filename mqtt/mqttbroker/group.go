@@ -197,7 +197,7 @@ func (g *group) try(bt *mqttserver.Batch, sc *scratch, pub *publication, sub *su
 			return false
 		}
 		b.queued(s, ref)
-		if r := sendNow(bt, sc, s, ref); r != mqttserver.Sent {
+		if r := b.sendNow(bt, sc, s, ref); r != mqttserver.Sent {
 			b.unqueued(s, pub.m)
 			return false
 		}
@@ -226,14 +226,16 @@ func (b *Broker) redispatch(refs []any) {
 		b.groups.mu.Lock()
 		g := b.groups.m[o.member.filter]
 		b.groups.mu.Unlock()
-		b.rec.hold(o.m.seq)
+		b.rec.hold(o.m)
 		if g == nil || o.m.expired(now) || !g.deliver(bt, sc, sc.publication(o.m, publisher{stripe: &b.counters[0]}, now)) {
 			b.drops[DropEnded].Add(1)
 		}
 		if o.member.s != nil {
 			b.unqueued(o.member.s, o.m)
+		} else {
+			b.rec.release(o.m)
 		}
-		b.rec.release(o.m.seq)
+		b.rec.release(o.m)
 	}
 }
 

@@ -139,30 +139,37 @@ func (r *recorder) await(b *mqttserver.Batch, rec Record, c *conn, then func(*mq
 	r.append(&rec, Token{kind: tokenFunc, c: c, then: then})
 }
 
-// hold counts a record that names the message.
-func (r *recorder) hold(seq uint64) {
-	if r == nil {
+// message records a message that was accepted, and holds it for the caller.
+func (r *recorder) message(m *Message, t Token) {
+	m.flags |= flagJournaled
+	r.hold(m)
+	r.append(&Record{Kind: RecordMessage, Message: m, Seq: m.seq}, t)
+}
+
+// hold counts a record that names the message, or somebody who may make one.
+func (r *recorder) hold(m *Message) {
+	if r == nil || m.flags&flagJournaled == 0 {
 		return
 	}
 	r.mu.Lock()
-	r.refs[seq]++
+	r.refs[m.seq]++
 	r.mu.Unlock()
 }
 
 // release takes a reference to the message back.
-func (r *recorder) release(seq uint64) {
-	if r == nil {
+func (r *recorder) release(m *Message) {
+	if r == nil || m.flags&flagJournaled == 0 {
 		return
 	}
 	r.mu.Lock()
-	r.refs[seq]--
-	dead := r.refs[seq] <= 0
+	r.refs[m.seq]--
+	dead := r.refs[m.seq] <= 0
 	if dead {
-		delete(r.refs, seq)
+		delete(r.refs, m.seq)
 	}
 	r.mu.Unlock()
 	if dead {
-		r.j.Release(seq)
+		r.j.Release(m.seq)
 	}
 }
 

@@ -151,7 +151,9 @@ type Delivery struct {
 func (d *Delivery) Ack() {
 	d.l.mu.Lock()
 	defer d.l.mu.Unlock()
-	d.l.unacked.remove(d.ref)
+	if d.l.unacked.remove(d.ref) {
+		d.l.b.rec.release(d.Message)
+	}
 }
 
 // add makes one of the subscriptions.
@@ -194,6 +196,9 @@ func (l *Subscription) take(b *Broker, sc *scratch, pub *publication, ids []uint
 	ok := l.err == nil && !l.queue.full(l.opts.Queue, 0)
 	if ok {
 		l.queue.push(ref)
+		if member != nil {
+			b.rec.hold(pub.m)
+		}
 	}
 	l.mu.Unlock()
 	switch {

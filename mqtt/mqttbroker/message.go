@@ -31,6 +31,7 @@ const (
 	flagRetain     messageFlags = 1 << 2
 	flagExpires    messageFlags = 1 << 3 // eight bytes, unix milliseconds
 	flagProperties messageFlags = 1 << 4 // four bytes
+	flagJournaled  messageFlags = 1 << 5 // the journal has it
 )
 
 // Topic returns the topic name.
@@ -198,11 +199,11 @@ func (l *outgoingList) add(ref any) {
 	l.last = o
 }
 
-// remove takes ref out if it is in the list.
-func (l *outgoingList) remove(ref any) {
+// remove takes ref out and reports whether it was in the list.
+func (l *outgoingList) remove(ref any) bool {
 	o, ok := ref.(*outgoing)
 	if !ok || o.prev == nil && l.first != o {
-		return
+		return false
 	}
 	if o.prev == nil {
 		l.first = o.next
@@ -215,14 +216,13 @@ func (l *outgoingList) remove(ref any) {
 		o.next.prev = o.prev
 	}
 	o.prev, o.next = nil, nil
+	return true
 }
 
-// takeAll empties the list and returns those that have not QoS 2.
+// takeAll empties the list and returns what was in it.
 func (l *outgoingList) takeAll() (refs []any) {
 	for o := l.first; o != nil; o = o.next {
-		if o.qos < mqtt.QoS2 {
-			refs = append(refs, o)
-		}
+		refs = append(refs, o)
 	}
 	*l = outgoingList{}
 	return refs

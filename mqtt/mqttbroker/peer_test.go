@@ -22,7 +22,9 @@ type world struct {
 	t      *testing.T
 	server *mqttserver.Server
 	net    *memnet.Listener
-	peers  []*peer
+
+	mu    sync.Mutex
+	peers []*peer
 }
 
 // in runs a test in a bubble with a world. Options without Authenticate let everybody in; $SYS is off unless asked for.
@@ -113,7 +115,9 @@ func (w *world) dial(v mqtt.Version) *peer {
 		w.t.Fatal(err)
 	}
 	p := &peer{w: w, t: w.t, v: v, conn: conn}
+	w.mu.Lock()
 	w.peers = append(w.peers, p)
+	w.mu.Unlock()
 	go p.read()
 	return p
 }

@@ -118,14 +118,13 @@ func (b *Broker) accept(ctx context.Context, bt *mqttserver.Batch, sc *scratch, 
 	case reason.IsError():
 		from.stripe.rejected.Add(1)
 	case durable && b.opts.DeliverAfterSync:
-		b.acceptThenDeliver(bt, pub, from, qos)
+		b.acceptThenDeliver(pub, from, qos)
 		return reason
 	case durable:
 		m := pub.message(b)
-		b.rec.hold(m.seq)
-		b.rec.note(Record{Kind: RecordMessage, Message: m, Seq: m.seq})
+		b.rec.message(m, Token{})
 		reason = b.distribute(bt, sc, pub)
-		b.rec.release(m.seq)
+		b.rec.release(m)
 	default:
 		reason = b.distribute(bt, sc, pub)
 	}
@@ -147,18 +146,17 @@ func (b *Broker) admit(pub *publication) mqtt.ReasonCode {
 
 // acceptThenDeliver is accept for DeliverAfterSync: the message is made durable, then distributed. Completions come in
 // the order of acceptance, so deliveries do.
-func (b *Broker) acceptThenDeliver(bt *mqttserver.Batch, pub *publication, from publisher, qos mqtt.QoS) {
+func (b *Broker) acceptThenDeliver(pub *publication, from publisher, qos mqtt.QoS) {
 	m := pub.message(b)
-	b.rec.hold(m.seq)
-	b.rec.await(bt, Record{Kind: RecordMessage, Message: m, Seq: m.seq}, from.c, func(bt *mqttserver.Batch, o Outcome) {
+	b.rec.message(m, Token{kind: tokenFunc, c: from.c, then: func(bt *mqttserver.Batch, o Outcome) {
 		reason := mqtt.ReasonServerUnavailable
 		if o == Done {
 			sc := b.scratch(bt)
 			reason = b.distribute(bt, sc, sc.publication(m, from, time.Now().UnixMilli()))
 		}
-		b.rec.release(m.seq)
+		b.rec.release(m)
 		b.answer(bt, from, qos, m.seq, reason)
-	})
+	}})
 }
 
 // answer acknowledges a message when everything recorded so far is durable.

@@ -80,12 +80,12 @@ func (b *Broker) recordRetained(name string, m, old *Message) {
 	}
 	rec := Record{Kind: RecordRetained, Topic: name}
 	if m != nil {
-		b.rec.hold(m.seq)
+		b.rec.hold(m)
 		rec.Seq = m.seq
 	}
 	b.rec.note(rec)
 	if old != nil {
-		b.rec.release(old.seq)
+		b.rec.release(old)
 	}
 }
 

@@ -45,10 +45,12 @@ type backlog struct {
 	queue   queue
 	replays []replay
 	shared  outgoingList
+	// What is in flight, if a journal holds it.
+	inflight map[any]struct{}
 }
 
 func (l *backlog) empty() bool {
-	return l == nil || l.queue.len() == 0 && len(l.replays) == 0 && l.shared.first == nil
+	return l == nil || l.queue.len() == 0 && len(l.replays) == 0 && l.shared.first == nil && len(l.inflight) == 0
 }
 
 // waits reports whether messages wait to be sent. s.mu is held.
@@ -77,11 +79,30 @@ func (s *session) allowed(a Action, topic string) Decision {
 	return Deny
 }
 
-// link adds ref, which was sent, to the shared deliveries in flight if it is one. s.mu is held.
-func (s *session) link(ref any) {
+// sent notes a message that is in flight from now on, if that must be known. s.mu is held.
+func (b *Broker) sent(s *session, ref any) {
 	if o, ok := ref.(*outgoing); ok && o.member != nil {
 		s.pending().shared.add(o)
 	}
+	if _, qos, _, _ := unpack(ref); b.rec != nil && qos > 0 {
+		l := s.pending()
+		if l.inflight == nil {
+			l.inflight = make(map[any]struct{})
+		}
+		l.inflight[ref] = struct{}{}
+	}
+}
+
+// settled notes a message that is not in flight any more. s.mu is held.
+func (b *Broker) settled(s *session, ref any) {
+	l := s.pending()
+	l.shared.remove(ref)
+	if _, ok := l.inflight[ref]; ok {
+		delete(l.inflight, ref)
+		m, _, _, _ := unpack(ref)
+		b.rec.release(m)
+	}
+	s.trim()
 }
 
 // enqueue puts ref at the end of what waits for the session, within the bounds, or drops it. s.mu is held.
@@ -116,7 +137,7 @@ func (b *Broker) queued(s *session, ref any) {
 	if o, ok := ref.(*outgoing); ok && o.member != nil {
 		group = o.member.filter
 	}
-	b.rec.hold(m.seq)
+	b.rec.hold(m)
 	b.rec.note(Record{Kind: RecordQueued, Client: s.id, Seq: m.seq, QoS: qos, Retain: retain, IDs: ids, Topic: group})
 }
 
@@ -124,7 +145,7 @@ func (b *Broker) queued(s *session, ref any) {
 func (b *Broker) unqueued(s *session, m *Message) {
 	if b.rec != nil {
 		b.rec.note(Record{Kind: RecordDequeued, Client: s.id, Seq: m.seq})
-		b.rec.release(m.seq)
+		b.rec.release(m)
 	}
 }
 
@@ -164,7 +185,7 @@ func (c *conn) send(bt *mqttserver.Batch, sc *scratch, ref any) (taken bool) {
 	}
 	switch r {
 	case mqttserver.Sent:
-		c.s.link(ref)
+		c.b.sent(c.s, ref)
 	case mqttserver.TooLarge:
 		c.b.discard(c.s, []any{ref}, DropTooLarge)
 	default:

@@ -157,7 +157,7 @@ func (b *Broker) endSession(s *session, why End) {
 	s.mu.Lock()
 	refs := s.takeShared(nil)
 	if l := s.backlog; l != nil {
-		refs = append(l.shared.takeAll(), refs...)
+		refs = append(b.abandon(l), refs...)
 		b.discard(s, l.queue.filter(func(any) bool { return false }), DropEnded)
 	}
 	s.backlog = nil
@@ -171,4 +171,20 @@ func (b *Broker) endSession(s *session, why End) {
 	if f := b.opts.Events.SessionEnded; f != nil {
 		f(s.id, why)
 	}
+}
+
+// abandon takes what is in flight out of the backlog of a session that ends. It returns what came by shared
+// subscriptions at QoS 1: others may get that, but not what has QoS 2 [MQTT-4.8.2-5]. s.mu is held.
+func (b *Broker) abandon(l *backlog) (others []any) {
+	for _, ref := range l.shared.takeAll() {
+		if ref.(*outgoing).qos == mqtt.QoS1 {
+			others = append(others, ref)
+			delete(l.inflight, ref)
+		}
+	}
+	for ref := range l.inflight {
+		m, _, _, _ := unpack(ref)
+		b.rec.release(m)
+	}
+	return others
 }
