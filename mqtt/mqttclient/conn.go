@@ -254,6 +254,7 @@ func (k *conn) lose(p *Publication, reason mqtt.ReasonCode) {
 	switch {
 	case !k.c.out.removeInflight(p):
 	case p.pub.QoS == mqtt.QoS1:
+		p.expires = time.Time{} // it was sent once
 		k.lost = append(k.lost, p)
 	case reason == mqtt.ReasonSuccess:
 		k.c.finish(p, reason, nil)

@@ -18,6 +18,8 @@ var (
 	ErrUnsubscribed error = goneError("mqttclient: subscription is closed")
 	// ErrQueueFull: the message does not fit in the queue, or was dropped from it in favour of a later one.
 	ErrQueueFull = errors.New("mqttclient: queue is full")
+	// ErrExpired: the message's expiry interval ended before the message could be sent.
+	ErrExpired = errors.New("mqttclient: message expired before it was sent")
 	// ErrSessionLost: the server lost the session while a QoS 2 message was under way. The message may or may not have
 	// been delivered; sending it again could deliver it twice.
 	ErrSessionLost = errors.New("mqttclient: the server lost the session")

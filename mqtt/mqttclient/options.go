@@ -133,7 +133,8 @@ type Limits struct {
 }
 
 // Queue bounds the messages that are published and not sent yet, because there is no connection, too many are in
-// flight, or the network is slow.
+// flight, or the network is slow. A message whose expiry interval (mqtt.PropMessageExpiryInterval) ends there fails with
+// ErrExpired; with others the server is told what is left of it.
 type Queue struct {
 	// Messages is how many. Zero is 16,384. Negative: Publish and PublishAsync fail with ErrNotConnected while there is
 	// no connection.

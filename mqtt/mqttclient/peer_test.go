@@ -20,7 +20,7 @@ import (
 // TestMain fails when goroutines are left behind.
 func TestMain(m *testing.M) {
 	code := m.Run()
-	for range 100 {
+	for range 500 {
 		if code != 0 || runtime.NumGoroutine() <= 2 {
 			os.Exit(code)
 		}

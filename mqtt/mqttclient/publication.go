@@ -2,6 +2,7 @@ package mqttclient
 
 import (
 	"context"
+	"time"
 
 	"github.com/quartet-mq/quartet/mqtt"
 )
@@ -11,6 +12,7 @@ type Publication struct {
 	c          *Client
 	prev, next *Publication // list of those in flight, in order
 	pub        mqtt.Publish // its slices are the publication's own
+	expires    time.Time    // while it was not sent; zero is never
 	stage      stage        // from here on guarded by c.mu
 	reason     mqtt.ReasonCode
 	err        error
@@ -84,8 +86,33 @@ func newPublication(c *Client, m *Message) *Publication {
 	p.pub.Topic, p.pub.Payload = b[:t:t], b[n:]
 	if n > t {
 		p.pub.Properties = mqtt.Properties(b[t:n:n])
+		if s, ok := p.pub.Properties.Uint32(mqtt.PropMessageExpiryInterval); ok {
+			p.expires = time.Now().Add(time.Duration(s) * time.Second)
+		}
 	}
 	return p
+}
+
+// age sets what is left of the message's expiry interval in q, a copy of p.pub. It reports false when nothing is left.
+func (p *Publication) age(q *mqtt.Publish) bool {
+	if p.expires.IsZero() {
+		return true
+	}
+	left := seconds(time.Until(p.expires))
+	if left == 0 {
+		return false
+	}
+	if s, _ := p.pub.Properties.Uint32(mqtt.PropMessageExpiryInterval); int64(s) == left {
+		return true
+	}
+	q.Properties = make(mqtt.Properties, 0, len(p.pub.Properties))
+	for prop := range p.pub.Properties.All() {
+		if prop.ID != mqtt.PropMessageExpiryInterval {
+			q.Properties = q.Properties.Append(prop)
+		}
+	}
+	q.Properties = q.Properties.AppendUint32(mqtt.PropMessageExpiryInterval, uint32(left))
+	return true
 }
 
 type publicationBlock[B any] struct {

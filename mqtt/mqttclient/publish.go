@@ -146,6 +146,10 @@ func (c *Client) trySend(p *Publication) bool {
 		return false
 	}
 	k.pub = p.pub
+	if !p.age(&k.pub) {
+		c.finish(p, 0, &unsentError{ErrExpired})
+		return true
+	}
 	sent, err := k.send(p)
 	switch {
 	case errors.Is(err, mqtt.ErrQuota):

@@ -313,6 +313,40 @@ func TestOfflineQueue(t *testing.T) {
 	})
 }
 
+// TestExpiryInQueue: what is left of the expiry interval is sent, or nothing.
+func TestExpiryInQueue(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		n := newNetwork(t, "a")
+		c := n.client(nil, "a")
+		publish := func(seconds uint32) *Publication {
+			m := &Message{Topic: "t", QoS: 1, Properties: mqtt.Properties{}.
+				AppendUint32(mqtt.PropMessageExpiryInterval, seconds).AppendUser("k", "v")}
+			p, err := c.PublishAsync(t.Context(), m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return p
+		}
+		short := publish(5)
+		publish(60)
+		p := n.accept("a")
+		p.connect()
+		time.Sleep(9500 * time.Millisecond)
+		publish(7)
+		p.send(&mqtt.Connack{})
+		if err := short.Wait(t.Context()); !errors.Is(err, ErrExpired) || !SafeToRetry(err) {
+			t.Errorf("expired: %v", err)
+		}
+		for _, want := range []uint32{51, 7} {
+			q := p.receive().(*mqtt.Publish)
+			got, _ := q.Properties.Uint32(mqtt.PropMessageExpiryInterval)
+			if k, _ := firstUser(q.Properties); got != want || k != "k" {
+				t.Errorf("got %v, want an interval of %d", q, want)
+			}
+		}
+	})
+}
+
 // TestPublishCanceled ends the ctx at each wait.
 func TestPublishCanceled(t *testing.T) {
 	canceled := func(t *testing.T, c *Client, qos mqtt.QoS) error {
