@@ -67,7 +67,9 @@ func checkClient(t *testing.T, p *peer.Proc, server string, v mqtt.Version) {
 	x.run("retained", (*tester).retained)
 	x.run("unsubscribe", (*tester).unsubscribe)
 	x.run("will", (*tester).will)
-	x.run("session", (*tester).session)
+	if x.broker != "moquette" { // it may lose a message that comes while it ends the first connection
+		x.run("session", (*tester).session)
+	}
 	if v == mqtt.Version5 {
 		x.run("properties", (*tester).properties)
 		x.run("request", (*tester).request)
@@ -256,6 +258,9 @@ func (x *tester) session() {
 	const n = 20
 	topic := x.root + "/s"
 	o := mqttclient.Options{ClientID: "stay" + strings.ReplaceAll(x.root, "/", ""), SessionExpiry: waitTime * 6}
+	if x.broker == "mochi" {
+		o.Limits.TopicAliases = -1 // it repeats messages with the aliases of the last connection
+	}
 	first := x.open(o)
 	x.subscribe(first, mqtt.Subscription{Filter: topic, QoS: mqtt.QoS1})
 	if err := first.Disconnect(x.context(), nil); err != nil {
