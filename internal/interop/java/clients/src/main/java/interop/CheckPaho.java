@@ -37,6 +37,7 @@ public class CheckPaho {
             MqttConnectOptions o = new MqttConnectOptions();
             o.setMqttVersion(version);
             o.setCleanSession(clean);
+            o.setMaxInflight(1000); // a publish that has returned may still count for a moment
             o.setUserName(System.getenv("USER_NAME"));
             o.setPassword(System.getenv("PASSWORD").toCharArray());
             c.setCallback(this);
