@@ -107,14 +107,11 @@ func (l *loop) read(c *conn) {
 	l.flush(c)
 }
 
-// send writes b, which must stay unchanged, or keeps it until the socket takes it. Only for c.idle().
+// send writes b, which must stay unchanged, or keeps it until the socket takes it. Nothing else may wait to be written.
 func (l *loop) send(c *conn, b []byte) {
 	c.pend = b
 	l.flush(c)
 }
-
-// idle reports whether everything is written.
-func (c *conn) idle() bool { return len(c.pend) == 0 && len(c.out) == 0 }
 
 // flush writes what there is, as far as the socket takes it.
 func (l *loop) flush(c *conn) {
