@@ -165,3 +165,24 @@ func TestACLReloadKeepsTheListOnErrors(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+func FuzzACL(f *testing.F) {
+	f.Add(aclText, "c1", "alice", "a/b")
+	f.Add("pattern %c", "", "", "a")
+	f.Add("pattern deny %u/#", "x", "y/", "#")
+	f.Fuzz(func(t *testing.T, text, id, user, name string) {
+		list, err := parseACL(strings.NewReader(text))
+		if err != nil {
+			return
+		}
+		rules := list.rules(&Client{ID: id, User: user})
+		if topic.MQTT.ValidateFilter(name) != nil {
+			return
+		}
+		// What may be received by a filter without wildcards is what may be subscribed to.
+		if !topic.MQTT.HasWildcard(name) && (rules.decide(ActionReceive, name) == Allow) != (rules.decide(ActionSubscribe, name) == Allow) {
+			t.Errorf("receive %d, subscribe %d", rules.decide(ActionReceive, name), rules.decide(ActionSubscribe, name))
+		}
+		rules.decide(ActionPublish, name)
+	})
+}

@@ -96,31 +96,30 @@ func (b *Broker) Kick(client string, reason mqtt.ReasonCode) bool {
 	return true
 }
 
-// DeleteSession ends the session of a client, which is disconnected first with ReasonAdministrativeAction. It waits until
-// the connection is gone, and reports whether there was a session.
+// DeleteSession ends the session of a client, which is disconnected first with ReasonAdministrativeAction, and reports
+// whether there was one. It waits until the connection is gone; the error is that of ctx, and then the session ends later.
 func (b *Broker) DeleteSession(ctx context.Context, client string) (bool, error) {
-	for {
-		b.mu.Lock()
-		s := b.sessions[client]
-		if s == nil {
-			b.mu.Unlock()
-			return false, nil
-		}
-		c := s.owner
-		if c == nil {
-			delete(b.sessions, client)
-			b.mu.Unlock()
-			b.endSession(s, EndDeleted)
-			return true, nil
-		}
-		s.expiry = max(s.expiry, 1) // so that it is ended here
+	b.mu.Lock()
+	s := b.sessions[client]
+	if s == nil {
 		b.mu.Unlock()
-		c.c.Disconnect(nil, &mqtt.Disconnect{Reason: mqtt.ReasonAdministrativeAction})
-		select {
-		case <-c.done:
-		case <-ctx.Done():
-			return false, ctx.Err()
-		}
+		return false, nil
+	}
+	c := s.owner
+	if c == nil {
+		delete(b.sessions, client)
+		b.mu.Unlock()
+		b.endSession(s, EndDeleted)
+		return true, nil
+	}
+	s.doomed = true
+	b.mu.Unlock()
+	c.c.Disconnect(nil, &mqtt.Disconnect{Reason: mqtt.ReasonAdministrativeAction})
+	select {
+	case <-c.done:
+		return true, nil
+	case <-ctx.Done():
+		return true, ctx.Err()
 	}
 }
 

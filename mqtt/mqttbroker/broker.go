@@ -63,7 +63,7 @@ func New(opts *Options) (*Broker, error) {
 	b.retained.seed = maphash.MakeSeed()
 	b.deadlines.fire, b.deadlines.live = b.due, b.isRetained
 	if b.opts.Journal != nil {
-		b.rec = &recorder{j: b.opts.Journal, refs: make(map[uint64]int32)}
+		b.rec = &recorder{j: b.opts.Journal, log: b.opts.Logger, refs: make(map[uint64]int32)}
 		b.rec.begin()
 	}
 	b.startSys()

@@ -37,6 +37,7 @@ func (c *conn) Start(bt *mqttserver.Batch) {
 	c.s.mu.Lock()
 	c.s.conn.Store(c)
 	c.s.mu.Unlock()
+	c.b.opts.Logger.Debug("connected", "client", c.client.ID, "user", c.client.User, "remote", c.client.RemoteAddr, "present", c.present)
 	if f := c.b.opts.Events.Connected; f != nil {
 		f(c.client, c.present)
 	}
@@ -90,6 +91,7 @@ func (c *conn) Closed(cause error, d *mqtt.Disconnect) {
 	s.mu.Lock()
 	s.conn.Store(nil)
 	s.mu.Unlock()
+	b.opts.Logger.Debug("disconnected", "client", s.id, "err", cause)
 	if f := b.opts.Events.Disconnected; f != nil {
 		f(c.client, cause)
 	}
@@ -149,17 +151,20 @@ func (c *conn) leave() {
 	if s.state.Empty() {
 		s.state = nil
 	}
-	ends := s.expiry == 0 && b.sessions[s.id] == s
+	ends, why := s.expiry == 0, EndExpired
+	if s.doomed {
+		ends, why = true, EndDeleted
+	}
 	if ends {
 		delete(b.sessions, s.id)
-	} else if b.sessions[s.id] == s {
+	} else {
 		b.schedule(s)
 	}
 	b.gauges.connected.Add(-1)
 	b.checkIdle()
 	b.mu.Unlock()
 	if ends {
-		b.endSession(s, EndExpired)
+		b.endSession(s, why)
 	}
 	close(c.done)
 }

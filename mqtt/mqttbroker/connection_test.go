@@ -98,6 +98,23 @@ func TestConnectionStatements(t *testing.T) {
 	}
 }
 
+// TestShortSubscribe: a SUBSCRIBE without the byte of its options is malformed and no more than that.
+func TestShortSubscribe(t *testing.T) {
+	in(t, nil, func(w *world) {
+		s := w.connect("s")
+		s.conn.Write([]byte{0x82, 6, 0, 1, 0, 0, 1, 'a'})
+		if d := expect[*mqtt.Disconnect](s); d.Reason != mqtt.ReasonMalformedPacket || !s.closed() {
+			t.Errorf("got %v", d)
+		}
+		old := w.connectVersion(mqtt.Version311, "old")
+		old.conn.Write([]byte{0x82, 5, 0, 1, 0, 1, 'a'})
+		if !old.closed() {
+			t.Error("the connection is open")
+		}
+		w.connect("s").sub(0, "a")
+	})
+}
+
 // TestAliasStatements: topic aliases belong to a connection, in both directions.
 func TestAliasStatements(t *testing.T) {
 	aliases := func(n uint16) func(*mqtt.Connect) {

@@ -51,4 +51,6 @@ func overlaps(a, b string) bool {
 
 // startsWild reports whether a filter begins with a wildcard; then it does not match names that begin with a $
 // [MQTT-4.7.2-1].
-func startsWild(filter string) bool { return filter[0] == '+' || filter[0] == '#' }
+func startsWild(filter string) bool {
+	return strings.HasPrefix(filter, "+") || strings.HasPrefix(filter, "#")
+}

@@ -1,6 +1,7 @@
 package mqttbroker
 
 import (
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -99,6 +100,7 @@ type Record struct {
 // costs nothing.
 type recorder struct {
 	j      Journal
+	log    *slog.Logger
 	failed atomic.Bool
 
 	mu   sync.Mutex
@@ -175,8 +177,8 @@ func (r *recorder) release(m *Message) {
 
 // complete is the journal's callback.
 func (r *recorder) complete(tokens []Token, o Outcome) {
-	if o != Done {
-		r.failed.Store(true)
+	if o != Done && !r.failed.Swap(true) {
+		r.log.Error("journal failed: no message of QoS 1 or 2 is taken any more")
 	}
 	b := mqttserver.NewBatch()
 	for i := range tokens {

@@ -215,6 +215,9 @@ func TestJournalHoldsAnswers(t *testing.T) {
 			t.Errorf("%d, %d", acks, recs)
 		}
 	})
+}
+
+func TestJournalHoldsRequests(t *testing.T) {
 	journaled(t, "takeover waits for what is under way", Options{}, func(w *world, j *heldJournal) {
 		p := w.connect("p", expiry(60))
 		old := w.sessions["p"].owner

@@ -124,6 +124,9 @@ func TestLocal(t *testing.T) {
 		}
 		s.Close()
 	})
+}
+
+func TestLocalEnd(t *testing.T) {
 	run(t, "the end", nil, func(w *world) {
 		l := w.local(nil, mqtt.Subscription{Filter: "t"})
 		l.Close()

@@ -37,8 +37,8 @@ type passwordHash struct {
 }
 
 const (
-	// hashIterations is how many rounds [HashPassword] makes: about a tenth of a second would be best against theft of
-	// the file, but a broker must also survive that all its clients reconnect at once.
+	// hashIterations is how many rounds [HashPassword] makes: a few milliseconds. More would be better against theft of the
+	// file, but a broker must also survive that all its clients reconnect at once.
 	hashIterations = 10_000
 	// maxIterations bounds what a file can make a login cost.
 	maxIterations = 10_000_000

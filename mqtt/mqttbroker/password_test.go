@@ -104,3 +104,16 @@ func TestPasswordFileErrors(t *testing.T) {
 		}
 	}
 }
+
+func FuzzPasswords(f *testing.F) {
+	f.Add(passwords)
+	f.Add("a:$7$1$AAAA$AAAA")
+	f.Fuzz(func(t *testing.T, text string) {
+		users, err := parsePasswords(strings.NewReader(text))
+		for name := range users {
+			if err == nil && (name == "" || strings.Contains(name, ":")) {
+				t.Errorf("a user %q", name)
+			}
+		}
+	})
+}

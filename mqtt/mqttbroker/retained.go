@@ -197,10 +197,13 @@ func (c *conn) sendRetained(bt *mqttserver.Batch, sc *scratch, ref any) (taken b
 	return taken
 }
 
-// Retained returns the retained messages whose topics match a filter, in no particular order. Messages that are retained
-// meanwhile may be among them.
+// Retained returns the retained messages whose topics match a filter, in no particular order; none when the filter is not
+// valid. Messages that are retained meanwhile may be among them.
 func (b *Broker) Retained(filter string) iter.Seq[*Message] {
 	return func(yield func(*Message) bool) {
+		if topic.MQTT.ValidateFilter(filter) != nil {
+			return
+		}
 		now := time.Now().UnixMilli()
 		for _, m := range b.retained.names.Match(filter) {
 			if !m.expired(now) && !yield(m) {

@@ -78,6 +78,9 @@ func TestRetained(t *testing.T) {
 		s.sub(1, "t")
 		s.want("t=2")
 	})
+}
+
+func TestRetainHandling(t *testing.T) {
 	run(t, "MQTT-3.3.1-10", nil, func(w *world) {
 		p, s := w.connect("p"), w.connect("s")
 		p.pub("t=1", 0, retain)
@@ -194,6 +197,9 @@ func TestMessageExpiry(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestRetainedExpiry(t *testing.T) {
 	run(t, "retained", nil, func(w *world) {
 		p := w.connect("p")
 		p.pub("t=1", 0, messageExpiry(10), retain)

@@ -74,6 +74,9 @@ func TestRouting(t *testing.T) {
 		}
 		s.want("A/é=1 /a=2 b//c=3")
 	})
+}
+
+func TestRoutedMessages(t *testing.T) {
 	versions(t, "MQTT-3.3.2-3", "MQTT311-3.3.2-3", nil, func(w *world, v mqtt.Version) {
 		s, p := w.connectVersion(v, "s"), w.connectVersion(v, "p")
 		s.sub(0, "a/+/c")

@@ -25,6 +25,7 @@ type session struct {
 	subs    subscriptions
 	backlog *backlog // nil when it would be empty
 	ended   bool
+	doomed  bool // it ends with its connection; under Broker.mu
 	// overlaps tells that two subscriptions of the session may match the same topic.
 	overlaps atomic.Bool
 

@@ -271,6 +271,9 @@ func TestQueueOrder(t *testing.T) {
 			checkOrder(t, s, 60)
 		})
 	}
+}
+
+func TestQuota(t *testing.T) {
 	for _, name := range []string{"MQTT-3.3.4-9", "MQTT-4.9.0-1", "MQTT-4.9.0-2"} {
 		run(t, name, nil, func(w *world) {
 			s := w.connect("s", receiveMaximum(3))

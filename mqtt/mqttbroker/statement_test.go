@@ -65,6 +65,9 @@ func TestStatements(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestQoS2Statements(t *testing.T) {
 	for _, name := range []string{"MQTT-4.3.3-4", "MQTT-4.3.3-5", "MQTT-4.3.3-6"} {
 		run(t, name, nil, func(w *world) {
 			s := w.connect("s", expiry(60))
@@ -125,6 +128,9 @@ func TestStatements(t *testing.T) {
 			s.want("t=2")
 		})
 	}
+}
+
+func TestOtherStatements(t *testing.T) {
 	for _, name := range []string{"MQTT-3.8.3-4"} {
 		run(t, name, nil, func(w *world) {
 			s := w.connect("s")

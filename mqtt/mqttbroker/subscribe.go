@@ -168,6 +168,7 @@ func (b *Broker) endSession(s *session, why End) {
 	w := s.takeWill()
 	b.mu.Unlock()
 	b.publishWill(s, w) // the session ends before the will delay [MQTT-3.1.2-8]
+	b.opts.Logger.Debug("session ended", "client", s.id, "why", why)
 	if f := b.opts.Events.SessionEnded; f != nil {
 		f(s.id, why)
 	}
