@@ -138,3 +138,20 @@ func TestCloseRaces(t *testing.T) {
 		})
 	}
 }
+
+// TestSessionOfNobody: the session of a client identifier that nobody knows ends with the client, any other is kept.
+func TestSessionOfNobody(t *testing.T) {
+	for id, want := range map[string]string{"": "DISCONNECT reason=0x00 props={session-expiry-interval=0", "c": "DISCONNECT reason=0x00"} {
+		bubble(t, func(t *testing.T) {
+			n := newNetwork(t, "a")
+			c, err := New(&Options{Servers: []string{"mem://a"}, ClientID: id, Dialers: map[string]DialFunc{"mem": n.dial}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := n.connect("a", mqtt.Connack{})
+			synctest.Wait()
+			c.Close()
+			p.expect(want, "end")
+		})
+	}
+}

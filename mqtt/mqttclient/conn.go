@@ -310,6 +310,9 @@ func (k *conn) disconnect(d *mqtt.Disconnect) error {
 	if d == nil || k.version < mqtt.Version5 {
 		d = new(mqtt.Disconnect)
 	}
+	if k.c.o.nameless && k.version == mqtt.Version5 && !d.Properties.Has(mqtt.PropSessionExpiryInterval) {
+		d = &mqtt.Disconnect{Reason: d.Reason, Properties: slices.Clip(d.Properties).AppendUint32(mqtt.PropSessionExpiryInterval, 0)}
+	}
 	if err := k.sess.Disconnect(time.Now(), d); err != nil {
 		return err
 	}

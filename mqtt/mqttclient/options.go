@@ -24,7 +24,8 @@ type Options struct {
 	// Version pins the protocol version. Zero begins with 5.0 and falls back to 3.1.1 when a server refuses.
 	Version mqtt.Version
 
-	// ClientID identifies the session. Empty chooses a random one of 22 letters and digits for the life of the client.
+	// ClientID identifies the session. Empty chooses a random one of 22 letters and digits for the life of the client;
+	// Close and Disconnect then end the session at a version 5 server, too, since nobody could resume it.
 	ClientID string
 
 	// Resume makes the first connection continue the session that an earlier process left at the server, with the clean
@@ -163,6 +164,7 @@ type config struct {
 	online    bool   // nothing is queued without a connection
 	keepAlive uint16 // seconds
 	expiry    uint32 // seconds
+	nameless  bool   // the client identifier is a random one
 }
 
 const maxExpiry = 0xFFFFFFFF * time.Second
@@ -200,7 +202,7 @@ func newConfig(o *Options) (*config, error) {
 		c.Retry = DefaultRetry
 	}
 	if c.ClientID == "" {
-		c.ClientID = rand.Text()[:22]
+		c.ClientID, c.nameless = rand.Text()[:22], true
 	}
 	c.setDefaults()
 	v := orDefault(c.Version, mqtt.Version5)
