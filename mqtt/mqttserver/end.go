@@ -95,6 +95,7 @@ func (c *Conn) finish(err error) {
 	}
 	c.mu.Unlock()
 	c.srv.remove(c)
+	c.srv.logger.Debug("connection ended", "listener", c.listener.Name, "remote", c.nc.RemoteAddr(), "client", c.clientID, "cause", c.cause)
 	if f := c.srv.trace.Closed; f != nil {
 		f(c, c.cause)
 	}

@@ -3,7 +3,8 @@ package mqttserver
 import "github.com/quartet-mq/quartet/mqtt"
 
 // Trace is a set of functions that observe a [Server]. Each may be nil. They are called synchronously, from many
-// goroutines, some with a lock of the connection held: they must be quick and call nothing but accessors of the Conn.
+// goroutines, some with a lock of the connection held: they must be quick, and of the methods of the Conn they may call
+// only those that tell what it is, not Context, Stats or those that do something.
 type Trace struct {
 	// Open: a connection was accepted; nothing was read from it yet.
 	Open func(c *Conn)
