@@ -54,6 +54,7 @@ func (c *Conn) sendAuth(b *Batch, reason mqtt.ReasonCode, data []byte) {
 
 // reauthenticate handles AUTH of a connected client (section 4.12.1).
 func (c *Conn) reauthenticate(b *Batch, p *mqtt.Auth) {
+	b.Flush() // the backend may take its time
 	ctx, cancel := context.WithTimeout(c.Context(), c.srv.limits.ConnectTimeout)
 	defer cancel()
 	var err error
