@@ -66,8 +66,8 @@ func TestSessions(t *testing.T) {
 		if ok, err := w.DeleteSession(w.t.Context(), "s"); ok || err != nil {
 			t.Error("deleted twice")
 		}
-		if n := w.Stats().Sessions; n != 0 || len(w.deadlines.heap) != 0 {
-			t.Errorf("%d sessions, %d deadlines", n, len(w.deadlines.heap))
+		if n := w.Stats().Sessions; n != 0 || w.deadlineCount() != 0 {
+			t.Errorf("%d sessions, %d deadlines", n, w.deadlineCount())
 		}
 	})
 }

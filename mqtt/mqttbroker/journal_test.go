@@ -223,6 +223,7 @@ func TestJournalHoldsRequests(t *testing.T) {
 		old := w.sessions["p"].owner
 		j.hold()
 		p.publish("t=1", 2)
+		w.wait()
 		again := w.begin(mqtt.Version5, "p", resume, expiry(60))
 		w.wait()
 		if !p.closed() || w.sessions["p"].owner != old {

@@ -84,6 +84,13 @@ func (w *world) wait() { synctest.Wait() }
 // sleep lets time pass for one goroutine among others.
 func (w *world) sleep(d time.Duration) { time.Sleep(d) }
 
+// deadlineCount returns how many points in time are noted.
+func (w *world) deadlineCount() int {
+	w.deadlines.mu.Lock()
+	defer w.deadlines.mu.Unlock()
+	return len(w.deadlines.heap)
+}
+
 // pass lets time pass.
 func (w *world) pass(d time.Duration) {
 	time.Sleep(d)

@@ -234,7 +234,7 @@ func TestRetainedExpiry(t *testing.T) {
 		}
 		s := w.connect("s", expiry(2000))
 		s.drop()
-		if n := len(w.deadlines.heap); n > 2*minStale+2 {
+		if n := w.deadlineCount(); n > 2*minStale+2 {
 			t.Errorf("%d deadlines", n)
 		}
 		w.pass(6000 * time.Second)
