@@ -95,6 +95,9 @@ func (r *report) writeHead(w io.Writer, o *options) {
 		fmt.Fprint(w, "the brokers alternate, one round.")
 	}
 	fmt.Fprint(w, " Processor time of the broker per message (µs) first, messages per second second; with several deliveries per message a message is a delivery.\n")
+	if slices.ContainsFunc(r.brokers, func(b peer.Broker) bool { return b.Name == ours }) {
+		fmt.Fprintf(w, "%s checks a hashed password on connecting and an access list, with its default limits; the others are open to everybody.\n", ours)
+	}
 }
 
 // writeFigures prints what is not a rate.
