@@ -24,7 +24,8 @@ type Journal interface {
 	Append(r *Record, t Token)
 	// Release tells that no record to come names the message with that number, and that it is needed no more.
 	Release(seq uint64)
-	// Close ends the journal. Every token is reported before it returns.
+	// Close ends the journal. Every token is reported before it returns. Append and Release may still be called; they do
+	// nothing then.
 	Close() error
 }
 

@@ -20,6 +20,7 @@ type heldJournal struct {
 
 	mu       sync.Mutex
 	held     bool
+	closed   bool
 	fail     Outcome
 	tokens   []Token
 	records  []Record
@@ -56,6 +57,10 @@ func (j *heldJournal) Start(complete func([]Token, Outcome)) {
 
 func (j *heldJournal) Append(r *Record, t Token) {
 	j.mu.Lock()
+	if j.closed {
+		j.mu.Unlock()
+		return
+	}
 	c := *r
 	c.IDs = append([]uint32(nil), r.IDs...)
 	j.records = append(j.records, c)
@@ -67,8 +72,8 @@ func (j *heldJournal) Append(r *Record, t Token) {
 	if t.kind != tokenNone {
 		j.tokens = append(j.tokens, t)
 	}
-	j.mu.Unlock()
 	j.signal()
+	j.mu.Unlock()
 }
 
 func (j *heldJournal) signal() {
@@ -81,7 +86,7 @@ func (j *heldJournal) signal() {
 func (j *heldJournal) Release(seq uint64) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if !j.live[seq] {
+	if !j.live[seq] && !j.closed {
 		panic(fmt.Sprintf("message %d is released twice", seq))
 	}
 	delete(j.live, seq)
@@ -93,7 +98,10 @@ func (j *heldJournal) Close() error {
 	j.held = false
 	j.mu.Unlock()
 	j.signal()
+	j.mu.Lock()
+	j.closed = true
 	close(j.wake)
+	j.mu.Unlock()
 	<-j.done
 	return nil
 }
