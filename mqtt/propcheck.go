@@ -74,8 +74,7 @@ func (s propertySet) check(b Properties) (seen propertySet, err error) {
 
 // checkNumber checks the number at the front of b and returns its size.
 func (id PropertyID) checkNumber(b []byte, kind propertyKind) (n int, err error) {
-	const positive propertySet = 1<<PropReceiveMaximum | 1<<PropTopicAlias | 1<<PropMaximumPacketSize |
-		1<<PropSubscriptionIdentifier
+	const positive propertySet = 1<<PropReceiveMaximum | 1<<PropMaximumPacketSize | 1<<PropSubscriptionIdentifier
 	n = kind.size(b)
 	switch {
 	case n == 0:
@@ -84,6 +83,8 @@ func (id PropertyID) checkNumber(b []byte, kind propertyKind) (n int, err error)
 		return 0, errProtocol(id.String() + " is neither 0 nor 1")
 	case positive.has(id) && slices.Max(b[:n]) == 0:
 		return 0, errProtocol(id.String() + " is 0")
+	case id == PropTopicAlias && b[0]|b[1] == 0: // [MQTT-3.3.2-8]
+		return 0, &Error{Code: ReasonTopicAliasInvalid, Reason: id.String() + " is 0"}
 	}
 	return n, nil
 }

@@ -186,7 +186,7 @@ func publish5() []sentence {
 		{"MQTT-3.3.2-1", byClient, wire(0x30, "0001 ff", "00"), malformed},
 		{"MQTT-3.3.2-2", byClient, wire(0x30, str("+"), "00"), badName},
 		{"MQTT-3.3.2-2", byServer, wire(0x30, str("long/enough/#"), "00"), badName},
-		{"MQTT-3.3.2-8", byClient, wire(0x30, topic, "03 23 0000"), protocol},
+		{"MQTT-3.3.2-8", byClient, wire(0x30, topic, "03 23 0000"), mqtt.ReasonTopicAliasInvalid},
 		{"MQTT-3.3.2-13", byClient, wire(0x30, topic, "04 08 0001 ff"), malformed},
 		{"MQTT-3.3.2-14", byClient, wire(0x30, topic, "04 08", str("#")), protocol},
 		{"MQTT-3.3.2-14", byClient, wire(0x30, topic, "06 08", str("a/+")), protocol},
