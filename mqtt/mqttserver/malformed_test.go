@@ -41,7 +41,7 @@ func TestMalformed(t *testing.T) {
 		{"PUBLISH id 0", "32 06 00 01 61 00 00 00", protocol, 5},       // MQTT-2.2.1-3
 		{"PUBLISH without id", "32 03 00 01 61", malformed, 0},
 		{"PUBLISH no topic", "30 03 00 00 00", protocol, 5},
-		{"PUBLISH alias 0", "30 07 00 01 61 03 23 00 00", protocol, 5},                            // MQTT-3.3.2-8
+		{"PUBLISH alias 0", "30 07 00 01 61 03 23 00 00", mqtt.ReasonTopicAliasInvalid, 5},        // MQTT-3.3.2-8
 		{"PUBLISH alias too high", "30 07 00 01 61 03 23 ff ff", mqtt.ReasonTopicAliasInvalid, 5}, // MQTT-3.3.2-9
 		{"PUBLISH unknown alias", "30 06 00 00 03 23 00 05", protocol, 5},
 		{"PUBLISH subscription id", "30 06 00 01 61 02 0b 05", protocol, 5}, // MQTT-3.3.4-6
