@@ -3,6 +3,8 @@ package mqtt
 import (
 	"errors"
 	"time"
+
+	"github.com/quartet-mq/quartet/topic/delivery"
 )
 
 // Session is the state machine of one connection and of the session it serves, in one role. It does no I/O: the shell
@@ -37,13 +39,13 @@ type Session struct {
 	held    *heldQueue
 	redo    *redelivery
 
-	tokens    uint64        // the last token given out
-	keepAlive time.Duration // server: one and a half times the interval; 0 is off
-	maxPacket uint32        // largest packet the peer takes, 0 is any
-	sendMax   uint16        // send quota at the begin
-	sent      uint16        // of which is used
-	received  uint16        // the peer's quota that is used
-	bonus     uint16        // PUBRELs for unknown identifiers that gave some back
+	credit    delivery.Credit // what is left of the send quota
+	tokens    uint64          // the last token given out
+	keepAlive time.Duration   // server: one and a half times the interval; 0 is off
+	maxPacket uint32          // largest packet the peer takes, 0 is any
+	sendMax   uint16          // send quota at the begin
+	received  uint16          // the peer's quota that is used
+	bonus     uint16          // PUBRELs for unknown identifiers that gave some back
 	version   Version
 	phase     phase
 	maxQoS    QoS  // outbound

@@ -301,6 +301,7 @@ func (s *Session) open(now time.Time, st *State, resume bool) {
 	s.st, s.resumed = st, resume
 	st.session = true
 	s.phase = phaseOpen
+	s.credit.Set(int64(s.sendMax))
 	if resume {
 		s.resume(now)
 	}

@@ -61,7 +61,7 @@ func (s *Session) publishCounted(now time.Time, stream uint64, p *Publish, ref a
 			return false, ErrTooLarge
 		}
 		s.st.add(outbound{ref: ref, qos: QoS2, stream: stream, counted: true})
-		s.sent++
+		s.credit.Take()
 		s.persist(BarrierPublish, DeltaAssigned, p.ID, stream, ref)
 		return false, nil
 	}
@@ -72,7 +72,7 @@ func (s *Session) publishCounted(now time.Time, stream uint64, p *Publish, ref a
 		return false, ErrTooLarge
 	}
 	s.st.add(outbound{ref: ref, qos: p.QoS, stream: stream, counted: true, sent: true})
-	s.sent++
+	s.credit.Take()
 	s.sentAt(now)
 	return true, nil
 }
@@ -95,7 +95,7 @@ func (s *Session) quota() int {
 	if s.redo != nil {
 		return 0
 	}
-	return min(int(s.sendMax)-int(s.sent), s.maxSpan()-int(s.st.out.Span()))
+	return min(int(s.credit.Available()), s.maxSpan()-int(s.st.out.Span()))
 }
 
 // maxSpan returns how far the newest outbound message may be ahead of the oldest. Together with the number of packet
@@ -157,7 +157,7 @@ func (s *Session) settle(seq uint64, e *outbound, reason ReasonCode) {
 	}
 	s.answered(e)
 	if e.counted {
-		s.sent--
+		s.credit.Grant(1)
 	}
 	s.st.out.Settle(seq)
 	if s.starved || s.redo != nil {
@@ -273,12 +273,12 @@ func (s *Session) resume(now time.Time) {
 // pump goes on with a redelivery, and tells when there is quota again.
 func (s *Session) pump() {
 	if r := s.redo; r != nil {
-		for s.sent < s.sendMax && r.next < r.end && r.unanswered < maxUnanswered {
+		for s.credit.Available() > 0 && r.next < r.end && r.unanswered < maxUnanswered {
 			seq := r.next
 			r.next++
 			if e := s.st.out.Get(seq); e != nil && e.step == stepPublish && !e.counted {
 				e.counted = true
-				s.sent++
+				s.credit.Take()
 				r.unanswered++
 				s.redeliver(idOf(seq), e)
 			}

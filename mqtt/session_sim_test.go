@@ -480,8 +480,8 @@ func (n *simNode) check(peer *simNode) error {
 	switch {
 	case !n.st.Empty():
 		return fmt.Errorf("%v: state is not empty in the end", n.side)
-	case n.s.sent != 0 || n.s.received != 0 || n.s.Quota() != int(n.s.sendMax):
-		return fmt.Errorf("%v: quota leaks: %d sent, %d received", n.side, n.s.sent, n.s.received)
+	case n.s.used() != 0 || n.s.received != 0 || n.s.Quota() != int(n.s.sendMax):
+		return fmt.Errorf("%v: quota leaks: %d sent, %d received", n.side, n.s.used(), n.s.received)
 	case n.s.redo != nil || n.s.in != nil && !n.s.in.idle() || n.s.held != nil && !n.s.held.empty():
 		return fmt.Errorf("%v: something is left", n.side)
 	}
