@@ -1,6 +1,7 @@
 package mqttclient
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -151,7 +152,7 @@ func (k *conn) receive(now time.Time) bool {
 		k.in.Discard(len(b))
 		return false
 	}
-	p, n, err := k.dec.Decode(b, k.decodeVersion(b))
+	p, n, err := k.decode(b)
 	if err != nil {
 		k.sess.Fail(now, p, err)
 		k.events()
@@ -172,6 +173,17 @@ func (k *conn) receive(now time.Time) bool {
 	}
 	k.events()
 	return true
+}
+
+// oldRefusal is how some old servers refuse version 5: with their own return code 1 in a CONNACK of version 5.
+const oldRefusal = "\x20\x03\x00\x01\x00"
+
+// decode decodes the packet at the front of b.
+func (k *conn) decode(b []byte) (p mqtt.Packet, n int, err error) {
+	if k.version == mqtt.Version5 && !k.up && bytes.HasPrefix(b, []byte(oldRefusal)) {
+		return &mqtt.Connack{Reason: mqtt.ReasonUnsupportedProtocolVersion}, len(oldRefusal), nil
+	}
+	return k.dec.Decode(b, k.decodeVersion(b))
 }
 
 // decodeVersion returns the version in which to decode the packet at the front of b: an old server answers the CONNECT

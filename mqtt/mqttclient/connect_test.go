@@ -104,6 +104,7 @@ func TestFallback(t *testing.T) {
 	refusals := map[string]func(p *peer){
 		"CONNACK 0x84":       func(p *peer) { p.send(&mqtt.Connack{Reason: mqtt.ReasonUnsupportedProtocolVersion}) },
 		"return code 1":      func(p *peer) { p.nc.Write([]byte{0x20, 2, 0, 1}) },
+		"return code 1 in 5": func(p *peer) { p.nc.Write([]byte{0x20, 3, 0, 1, 0}) },
 		"accepts as 3.1.1":   func(p *peer) { p.nc.Write([]byte{0x20, 2, 0, 0}) },
 		"closes":             func(p *peer) {},
 		"resets":             func(p *peer) { p.nc.(*memnet.Conn).Abort() },
