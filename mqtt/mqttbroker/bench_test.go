@@ -117,7 +117,7 @@ func BenchmarkBroker(b *testing.B) {
 		s := broker.sessions["sub"]
 		for i := range filters {
 			f := fmt.Sprint("bench/d", i, "/+/cmd")
-			broker.subscribe(s, f, f, makeOptions(mqtt.Subscription{Filter: f}, 0, Allow), 0)
+			broker.subscribe(s, mqtt.Subscription{Filter: f}, f, makeOptions(mqtt.Subscription{Filter: f}, 0, Allow), 0)
 		}
 		i := 0
 		spread := func(int) string { i += 97; return fmt.Sprintf("bench/d%d/7/cmd", i%filters) }

@@ -26,6 +26,10 @@ type conn struct {
 	name  []byte
 	props mqtt.Properties
 
+	// replaying tells that retained messages may wait in the session's backlog.replays, or live ones of QoS 0 behind them
+	// in its queue. It is set before the subscription is in the index, and changed with the session's lock held.
+	replaying atomic.Bool
+
 	waiting atomic.Int64  // records that the journal has not completed
 	closed  atomic.Bool   // Closed was called
 	left    atomic.Bool   // done is closed
@@ -35,6 +39,7 @@ type conn struct {
 // Start implements [mqttserver.Session].
 func (c *conn) Start(bt *mqttserver.Batch) {
 	c.s.mu.Lock()
+	c.replaying.Store(c.s.backlog != nil)
 	c.s.conn.Store(c)
 	c.s.mu.Unlock()
 	c.b.opts.Logger.Debug("connected", "client", c.client.ID, "user", c.client.User, "remote", c.client.RemoteAddr, "present", c.present)

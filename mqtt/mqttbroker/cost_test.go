@@ -92,7 +92,7 @@ func TestOfflineSessionMemory(t *testing.T) {
 		s.permit.Store(&permit)
 		b.sessions[s.id] = s
 		f := fmt.Sprint("devices/", i, "/cmd")
-		b.subscribe(s, f, f, makeOptions(mqtt.Subscription{Filter: f, QoS: 1}, 0, Allow), 0)
+		b.subscribe(s, mqtt.Subscription{Filter: f}, f, makeOptions(mqtt.Subscription{Filter: f, QoS: 1}, 0, Allow), 0)
 		s.expires = seconds(time.Now(), 3600)
 		b.schedule(s)
 	}

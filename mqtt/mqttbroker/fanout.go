@@ -91,6 +91,9 @@ func (b *Broker) deliver(bt *mqttserver.Batch, sc *scratch, pub *publication, su
 		sc.ids = append(sc.ids[:0], o.id())
 		ids = sc.ids
 	}
+	if sub.s != nil && !pub.locked && sub.s.replaying() {
+		b.ahead(bt, sc, pub, sub.s)
+	}
 	b.prepare(sc, pub, o, ids)
 	if sub.local != nil {
 		return sub.local.take(b, sc, pub, ids, nil)
@@ -120,16 +123,20 @@ func (b *Broker) prepare(sc *scratch, pub *publication, o subscriptionOptions, i
 
 // deliver0 sends sc.out at QoS 0 to a session's client.
 func (b *Broker) deliver0(bt *mqttserver.Batch, sc *scratch, pub *publication, s *session, ids []uint32) bool {
-	if pub.locked {
+	locked := pub.locked || s.replaying()
+	if locked {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 	}
 	c := s.conn.Load()
+	if c != nil && locked && c.replaying.Load() && s.waits() { // the retained message of the topic may be in the queue, see ahead
+		return b.enqueue(s, refOf(pub.message(b), 0, sc.out.Retain, ids, nil))
+	}
 	if c == nil {
 		if !b.opts.QueueQoS0 {
 			return false
 		}
-		if !pub.locked {
+		if !locked {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 		}

@@ -162,21 +162,18 @@ func (l *Subscription) add(f mqtt.Subscription) {
 	f.NoLocal = false
 	o := makeOptions(f, 0, Allow)
 	sub.opts.Store(uint64(o))
+	filter, shared := sharedFilter(f.Filter)
 	l.mu.Lock()
 	l.subs = append(l.subs, sub)
-	l.mu.Unlock()
-	filter, shared := sharedFilter(f.Filter)
 	if shared {
+		l.mu.Unlock()
 		l.b.join(sub, filter)
 		return
 	}
 	l.b.subs.Insert(filter, sub)
-	if f.RetainHandling == mqtt.RetainDontSend {
-		return
+	if f.RetainHandling != mqtt.RetainDontSend {
+		l.replays = append(l.replays, l.b.newReplay(filter, o))
 	}
-	r := l.b.newReplay(filter, o)
-	l.mu.Lock()
-	l.replays = append(l.replays, r)
 	l.mu.Unlock()
 	l.signal()
 }
@@ -255,21 +252,19 @@ func (l *Subscription) next(ctx context.Context) (*Delivery, error) {
 	}
 }
 
-// poll takes a message that is there: a live one first.
+// poll takes a message that is there: retained ones first, so that none comes after a live one of its topic.
 func (l *Subscription) poll() (d *Delivery, more bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.err != nil {
 		return nil, false, l.err
 	}
-	var ref any
-	switch {
-	case l.queue.len() > 0:
-		ref = l.queue.pop()
-	default:
-		if ref = l.replayed(); ref == nil {
+	ref := l.replayed()
+	if ref == nil {
+		if l.queue.len() == 0 {
 			return nil, false, nil
 		}
+		ref = l.queue.pop()
 	}
 	l.unacked.add(ref)
 	d = &Delivery{l: l, ref: ref}

@@ -109,6 +109,9 @@ func (b *Broker) isRetained(m *Message) bool {
 type replay struct {
 	list []*Message
 	opts subscriptionOptions
+	// pending are the messages of list that are still to be sent. It is made when a live message wants one of them out of
+	// turn; nil means all of them.
+	pending map[*Message]struct{}
 }
 
 // newReplay collects the retained messages for a subscription, after it was made: what is retained from then on comes
@@ -128,7 +131,7 @@ func (b *Broker) newReplay(filter string, o subscriptionOptions) replay {
 func (r *replay) next(b *Broker, s *session) *Message {
 	for len(r.list) > 0 {
 		m := r.list[0]
-		if b.isRetained(m) && (s == nil || !r.opts.has(optChecked) || s.allowed(ActionReceive, m.Topic()) == Allow) {
+		if r.waits(m) && b.isRetained(m) && r.permitted(s, m) {
 			return m
 		}
 		r.skip()
@@ -136,8 +139,36 @@ func (r *replay) next(b *Broker, s *session) *Message {
 	return nil
 }
 
+// permitted reports whether the client may receive m.
+func (r *replay) permitted(s *session, m *Message) bool {
+	return s == nil || !r.opts.has(optChecked) || s.allowed(ActionReceive, m.Topic()) == Allow
+}
+
+// waits reports whether m, which is in the list, is still to be sent.
+func (r *replay) waits(m *Message) bool {
+	if r.pending == nil {
+		return true
+	}
+	_, ok := r.pending[m]
+	return ok
+}
+
+// take takes m out of turn. It reports whether m was still to be sent.
+func (r *replay) take(m *Message) bool {
+	if r.pending == nil {
+		r.pending = make(map[*Message]struct{}, len(r.list))
+		for _, m := range r.list {
+			r.pending[m] = struct{}{}
+		}
+	}
+	_, ok := r.pending[m]
+	delete(r.pending, m)
+	return ok
+}
+
 // skip takes the first message off.
 func (r *replay) skip() {
+	delete(r.pending, r.list[0])
 	r.list[0] = nil
 	r.list = r.list[1:]
 }
@@ -159,6 +190,7 @@ func (c *conn) replaySome(bt *mqttserver.Batch, sc *scratch) bool {
 	for range chunk {
 		if len(l.replays) == 0 {
 			l.replays = nil
+			c.replaying.Store(false)
 			return false
 		}
 		r := &l.replays[0]
@@ -176,13 +208,54 @@ func (c *conn) replaySome(bt *mqttserver.Batch, sc *scratch) bool {
 	return true
 }
 
+// ahead sends the retained message of a live message's topic before its turn in a replay, so that it does not come after
+// the live one.
+func (b *Broker) ahead(bt *mqttserver.Batch, sc *scratch, pub *publication, s *session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c, l := s.conn.Load(), s.backlog
+	if c == nil || l == nil {
+		return
+	}
+	m, ok := b.retained.names.GetBytes(pub.in.Topic)
+	if !ok {
+		return
+	}
+	for i := range l.replays {
+		r := &l.replays[i]
+		if !r.take(m) || !r.permitted(s, m) {
+			continue
+		}
+		ref := r.ref(m)
+		if s.waits() {
+			if c.withheld(sc, ref) {
+				continue
+			}
+		} else if c.sendRetained(bt, sc, ref) {
+			continue
+		}
+		if _, qos, _, _ := unpack(ref); qos > 0 {
+			b.queued(s, ref)
+		}
+		b.enqueue(s, ref)
+	}
+}
+
+// withheld reports whether the hook keeps a retained message from the client.
+func (c *conn) withheld(sc *scratch, ref any) bool {
+	f := c.b.opts.Hooks.OnDeliver
+	if f == nil {
+		return false
+	}
+	sc.render(ref, time.Now().UnixMilli())
+	return !f(c.s.id, &sc.out)
+}
+
 // sendRetained is send for a message that was not queued.
 func (c *conn) sendRetained(bt *mqttserver.Batch, sc *scratch, ref any) (taken bool) {
 	m, qos, _, _ := unpack(ref)
-	if f := c.b.opts.Hooks.OnDeliver; f != nil {
-		if sc.render(ref, time.Now().UnixMilli()); !f(c.s.id, &sc.out) {
-			return true
-		}
+	if c.withheld(sc, ref) {
+		return true
 	}
 	if qos > 0 {
 		c.b.queued(c.s, ref)

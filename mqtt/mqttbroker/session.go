@@ -57,6 +57,12 @@ func (l *backlog) empty() bool {
 // waits reports whether messages wait to be sent. s.mu is held.
 func (s *session) waits() bool { return s.backlog != nil && s.backlog.queue.len() > 0 }
 
+// replaying reports whether the session has a connection on which retained messages are to be sent.
+func (s *session) replaying() bool {
+	c := s.conn.Load()
+	return c != nil && c.replaying.Load()
+}
+
 // pending returns the backlog, made if need be. s.mu is held.
 func (s *session) pending() *backlog {
 	if s.backlog == nil {
@@ -219,6 +225,7 @@ func (c *conn) drainSome(bt *mqttserver.Batch, sc *scratch) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.backlog == nil {
+		c.replaying.Store(false)
 		return false
 	}
 	defer s.trim()

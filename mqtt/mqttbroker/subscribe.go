@@ -10,9 +10,8 @@ func (c *conn) Subscribe(bt *mqttserver.Batch, p *mqtt.Subscribe) {
 	id, _ := p.Properties.Uvarint(mqtt.PropSubscriptionIdentifier)
 	gen := c.b.permitGen.Load()
 	reasons := make([]mqtt.ReasonCode, len(p.Filters))
-	var replays []replay
 	for i, f := range p.Filters {
-		filter, shared := sharedFilter(f.Filter)
+		filter, _ := sharedFilter(f.Filter)
 		d := c.s.allowed(ActionSubscribe, filter)
 		if d == Deny {
 			reasons[i] = mqtt.ReasonNotAuthorized
@@ -20,17 +19,13 @@ func (c *conn) Subscribe(bt *mqttserver.Batch, p *mqtt.Subscribe) {
 		}
 		reasons[i] = mqtt.ReasonGrantedQoS0 + mqtt.ReasonCode(f.QoS)
 		o := makeOptions(f, id, d)
-		existed := c.b.subscribe(c.s, f.Filter, filter, o, gen)
+		c.b.subscribe(c.s, f, filter, o, gen)
 		if c.b.rec != nil {
 			c.b.rec.note(Record{Kind: RecordSubscribed, Client: c.s.id, Subscription: f, IDs: []uint32{id}})
 		}
 		if f := c.b.opts.Events.Subscribed; f != nil {
 			f(c.client, p.Filters[i])
 		}
-		if shared || f.RetainHandling == mqtt.RetainDontSend || f.RetainHandling == mqtt.RetainSendIfNew && existed {
-			continue
-		}
-		replays = append(replays, c.b.newReplay(filter, o))
 	}
 	suback := &mqtt.Suback{ID: p.ID, Reasons: reasons}
 	c.b.rec.await(bt, Record{Kind: RecordAccepted, Client: c.s.id}, c, func(bt *mqttserver.Batch, o Outcome) {
@@ -39,21 +34,8 @@ func (c *conn) Subscribe(bt *mqttserver.Batch, p *mqtt.Subscribe) {
 			return
 		}
 		c.c.Suback(bt, suback)
-		c.replay(bt, replays)
+		c.drain(bt)
 	})
-}
-
-// replay sends retained messages, in turn and as fast as the client takes them.
-func (c *conn) replay(bt *mqttserver.Batch, replays []replay) {
-	c.s.mu.Lock()
-	for _, r := range replays {
-		if len(r.list) > 0 {
-			l := c.s.pending()
-			l.replays = append(l.replays, r)
-		}
-	}
-	c.s.mu.Unlock()
-	c.drain(bt)
 }
 
 // Unsubscribe implements [mqttserver.Session].
@@ -80,13 +62,17 @@ func (c *conn) Unsubscribe(bt *mqttserver.Batch, p *mqtt.Unsubscribe) {
 
 // subscribe makes a subscription of a session, or replaces the options of one with the same filter [MQTT-3.8.4-3].
 // filter is the one without the share name. gen is that of the permissions by which it was allowed.
-func (b *Broker) subscribe(s *session, name, filter string, o subscriptionOptions, gen uint32) (existed bool) {
+//
+// The retained messages are collected after the filter is in the index, and under the lock that a live message needs
+// while they wait: so each topic's retained message is on its way before a live message of that topic.
+func (b *Broker) subscribe(s *session, f mqtt.Subscription, filter string, o subscriptionOptions, gen uint32) {
 	s.mu.Lock()
-	sub := s.subs.get(name)
-	if existed = sub != nil; existed {
+	sub := s.subs.get(f.Filter)
+	existed := sub != nil
+	if existed {
 		sub.opts.Store(uint64(o))
 	} else {
-		sub = &subscription{s: s, filter: name}
+		sub = &subscription{s: s, filter: f.Filter}
 		sub.opts.Store(uint64(o))
 		s.subs.add(sub)
 		s.overlaps.Store(s.subs.overlap())
@@ -94,22 +80,33 @@ func (b *Broker) subscribe(s *session, name, filter string, o subscriptionOption
 	if gen != b.permitGen.Load() { // they have changed meanwhile
 		s.reauthorize(sub)
 	}
-	s.mu.Unlock()
 	if !existed {
-		b.offer(sub, filter)
+		b.gauges.subscriptions.Add(1)
 	}
-	return existed
-}
-
-// offer puts a subscription of a session into the index or its group.
-func (b *Broker) offer(sub *subscription, filter string) {
-	b.gauges.subscriptions.Add(1)
 	if sub.shared() {
-		b.gauges.shared.Add(1)
-		b.join(sub, filter)
+		s.mu.Unlock()
+		if !existed {
+			b.gauges.shared.Add(1)
+			b.join(sub, filter)
+		}
 		return
 	}
-	b.subs.Insert(filter, sub)
+	defer s.mu.Unlock()
+	c := s.conn.Load()
+	wanted := c != nil && (f.RetainHandling == mqtt.RetainSend || f.RetainHandling == mqtt.RetainSendIfNew && !existed)
+	if wanted {
+		c.replaying.Store(true) // until drain finds nothing left
+	}
+	if !existed {
+		b.subs.Insert(filter, sub)
+	}
+	if !wanted {
+		return
+	}
+	if r := b.newReplay(filter, o); len(r.list) > 0 {
+		l := s.pending()
+		l.replays = append(l.replays, r)
+	}
 }
 
 // unsubscribe removes a subscription of a session. What it has brought and what waits comes nevertheless; messages of a
