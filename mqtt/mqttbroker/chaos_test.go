@@ -1,6 +1,7 @@
 package mqttbroker
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -151,7 +152,9 @@ func application(w *world, rnd *rand.Rand) {
 			w.t.Error(err)
 			return
 		}
-		for range s.Messages(w.t.Context()) {
+		ctx, cancel := context.WithTimeout(w.t.Context(), time.Second) // the others may have ended
+		defer cancel()
+		for range s.Messages(ctx) {
 			break
 		}
 		s.Close()

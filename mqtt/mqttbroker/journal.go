@@ -159,6 +159,20 @@ func (r *recorder) hold(m *Message) {
 	r.mu.Unlock()
 }
 
+// tryHold is hold for a message that somebody may have released meanwhile: it reports false when it is gone.
+func (r *recorder) tryHold(m *Message) bool {
+	if r == nil || m.flags&flagJournaled == 0 {
+		return true
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.refs[m.seq] == 0 {
+		return false
+	}
+	r.refs[m.seq]++
+	return true
+}
+
 // release takes a reference to the message back.
 func (r *recorder) release(m *Message) {
 	if r == nil || m.flags&flagJournaled == 0 {

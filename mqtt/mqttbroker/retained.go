@@ -234,10 +234,9 @@ func (b *Broker) ahead(bt *mqttserver.Batch, sc *scratch, pub *publication, s *s
 		} else if c.sendRetained(bt, sc, ref) {
 			continue
 		}
-		if _, qos, _, _ := unpack(ref); qos > 0 {
-			b.queued(s, ref)
+		if b.queuedRetained(s, ref) {
+			b.enqueue(s, ref)
 		}
-		b.enqueue(s, ref)
 	}
 }
 
@@ -251,14 +250,29 @@ func (c *conn) withheld(sc *scratch, ref any) bool {
 	return !f(c.s.id, &sc.out)
 }
 
+// queuedRetained is queued for a retained message of QoS 1 or 2. It reports false when the message was replaced just now
+// and the journal has it no more: the one that replaced it comes live.
+func (b *Broker) queuedRetained(s *session, ref any) bool {
+	m, qos, _, _ := unpack(ref)
+	if qos == 0 {
+		return true
+	}
+	if !b.rec.tryHold(m) {
+		return false
+	}
+	b.queued(s, ref)
+	b.rec.release(m)
+	return true
+}
+
 // sendRetained is send for a message that was not queued.
 func (c *conn) sendRetained(bt *mqttserver.Batch, sc *scratch, ref any) (taken bool) {
 	m, qos, _, _ := unpack(ref)
 	if c.withheld(sc, ref) {
 		return true
 	}
-	if qos > 0 {
-		c.b.queued(c.s, ref)
+	if !c.b.queuedRetained(c.s, ref) {
+		return true
 	}
 	taken = c.send(bt, sc, ref)
 	switch {

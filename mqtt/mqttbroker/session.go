@@ -47,7 +47,7 @@ type backlog struct {
 	replays []replay
 	shared  outgoingList
 	// What is in flight, if a journal holds it.
-	inflight map[any]struct{}
+	inflight map[any]int
 }
 
 func (l *backlog) empty() bool {
@@ -94,9 +94,9 @@ func (b *Broker) sent(s *session, ref any) {
 	if _, qos, _, _ := unpack(ref); b.rec != nil && qos > 0 {
 		l := s.pending()
 		if l.inflight == nil {
-			l.inflight = make(map[any]struct{})
+			l.inflight = make(map[any]int)
 		}
-		l.inflight[ref] = struct{}{}
+		l.inflight[ref]++ // a message may match a subscription that is made meanwhile, and go twice
 	}
 }
 
@@ -104,8 +104,10 @@ func (b *Broker) sent(s *session, ref any) {
 func (b *Broker) settled(s *session, ref any) {
 	l := s.pending()
 	l.shared.remove(ref)
-	if _, ok := l.inflight[ref]; ok {
-		delete(l.inflight, ref)
+	if n := l.inflight[ref]; n > 0 {
+		if l.inflight[ref] = n - 1; n == 1 {
+			delete(l.inflight, ref)
+		}
 		m, _, _, _ := unpack(ref)
 		b.rec.release(m)
 	}

@@ -180,9 +180,11 @@ func (b *Broker) abandon(l *backlog) (others []any) {
 			delete(l.inflight, ref)
 		}
 	}
-	for ref := range l.inflight {
+	for ref, n := range l.inflight {
 		m, _, _, _ := unpack(ref)
-		b.rec.release(m)
+		for range n {
+			b.rec.release(m)
+		}
 	}
 	return others
 }
