@@ -23,7 +23,7 @@
 // The messages of a publisher reach each subscriber of one QoS in the order in which they came, those that wait for a
 // client included. All receivers see the retained messages of one topic in the same order, that in which they replaced
 // each other. A retained message is never sent to a new subscriber after the one that replaced it, nor after another
-// newer message of its topic.
+// newer message of its topic, but for one that comes by a shared subscription.
 //
 // # What waits
 //
