@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/quartet-mq/quartet/internal/interop/load"
 	"github.com/quartet-mq/quartet/internal/interop/peer"
 )
 
@@ -21,11 +22,15 @@ type env struct {
 // A row is one line of the throughput table.
 type row struct {
 	name string
+	// durable puts the line into a table of its own.
+	durable bool
 	// cpu is the broker's processor time per message; load is the generator's, where the generator is to be the cheaper one.
 	cpu, load time.Duration
 	// rate is messages (deliveries, where there are several) per second.
 	rate float64
 	lost int64
+	// repeated counts deliveries that came again, late those that came after a later message of their publisher.
+	repeated, late int64
 }
 
 // A figure is one line of the other table.
@@ -34,6 +39,8 @@ type figure struct {
 	value float64
 	// higher says that a higher value is better.
 	higher bool
+	// context says that the value does not belong to a broker, so it has no best.
+	context bool
 }
 
 // An outcome is what a scenario has measured.
@@ -65,9 +72,10 @@ func (m *meter) stop(name string, n int64) (row, error) {
 		return row{}, fmt.Errorf("%s: nothing got through", name)
 	}
 	return row{
-		name: name,
-		cpu:  (cpu - m.cpu) / time.Duration(n),
-		rate: float64(n) / d.Seconds(),
+		name:    name,
+		durable: m.e.Data != "",
+		cpu:     (cpu - m.cpu) / time.Duration(n),
+		rate:    float64(n) / d.Seconds(),
 	}, nil
 }
 
@@ -88,3 +96,30 @@ func (e *env) settle() (int64, error) {
 
 // count scales a number of connections or messages.
 func (e *env) count(n int) int { return max(n/e.few, 10) }
+
+// measure publishes for a while to warm up, then for the time of a scenario.
+func measure(e *env, f *load.Flow, name string) (row, error) {
+	if err := f.Publish(time.Now().Add(e.warm)); err != nil {
+		return row{}, err
+	}
+	m, err := e.start()
+	if err != nil {
+		return row{}, err
+	}
+	before, cpu := f.Received(), ownCPU()
+	if err := f.Publish(time.Now().Add(e.d)); err != nil {
+		return row{}, err
+	}
+	n := f.Received() - before
+	r, err := m.stop(name, n)
+	if err != nil {
+		return row{}, err
+	}
+	r.load = (ownCPU() - cpu) / time.Duration(n)
+	if err := f.Drain(e.quiet); err != nil {
+		return row{}, err
+	}
+	r.lost = f.Lost()
+	r.repeated, r.late = f.Disorder()
+	return r, nil
+}

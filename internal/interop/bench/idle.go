@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/quartet-mq/quartet/internal/interop/load"
 	"github.com/quartet-mq/quartet/internal/interop/peer"
 )
 
@@ -62,7 +63,7 @@ func idle(name string, n int, l peer.Listeners, open transport) scenario {
 		}
 		return &outcome{
 			rows:    []row{r},
-			figures: []figure{{name + ": RSS each, KiB", float64(after-before) / float64(n) / 1024, false}},
+			figures: []figure{{name: name + ": RSS each, KiB", value: float64(after-before) / float64(n) / 1024}},
 		}, nil
 	}}
 }
@@ -94,7 +95,7 @@ func openAll(e *env, first, n int, open transport) ([]io.Closer, error) {
 	return slices.DeleteFunc(cs, func(c io.Closer) bool { return c == nil }), errors.Join(errs[:]...)
 }
 
-func openTCP(e *env, id string) (io.Closer, error) { return connect(e.TCP, id) }
+func openTCP(e *env, id string) (io.Closer, error) { return load.Connect(e.TCP, id) }
 
 func openTLS(e *env, id string) (io.Closer, error) {
 	pem, err := os.ReadFile(e.CA)
@@ -110,7 +111,7 @@ func openTLS(e *env, id string) (io.Closer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return loggedIn(c, c, appendConnect(nil, id, peer.User, peer.Password), 0)
+	return loggedIn(c, c, load.AppendConnect(nil, id, peer.User, peer.Password, true), 0)
 }
 
 // openWS opens a WebSocket: an upgrade request, then each packet in a binary frame.
@@ -129,7 +130,7 @@ func openWS(e *env, id string) (io.Closer, error) {
 	if err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
-	packet := appendConnect(nil, id, peer.User, peer.Password)
+	packet := load.AppendConnect(nil, id, peer.User, peer.Password, true)
 	frame := append([]byte{0x82, 0x80 | byte(len(packet)), 0, 0, 0, 0}, packet...) // masked with zeros
 	return loggedIn(c, br, frame, 2)
 }
@@ -143,8 +144,8 @@ func loggedIn(c net.Conn, r io.Reader, packet []byte, skip int) (io.Closer, erro
 	if err == nil {
 		_, err = io.ReadFull(r, ack)
 	}
-	if err == nil && !bytes.Equal(ack[skip:], []byte{connackByte, 2, 0, 0}) {
-		err = fmt.Errorf("%w: CONNACK %x", errRefused, ack)
+	if err == nil && !bytes.Equal(ack[skip:], []byte{load.ConnackByte, 2, 0, 0}) {
+		err = fmt.Errorf("%w: CONNACK %x", load.ErrRefused, ack)
 	}
 	if err != nil {
 		return nil, errors.Join(err, c.Close())

@@ -34,7 +34,9 @@ const ours = "quartet"
 type scenario struct {
 	name      string
 	listeners peer.Listeners
-	run       func(*env) (*outcome, error)
+	// durable is for brokers that keep their state on disk.
+	durable bool
+	run     func(*env) (*outcome, error)
 }
 
 func scenarios() []scenario {
@@ -51,6 +53,9 @@ func scenarios() []scenario {
 		retained("retained", 100_000),
 		wildcards("wildcard subscriptions", 100_000),
 		stalled("stalled subscriber of 100", 100),
+		durablePairs("durable 10→10 QoS 1", 10, 1),
+		durablePairs("durable 10→10 QoS 2", 10, 2),
+		oneAtATime("durable 1→1 QoS 1, one at a time"),
 	}
 }
 
@@ -146,7 +151,7 @@ func bench(ctx context.Context, o *options) error {
 
 // prepare returns the brokers that were asked for. With no names given, one that cannot run here is left out with a note.
 func prepare(ctx context.Context, o *options, dir string) ([]peer.Broker, error) {
-	all := peer.All()
+	all := peer.AllDurable() // that is all of them
 	names := strings.Split(o.brokers, ",")
 	for _, n := range names {
 		if n != "" && !slices.ContainsFunc(all, func(b peer.Broker) bool { return b.Name == n }) {
@@ -158,7 +163,8 @@ func prepare(ctx context.Context, o *options, dir string) ([]peer.Broker, error)
 		if o.brokers != "" && !slices.Contains(names, b.Name) {
 			continue
 		}
-		if err := b.Prepare(ctx, dir); err != nil {
+		err := b.Prepare(ctx, dir)
+		if err != nil {
 			if o.brokers != "" || b.Name == ours {
 				return nil, err
 			}
@@ -172,7 +178,7 @@ func prepare(ctx context.Context, o *options, dir string) ([]peer.Broker, error)
 
 // runOne runs one scenario on a fresh broker.
 func runOne(ctx context.Context, o *options, s scenario, b peer.Broker, dir string) (*outcome, error) {
-	p, err := peer.Start(ctx, b, dir, dir, s.listeners)
+	p, err := peer.StartWith(ctx, b, dir, dir, peer.Config{Listeners: s.listeners, Durable: s.durable})
 	if err != nil {
 		return nil, err
 	}

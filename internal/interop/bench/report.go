@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/quartet-mq/quartet/internal/interop/load"
 	"github.com/quartet-mq/quartet/internal/interop/peer"
 )
 
@@ -58,27 +59,52 @@ func (r *report) fail(broker, scenario string, err error) {
 // write prints the report in markdown.
 func (r *report) write(w io.Writer, o *options) {
 	r.writeHead(w, o)
-	fmt.Fprint(w, "\n| scenario |")
-	for _, what := range []string{"µs", "msg/s"} {
+	r.writeTable(w, false)
+	r.writeTable(w, true)
+	r.writeFigures(w)
+	r.writeNotes(w)
+}
+
+// writeTable prints the rows of the durable scenarios, or of the others, if there are any.
+func (r *report) writeTable(w io.Writer, durable bool) {
+	var names []string
+	has := func(name string, b peer.Broker) bool { return len(r.rows[[2]string{name, b.Name}]) > 0 }
+	for _, name := range r.names {
 		for _, b := range r.brokers {
-			fmt.Fprintf(w, " %s %s |", b.Name, what)
+			if rows := r.rows[[2]string{name, b.Name}]; len(rows) > 0 && rows[0].durable == durable {
+				names = append(names, name)
+				break
+			}
 		}
 	}
-	fmt.Fprint(w, " CPU, best peer / ours | rate, ours / best peer |\n|---|", strings.Repeat("--:|", 2*len(r.brokers)+2), "\n")
-	for _, name := range r.names {
+	if len(names) == 0 {
+		return
+	}
+	var columns []int
+	for i, b := range r.brokers {
+		if slices.ContainsFunc(names, func(name string) bool { return has(name, b) }) {
+			columns = append(columns, i)
+		}
+	}
+	fmt.Fprint(w, "\n| scenario |")
+	for _, what := range []string{"µs", "msg/s"} {
+		for _, i := range columns {
+			fmt.Fprintf(w, " %s %s |", r.brokers[i].Name, what)
+		}
+	}
+	fmt.Fprint(w, " CPU, best peer / ours | rate, ours / best peer |\n|---|", strings.Repeat("--:|", 2*len(columns)+2), "\n")
+	for _, name := range names {
 		cpus := r.values(name, func(x row) float64 { return float64(x.cpu) / 1e3 })
 		rates := r.values(name, func(x row) float64 { return x.rate })
 		fmt.Fprintf(w, "| %s |", name)
-		for _, v := range cpus {
-			fmt.Fprintf(w, " %s |", number(v))
+		for _, i := range columns {
+			fmt.Fprintf(w, " %s |", number(cpus[i]))
 		}
-		for _, v := range rates {
-			fmt.Fprintf(w, " %s |", rate(v))
+		for _, i := range columns {
+			fmt.Fprintf(w, " %s |", rate(rates[i]))
 		}
 		fmt.Fprintf(w, " %s | %s |\n", ratio(r.bestPeer(cpus, false), r.ours(cpus)), ratio(r.ours(rates), r.bestPeer(rates, true)))
 	}
-	r.writeFigures(w)
-	r.writeNotes(w)
 }
 
 // writeHead says what was measured, where and how.
@@ -88,7 +114,7 @@ func (r *report) writeHead(w io.Writer, o *options) {
 		names = append(names, strings.TrimSpace(b.Name+" "+b.Version()))
 	}
 	fmt.Fprintf(w, "%s. %s.\n\n", strings.Join(names, ", "), machine())
-	fmt.Fprintf(w, "%d-byte payloads, MQTT 3.1.1, %v per scenario after %v of warming up, a fresh broker for each; ", payloadSize, o.d, o.warm)
+	fmt.Fprintf(w, "%d-byte payloads, MQTT 3.1.1, %v per scenario after %v of warming up, a fresh broker for each; ", load.PayloadSize, o.d, o.warm)
 	if o.rounds > 1 {
 		fmt.Fprintf(w, "the brokers alternate, median of %d rounds.", o.rounds)
 	} else {
@@ -97,6 +123,15 @@ func (r *report) writeHead(w io.Writer, o *options) {
 	fmt.Fprint(w, " Processor time of the broker per message (µs) first, messages per second second; with several deliveries per message a message is a delivery.\n")
 	if slices.ContainsFunc(r.brokers, func(b peer.Broker) bool { return b.Name == ours }) {
 		fmt.Fprintf(w, "%s checks a hashed password on connecting and an access list, with its default limits; the others are open to everybody.\n", ours)
+	}
+	if slices.ContainsFunc(r.names, func(name string) bool { return strings.HasPrefix(name, "durable") }) {
+		fmt.Fprint(w, "In the durable scenarios sessions outlive their connections and state is on disk.")
+		for _, b := range r.brokers {
+			if b.Durable != "" {
+				fmt.Fprintf(w, " %s: %s.", b.Name, b.Durable)
+			}
+		}
+		fmt.Fprintln(w)
 	}
 }
 
@@ -111,13 +146,13 @@ func (r *report) writeFigures(w io.Writer) {
 	}
 	fmt.Fprint(w, " best peer / ours |\n|---|", strings.Repeat("--:|", len(r.brokers)+1), "\n")
 	for _, name := range r.figureNames {
-		higher := false
+		higher, context := false, false
 		vs := make([]float64, len(r.brokers))
 		for i, b := range r.brokers {
 			fs := r.figures[[2]string{name, b.Name}]
 			vs[i] = median(fs, func(f figure) float64 { return f.value })
 			if len(fs) > 0 {
-				higher = fs[0].higher
+				higher, context = fs[0].higher, fs[0].context
 			}
 		}
 		fmt.Fprintf(w, "| %s |", name)
@@ -127,6 +162,9 @@ func (r *report) writeFigures(w io.Writer) {
 		best, own := r.bestPeer(vs, higher), r.ours(vs)
 		if higher {
 			best, own = own, best
+		}
+		if context {
+			best = math.NaN()
 		}
 		fmt.Fprintf(w, " %s |\n", ratio(best, own))
 	}
@@ -140,6 +178,12 @@ func (r *report) writeNotes(w io.Writer) {
 			rows := r.rows[[2]string{name, b.Name}]
 			if lost := median(rows, func(x row) float64 { return float64(x.lost) }); lost > 0 {
 				notes = append(notes, fmt.Sprintf("%s lost %.0f messages in %s.", b.Name, lost, name))
+			}
+			if n := median(rows, func(x row) float64 { return float64(x.repeated) }); n > 0 {
+				notes = append(notes, fmt.Sprintf("%s delivered %.0f messages again in %s.", b.Name, n, name))
+			}
+			if n := median(rows, func(x row) float64 { return float64(x.late) }); n > 0 {
+				notes = append(notes, fmt.Sprintf("%s delivered %.0f messages after later ones of their publisher in %s.", b.Name, n, name))
 			}
 			cpu := median(rows, func(x row) float64 { return float64(x.cpu) })
 			if load := median(rows, func(x row) float64 { return float64(x.load) }); load > cpu {

@@ -2,29 +2,28 @@ package main
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/quartet-mq/quartet/internal/interop/load"
 )
 
 // pingpong sends one message at a time to the broker and waits for it to come back on another connection.
 func pingpong(name string) scenario {
 	return scenario{name: name, run: func(e *env) (*outcome, error) {
-		in, err := connect(e.TCP, "in")
+		in, err := load.Connect(e.TCP, "in")
 		if err != nil {
 			return nil, err
 		}
 		defer in.Close()
-		if err := in.subscribe(0, "ping/pong"); err != nil {
+		if err := in.Subscribe(0, "ping/pong"); err != nil {
 			return nil, err
 		}
-		out, err := connect(e.TCP, "out")
+		out, err := load.Connect(e.TCP, "out")
 		if err != nil {
 			return nil, err
 		}
 		defer out.Close()
-		packet := appendPublish(nil, "ping/pong", 0, false, 0)
+		packet := load.AppendPublish(nil, "ping/pong", 0, false, 0)
 		if err := pingFor(in, out, packet, e.warm, nil); err != nil {
 			return nil, err
 		}
@@ -40,32 +39,30 @@ func pingpong(name string) scenario {
 		if err != nil {
 			return nil, err
 		}
-		slices.Sort(times)
-		at := func(q float64) float64 { return float64(times[int(q*float64(len(times)-1))].Nanoseconds()) / 1e3 }
 		return &outcome{
 			rows: []row{r},
 			figures: []figure{
-				{name + " p50, µs", at(0.5), false},
-				{name + " p99, µs", at(0.99), false},
+				{name: name + " p50, µs", value: quantile(times, 0.5)},
+				{name: name + " p99, µs", value: quantile(times, 0.99)},
 			},
 		}, nil
 	}}
 }
 
 // pingFor sends packets one by one for the time d and appends the time of each to times.
-func pingFor(in, out *conn, packet []byte, d time.Duration, times *[]time.Duration) error {
+func pingFor(in, out *load.Conn, packet []byte, d time.Duration, times *[]time.Duration) error {
 	buf := make([]byte, 2*len(packet))
 	begin := time.Now()
 	for now := begin; now.Sub(begin) < d; {
-		if err := out.writeAll(packet); err != nil {
+		if err := out.Write(packet); err != nil {
 			return err
 		}
 		for got := 0; got < len(packet); {
-			n, err := unix.Read(in.fd, buf[got:])
-			if err != nil && err != unix.EINTR || n == 0 {
+			n, err := in.Read(buf[got:])
+			if err != nil {
 				return fmt.Errorf("waiting for a message: %w", err)
 			}
-			got += max(n, 0)
+			got += n
 		}
 		end := time.Now()
 		if times != nil {
@@ -80,7 +77,7 @@ func pingFor(in, out *conn, packet []byte, d time.Duration, times *[]time.Durati
 func retained(name string, n int) scenario {
 	return scenario{name: name, run: func(e *env) (*outcome, error) {
 		n := e.count(n)
-		c, err := connect(e.TCP, "store")
+		c, err := load.Connect(e.TCP, "store")
 		if err != nil {
 			return nil, err
 		}
@@ -111,27 +108,27 @@ func retained(name string, n int) scenario {
 		return &outcome{
 			rows: []row{stored, drained},
 			figures: []figure{
-				{name + ": RSS each, bytes", float64(after-before) / float64(n), false},
-				{name + ": lost in the drain", float64(drained.lost), false},
+				{name: name + ": RSS each, bytes", value: float64(after-before) / float64(n)},
+				{name: name + ": lost in the drain", value: float64(drained.lost)},
 			},
 		}, nil
 	}}
 }
 
 // store publishes n retained messages. A PINGREQ at the end tells that the broker has handled all.
-func store(c *conn, n int) error {
+func store(c *load.Conn, n int) error {
 	var b []byte
 	for i := range n {
-		b = appendPublish(b, fmt.Sprintf("r/%06d", i), 0, true, 0)
-		if len(b) >= writeSize {
-			if err := c.writeAll(b); err != nil {
+		b = load.AppendPublish(b, fmt.Sprintf("r/%06d", i), 0, true, 0)
+		if len(b) >= load.WriteSize {
+			if err := c.Write(b); err != nil {
 				return err
 			}
 			b = b[:0]
 		}
 	}
-	ack, err := c.roundTrip(append(b, 0xC0, 0))
-	if err == nil && ack[0] != pingrespByte {
+	ack, err := c.RoundTrip(append(b, 0xC0, 0))
+	if err == nil && ack[0] != load.PingrespByte {
 		err = fmt.Errorf("%x instead of PINGRESP", ack)
 	}
 	return err
@@ -139,38 +136,38 @@ func store(c *conn, n int) error {
 
 // drainRetained subscribes and waits until the n messages are there or none has come for a while.
 func drainRetained(e *env, name string, n int) (row, error) {
-	l, err := newLoop()
+	l, err := load.NewLoop()
 	if err != nil {
 		return row{}, err
 	}
-	defer l.close()
-	c, err := connect(e.TCP, "drain")
+	defer l.Close()
+	c, err := load.Connect(e.TCP, "drain")
 	if err != nil {
 		return row{}, err
 	}
-	s := new(sub)
-	if err := l.add(c, s); err != nil {
+	s := new(load.Sub)
+	if err := l.Add(c, s); err != nil {
 		return row{}, err
 	}
 	m, err := e.start()
 	if err != nil {
 		return row{}, err
 	}
-	l.send(c, appendSubscribe(nil, 1, 0, "r/#"))
+	l.Send(c, load.AppendSubscribe(nil, 1, 0, "r/#"))
 	var last int64
 	lastAt := time.Now()
 	patience := 20 * time.Second // a broker may gather all of them before it sends the first
-	for s.received < int64(n) && time.Since(lastAt) < patience {
-		if err := l.poll(5 * time.Millisecond); err != nil {
+	for s.Received < int64(n) && time.Since(lastAt) < patience {
+		if err := l.Poll(5 * time.Millisecond); err != nil {
 			return row{}, err
 		}
-		if s.received != last {
-			last, lastAt, patience = s.received, time.Now(), 3*time.Second
+		if s.Received != last {
+			last, lastAt, patience = s.Received, time.Now(), 3*time.Second
 		}
 	}
 	// What was lost does not come, so the time without messages at the end is not a part of the drain.
 	m.at = m.at.Add(time.Since(lastAt))
-	r, err := m.stop(name, s.received)
-	r.lost = int64(n) - s.received
+	r, err := m.stop(name, s.Received)
+	r.lost = int64(n) - s.Received
 	return r, err
 }

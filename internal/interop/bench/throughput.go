@@ -3,32 +3,35 @@ package main
 import (
 	"errors"
 	"fmt"
+
+	"github.com/quartet-mq/quartet/internal/interop/load"
 )
 
 // pairs returns a scenario with n publishers and n subscribers, each pair with a topic of its own.
 func pairs(name string, n int, qos byte) scenario {
 	return scenario{name: name, run: func(e *env) (*outcome, error) {
-		f, err := newFlow(1)
+		f, err := load.NewFlow(e.TCP, 1)
 		if err != nil {
 			return nil, err
 		}
-		defer f.close()
+		defer f.Close()
+		f.Durable = e.Data != ""
 		for i := range n {
 			topic := fmt.Sprintf("pair/%04d", i)
-			s, err := f.subscriber(e, fmt.Sprintf("sub-%d", i), qos, topic)
+			s, err := f.Subscriber(fmt.Sprintf("sub-%d", i), qos, topic)
 			if err != nil {
 				return nil, err
 			}
-			p, err := f.publisher(e, fmt.Sprintf("pub-%d", i), qos, topic)
+			p, err := f.Publisher(fmt.Sprintf("pub-%d", i), qos, topic)
 			if err != nil {
 				return nil, err
 			}
-			p.delivered = func() int64 { return s.received }
+			p.Delivered = func() int64 { return s.Received }
 		}
 		// 16,384 messages are 4 MiB: more than the sockets between hold. The pairs share them.
-		f.limit = max(int64(16384/n), 1024)
-		f.chunk = min(f.limit/4, 128)
-		r, err := f.measure(e, name)
+		f.Limit = max(int64(16384/n), 1024)
+		f.Chunk = min(f.Limit/4, 128)
+		r, err := measure(e, f, name)
 		return &outcome{rows: []row{r}}, err
 	}}
 }
@@ -40,35 +43,35 @@ func fanout(name string, n int) scenario {
 		if err != nil {
 			return nil, err
 		}
-		defer f.close()
-		r, err := f.measure(e, name)
+		defer f.Close()
+		r, err := measure(e, f, name)
 		return &outcome{rows: []row{r}}, err
 	}}
 }
 
 // fan returns a flow from one publisher to n subscribers.
-func fan(e *env, n int) (*flow, error) {
-	f, err := newFlow(int64(n))
+func fan(e *env, n int) (*load.Flow, error) {
+	f, err := load.NewFlow(e.TCP, int64(n))
 	if err != nil {
 		return nil, err
 	}
 	for i := range n {
-		if _, err := f.subscriber(e, fmt.Sprintf("sub-%d", i), 0, "fan/out"); err != nil {
-			return nil, errors.Join(err, f.close())
+		if _, err := f.Subscriber(fmt.Sprintf("sub-%d", i), 0, "fan/out"); err != nil {
+			return nil, errors.Join(err, f.Close())
 		}
 	}
-	p, err := f.publisher(e, "pub", 0, "fan/out")
+	p, err := f.Publisher("pub", 0, "fan/out")
 	if err != nil {
-		return nil, errors.Join(err, f.close())
+		return nil, errors.Join(err, f.Close())
 	}
-	p.delivered = func() int64 {
-		slowest := f.subs[0].received
-		for _, s := range f.subs[1:] {
-			slowest = min(slowest, s.received)
+	p.Delivered = func() int64 {
+		slowest := f.Subs[0].Received
+		for _, s := range f.Subs[1:] {
+			slowest = min(slowest, s.Received)
 		}
 		return slowest
 	}
-	f.limit, f.chunk = 1024, 64
+	f.Limit, f.Chunk = 1024, 64
 	return f, nil
 }
 
@@ -79,30 +82,30 @@ func stalled(name string, n int) scenario {
 		if err != nil {
 			return nil, err
 		}
-		base, err := all.measure(e, name+", all read")
-		if err := errors.Join(err, all.close()); err != nil {
+		base, err := measure(e, all, name+", all read")
+		if err := errors.Join(err, all.Close()); err != nil {
 			return nil, err
 		}
 		f, err := fan(e, n-1)
 		if err != nil {
 			return nil, err
 		}
-		defer f.close()
-		c, err := connect(e.TCP, "stalled")
+		defer f.Close()
+		c, err := load.Connect(e.TCP, "stalled")
 		if err != nil {
 			return nil, err
 		}
 		defer c.Close()
-		if err := c.subscribe(0, "fan/out"); err != nil {
+		if err := c.Subscribe(0, "fan/out"); err != nil {
 			return nil, err
 		}
-		r, err := f.measure(e, name+", one stopped")
+		r, err := measure(e, f, name+", one stopped")
 		if err != nil {
 			return nil, err
 		}
 		return &outcome{
 			rows:    []row{base, r},
-			figures: []figure{{name + ": rate of the others, % of the rate without it", 100 * r.rate / base.rate, true}},
+			figures: []figure{{name: name + ": rate of the others, % of the rate without it", value: 100 * r.rate / base.rate, higher: true}},
 		}, nil
 	}}
 }
@@ -112,18 +115,18 @@ func wildcards(name string, n int) scenario {
 	return scenario{name: name, run: func(e *env) (*outcome, error) {
 		const conns, perPacket = 100, 50
 		n := e.count(n)
-		f, err := newFlow(1)
+		f, err := load.NewFlow(e.TCP, 1)
 		if err != nil {
 			return nil, err
 		}
-		defer f.close()
+		defer f.Close()
 		filters := make([][]string, conns)
 		for i := range n {
 			filters[i%conns] = append(filters[i%conns], fmt.Sprintf("s/%06d/+/x", i))
 		}
-		cs := make([]*conn, conns)
+		cs := make([]*load.Conn, conns)
 		for i := range cs {
-			if cs[i], err = connect(e.TCP, fmt.Sprintf("sub-%d", i)); err != nil {
+			if cs[i], err = load.Connect(e.TCP, fmt.Sprintf("sub-%d", i)); err != nil {
 				return nil, err
 			}
 			defer cs[i].Close()
@@ -139,7 +142,7 @@ func wildcards(name string, n int) scenario {
 		for i, c := range cs {
 			for fs := filters[i]; len(fs) > 0; {
 				k := min(perPacket, len(fs))
-				if err := c.subscribe(0, fs[:k]...); err != nil {
+				if err := c.Subscribe(0, fs[:k]...); err != nil {
 					return nil, err
 				}
 				fs = fs[k:]
@@ -154,7 +157,7 @@ func wildcards(name string, n int) scenario {
 			return nil, err
 		}
 		for _, c := range cs {
-			if _, err := f.take(c); err != nil {
+			if _, err := f.Take(c); err != nil {
 				return nil, err
 			}
 		}
@@ -162,56 +165,19 @@ func wildcards(name string, n int) scenario {
 		for i := range topics {
 			topics[i] = fmt.Sprintf("s/%06d/a/x", i*7919%n) // 7919 is prime, so all differ
 		}
-		p, err := f.publisher(e, "pub", 0, topics...)
+		p, err := f.Publisher("pub", 0, topics...)
 		if err != nil {
 			return nil, err
 		}
-		p.delivered = f.received
-		f.limit, f.chunk = 16384, 128
-		pub, err := f.measure(e, name+", publish")
+		p.Delivered = f.Received
+		f.Limit, f.Chunk = 16384, 128
+		pub, err := measure(e, f, name+", publish")
 		if err != nil {
 			return nil, err
 		}
 		return &outcome{
 			rows:    []row{sub, pub},
-			figures: []figure{{name + ": RSS each, bytes", float64(after-before) / float64(n), false}},
+			figures: []figure{{name: name + ": RSS each, bytes", value: float64(after-before) / float64(n)}},
 		}, nil
 	}}
-}
-
-// newFlow returns a flow in which each message goes to copies subscribers.
-func newFlow(copies int64) (*flow, error) {
-	l, err := newLoop()
-	return &flow{loop: l, copies: copies}, err
-}
-
-// subscriber connects and subscribes.
-func (f *flow) subscriber(e *env, id string, qos byte, filter string) (*sub, error) {
-	c, err := connect(e.TCP, id)
-	if err != nil {
-		return nil, err
-	}
-	if err := c.subscribe(qos, filter); err != nil {
-		c.Close()
-		return nil, err
-	}
-	return f.take(c)
-}
-
-// take makes a subscribed connection a part of the flow.
-func (f *flow) take(c *conn) (*sub, error) {
-	s := new(sub)
-	f.subs = append(f.subs, s)
-	return s, f.add(c, s)
-}
-
-// publisher connects a publisher to the topics in turn.
-func (f *flow) publisher(e *env, id string, qos byte, topics ...string) (*pub, error) {
-	c, err := connect(e.TCP, id)
-	if err != nil {
-		return nil, err
-	}
-	p := newPub(c, qos, topics...)
-	f.pubs = append(f.pubs, p)
-	return p, f.add(c, p)
 }

@@ -12,14 +12,20 @@ import (
 // Mosquitto is the mosquitto of the system, with the settings that its manual names for throughput.
 func Mosquitto() Broker {
 	return Broker{
-		Name: "mosquitto",
+		Name:    "mosquitto",
+		Durable: "autosave_interval 1 with autosave_on_changes: writes and syncs its whole database after changes, but acknowledges before",
 		Prepare: func(context.Context, string) error {
 			_, err := exec.LookPath("mosquitto")
 			return err
 		},
 		Command: func(s *Setup) (*exec.Cmd, error) {
 			var c strings.Builder
-			fmt.Fprintln(&c, "persistence false")
+			if s.Data == "" {
+				fmt.Fprintln(&c, "persistence false")
+			} else {
+				fmt.Fprintf(&c, "persistence true\npersistence_location %s/\n", s.Data)
+				fmt.Fprintln(&c, "autosave_interval 1\nautosave_on_changes true")
+			}
 			fmt.Fprintln(&c, "allow_anonymous true")
 			fmt.Fprintln(&c, "max_queued_messages 0")
 			fmt.Fprintln(&c, "max_inflight_messages 1000")

@@ -35,6 +35,8 @@ type Broker struct {
 	Version func() string
 	// StartTimeout is the time until the first connection is accepted; 15 s when zero.
 	StartTimeout time.Duration
+	// Durable says in words how the broker keeps its state in Setup.Data. Empty: it keeps everything in memory.
+	Durable string
 }
 
 // A Setup says where a broker listens. Addresses are host:port; an empty one means no such listener.
@@ -45,6 +47,11 @@ type Setup struct {
 	TCP, TLS, WS string
 	// CA, Cert and Key are PEM files, set when TLS is.
 	CA, Cert, Key string
+	// Data is the directory of durable state, empty for none. It survives Kill and Restart.
+	Data string
+	// HTTP is where our broker serves its metrics, and Args are more arguments for it. Others have neither.
+	HTTP string
+	Args []string
 }
 
 // Listeners says which listeners a broker shall have besides the plain one.
@@ -52,67 +59,124 @@ type Listeners struct {
 	TLS, WS bool
 }
 
+// Config says what a broker is to be started with.
+type Config struct {
+	Listeners
+	// Durable gives the broker a directory for its state.
+	Durable bool
+	// HTTP and Args are for our own broker only: serve metrics, more arguments.
+	HTTP bool
+	Args []string
+}
+
 // All returns the brokers: ours first.
 func All() []Broker {
 	return []Broker{Quartet(), Mosquitto(), Mochi(), NATS()}
+}
+
+// AllDurable returns what can keep its state in a directory: ours first.
+func AllDurable() []Broker {
+	return []Broker{Quartet(), Mosquitto(), Mochi(), MochiSync(), NATS()}
 }
 
 // A Proc is a running broker.
 type Proc struct {
 	Setup
 	// Name is the broker's name.
-	Name string
-	cmd  *exec.Cmd
-	log  *bytes.Buffer
-	done chan struct{}
-	err  error
+	Name   string
+	broker Broker
+	cmd    *exec.Cmd
+	log    *bytes.Buffer
+	done   chan struct{}
+	err    error
 }
 
 // Start starts b with its files in a new directory below dir and waits until it accepts connections.
 // bin is the directory that b.Prepare was given.
 func Start(ctx context.Context, b Broker, bin, dir string, l Listeners) (*Proc, error) {
+	return StartWith(ctx, b, bin, dir, Config{Listeners: l})
+}
+
+// StartWith is Start with more to choose. A broker that cannot be durable gives [errors.ErrUnsupported].
+func StartWith(ctx context.Context, b Broker, bin, dir string, c Config) (*Proc, error) {
+	if c.Durable && b.Durable == "" {
+		return nil, fmt.Errorf("%s: durable state: %w", b.Name, errors.ErrUnsupported)
+	}
 	work, err := os.MkdirTemp(dir, b.Name+"-")
 	if err != nil {
 		return nil, err
 	}
-	p := &Proc{Name: b.Name, log: new(bytes.Buffer), done: make(chan struct{})}
-	p.Bin, p.Dir = bin, work
-	if err := p.listen(l); err != nil {
+	p := &Proc{Name: b.Name, broker: b, log: new(bytes.Buffer)}
+	p.Bin, p.Dir, p.Args = bin, work, c.Args
+	if c.Durable {
+		p.Data = filepath.Join(work, "data")
+		if err := os.Mkdir(p.Data, 0o700); err != nil {
+			return nil, err
+		}
+	}
+	if err := p.listen(c); err != nil {
 		return nil, err
 	}
-	if p.cmd, err = b.Command(&p.Setup); err != nil {
-		return nil, fmt.Errorf("%s: %w", b.Name, err)
-	}
-	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
-	if err := p.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("%s: %w", b.Name, err)
-	}
-	go func() {
-		p.err = p.cmd.Wait()
-		close(p.done)
-	}()
-	timeout := b.StartTimeout
-	if timeout == 0 {
-		timeout = 15 * time.Second
-	}
-	if err := p.ready(ctx, timeout); err != nil {
-		p.Stop()
-		return nil, fmt.Errorf("%s: %w\n%s", b.Name, err, p.log)
+	if err := p.Restart(ctx); err != nil {
+		os.RemoveAll(work)
+		return nil, err
 	}
 	return p, nil
 }
 
+// Restart starts the broker again after Kill, with the addresses and files that it had, and waits until it accepts
+// connections.
+func (p *Proc) Restart(ctx context.Context) error {
+	if err := p.Exec(); err != nil {
+		return err
+	}
+	timeout := p.broker.StartTimeout
+	if timeout == 0 {
+		timeout = 15 * time.Second
+	}
+	if err := p.ready(ctx, timeout); err != nil {
+		p.Kill()
+		if bytes.Contains(p.log.Bytes(), []byte("is not there yet")) {
+			err = errors.ErrUnsupported
+		}
+		return fmt.Errorf("%s: %w\n%s", p.Name, err, p.log)
+	}
+	return nil
+}
+
+// Exec is Restart without waiting.
+func (p *Proc) Exec() error {
+	cmd, err := p.broker.Command(&p.Setup)
+	if err != nil {
+		return fmt.Errorf("%s: %w", p.Name, err)
+	}
+	cmd.Stdout, cmd.Stderr = p.log, p.log
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("%s: %w", p.Name, err)
+	}
+	done := make(chan struct{})
+	p.cmd, p.done = cmd, done
+	go func() {
+		p.err = cmd.Wait()
+		close(done)
+	}()
+	return nil
+}
+
 // listen picks the ports and, for TLS, makes the certificates.
-func (p *Proc) listen(l Listeners) error {
+func (p *Proc) listen(c Config) error {
 	addrs := []*string{&p.TCP}
-	if l.TLS {
+	if c.TLS {
 		addrs = append(addrs, &p.TLS)
 		if err := writeCerts(&p.Setup); err != nil {
 			return err
 		}
 	}
-	if l.WS {
+	if c.WS {
 		addrs = append(addrs, &p.WS)
+	}
+	if c.HTTP {
+		addrs = append(addrs, &p.HTTP)
 	}
 	for _, a := range addrs {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -144,26 +208,39 @@ func (p *Proc) ready(ctx context.Context, timeout time.Duration) error {
 				return fmt.Errorf("ended early: %v", p.err)
 			case <-ctx.Done():
 				return fmt.Errorf("%s is not ready: %w", addr, err)
-			case <-time.After(20 * time.Millisecond):
+			case <-time.After(5 * time.Millisecond):
 			}
 		}
 	}
 	return nil
 }
 
-// Stop ends the process: politely at first, by force after 5 s.
+// Stop ends the process: politely at first, by force after 5 s. Then it removes the files.
 func (p *Proc) Stop() {
-	p.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-p.done:
-	case <-time.After(5 * time.Second):
-		p.cmd.Process.Kill()
-		<-p.done
-	}
+	p.Terminate(5 * time.Second)
 	os.RemoveAll(p.Dir)
 }
 
-// Log returns what the process has printed. Call it after Stop.
+// Terminate ends the process politely, and by force after the time d. The files stay.
+func (p *Proc) Terminate(d time.Duration) {
+	p.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-p.done:
+	case <-time.After(d):
+		p.Kill()
+	}
+}
+
+// Kill ends the process with SIGKILL and waits for its end. The files stay.
+func (p *Proc) Kill() {
+	p.cmd.Process.Kill()
+	<-p.done
+}
+
+// Done is closed when the process has ended.
+func (p *Proc) Done() <-chan struct{} { return p.done }
+
+// Log returns what the process has printed. Call it when the process has ended.
 func (p *Proc) Log() string { return p.log.String() }
 
 // goBuild builds the package pkg of the module in dir into bin.

@@ -16,7 +16,8 @@ import (
 func Quartet() Broker {
 	const root = "github.com/quartet-mq/quartet"
 	return Broker{
-		Name: "quartet",
+		Name:    "quartet",
+		Durable: "syncs before each acknowledgement, one sync for all that wait",
 		Prepare: func(ctx context.Context, bin string) error {
 			dir, err := moduleDir(ctx, root)
 			if err != nil {
@@ -36,10 +37,12 @@ func Quartet() Broker {
 			if err := os.WriteFile(acl, []byte("user "+User+"\ntopic readwrite #\n"), 0o600); err != nil {
 				return nil, err
 			}
-			return exec.Command(filepath.Join(s.Bin, "gateway"),
-				"-mqtt", s.TCP, "-mqtts", s.TLS, "-ws", s.WS, "-http", "",
+			args := []string{
+				"-mqtt", s.TCP, "-mqtts", s.TLS, "-ws", s.WS, "-http", s.HTTP,
 				"-tls-cert", s.Cert, "-tls-key", s.Key,
-				"-users", users, "-acl", acl), nil
+				"-users", users, "-acl", acl, "-data", s.Data,
+			}
+			return exec.Command(filepath.Join(s.Bin, "gateway"), append(args, s.Args...)...), nil
 		},
 		Version: func() string { return "this tree" },
 	}

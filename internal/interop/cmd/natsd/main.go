@@ -19,13 +19,14 @@ func main() {
 	log.SetFlags(0)
 	tcp := flag.String("tcp", "127.0.0.1:1883", "`address` of the MQTT listener")
 	dir := flag.String("dir", "", "`directory` of JetStream")
+	always := flag.Bool("sync", false, "sync each write (sync_interval: always)")
 	flag.Parse()
-	if err := run(*tcp, *dir); err != nil {
+	if err := run(*tcp, *dir, *always); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func run(tcp, dir string) error {
+func run(tcp, dir string, always bool) error {
 	host, p, err := net.SplitHostPort(tcp)
 	if err != nil {
 		return err
@@ -40,6 +41,7 @@ func run(tcp, dir string) error {
 		Port:       server.RANDOM_PORT,
 		JetStream:  true,
 		StoreDir:   dir,
+		SyncAlways: always,
 		MaxConn:    200_000,
 		NoSigs:     true,
 		MQTT: server.MQTTOpts{

@@ -1,4 +1,4 @@
-package main
+package load
 
 import (
 	"errors"
@@ -9,11 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A loop moves the bytes of all connections of a scenario in one goroutine, which costs less than a goroutine for each
+// A Loop moves the bytes of all connections of a scenario in one goroutine, which costs less than a goroutine for each
 // and leaves the other processor to the broker.
-type loop struct {
+type Loop struct {
 	ep     int
-	conns  []*conn // by file descriptor
+	conns  []*Conn // by file descriptor
 	events []unix.EpollEvent
 	buf    []byte
 	err    error // the first failure
@@ -25,16 +25,17 @@ const (
 	carrySize = 4 << 10
 )
 
-func newLoop() (*loop, error) {
+// NewLoop returns a loop without connections.
+func NewLoop() (*Loop, error) {
 	ep, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, err
 	}
-	return &loop{ep: ep, events: make([]unix.EpollEvent, 256), buf: make([]byte, carrySize+readSize)}, nil
+	return &Loop{ep: ep, events: make([]unix.EpollEvent, 256), buf: make([]byte, carrySize+readSize)}, nil
 }
 
-// add hands c over to the loop.
-func (l *loop) add(c *conn, h handler) error {
+// Add hands c over to the loop.
+func (l *Loop) Add(c *Conn, h Handler) error {
 	c.handler = h
 	if err := unix.SetNonblock(c.fd, true); err != nil {
 		return err
@@ -46,8 +47,8 @@ func (l *loop) add(c *conn, h handler) error {
 	return unix.EpollCtl(l.ep, unix.EPOLL_CTL_ADD, c.fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(c.fd)})
 }
 
-// close closes every connection.
-func (l *loop) close() error {
+// Close closes every connection.
+func (l *Loop) Close() error {
 	for _, c := range l.conns {
 		if c != nil {
 			c.Close()
@@ -56,8 +57,8 @@ func (l *loop) close() error {
 	return unix.Close(l.ep)
 }
 
-// poll waits up to d for something to happen and handles it.
-func (l *loop) poll(d time.Duration) error {
+// Poll waits up to d for something to happen and handles it.
+func (l *Loop) Poll(d time.Duration) error {
 	n, err := unix.EpollWait(l.ep, l.events, int(d/time.Millisecond))
 	if err != nil && err != unix.EINTR {
 		return err
@@ -65,7 +66,7 @@ func (l *loop) poll(d time.Duration) error {
 	for _, e := range l.events[:max(n, 0)] {
 		c := l.conns[e.Fd]
 		if e.Events&unix.EPOLLOUT != 0 {
-			l.flush(c)
+			l.Flush(c)
 		}
 		if e.Events&^unix.EPOLLOUT != 0 {
 			l.read(c)
@@ -75,7 +76,7 @@ func (l *loop) poll(d time.Duration) error {
 }
 
 // read does one read and hands over the packets in it.
-func (l *loop) read(c *conn) {
+func (l *Loop) read(c *Conn) {
 	buf := l.buf[carrySize-len(c.carry):]
 	copy(buf, c.carry)
 	n, err := unix.Read(c.fd, l.buf[carrySize:])
@@ -91,11 +92,11 @@ func (l *loop) read(c *conn) {
 	}
 	b := buf[:len(c.carry)+n]
 	for {
-		size := frameSize(b)
+		size := FrameSize(b)
 		if size == 0 || size > len(b) {
 			break
 		}
-		c.handler.packet(c, b[:size])
+		c.handler.Packet(c, b[:size])
 		b = b[size:]
 	}
 	if len(b) > carrySize {
@@ -103,25 +104,24 @@ func (l *loop) read(c *conn) {
 		return
 	}
 	c.carry = append(c.carry[:0], b...)
-	c.handler.batch(c)
-	l.flush(c)
+	l.Flush(c)
 }
 
-// send writes b, which must stay unchanged, or keeps it until the socket takes it. Nothing else may wait to be written.
-func (l *loop) send(c *conn, b []byte) {
+// Send writes b, which must stay unchanged, or keeps it until the socket takes it. Nothing else may wait to be written.
+func (l *Loop) Send(c *Conn, b []byte) {
 	c.pend = b
-	l.flush(c)
+	l.Flush(c)
 }
 
-// flush writes what there is, as far as the socket takes it.
-func (l *loop) flush(c *conn) {
+// Flush writes what there is, as far as the socket takes it.
+func (l *Loop) Flush(c *Conn) {
 	for {
 		if len(c.pend) == 0 {
-			if len(c.out) == 0 {
+			if len(c.Out) == 0 {
 				break
 			}
-			c.pend = c.out
-			c.out, c.back = c.back[:0], c.out
+			c.pend = c.Out
+			c.Out, c.back = c.back[:0], c.Out
 		}
 		n, err := unix.Write(c.fd, c.pend)
 		switch {
@@ -140,7 +140,7 @@ func (l *loop) flush(c *conn) {
 }
 
 // arm switches waiting for writability.
-func (l *loop) arm(c *conn, on bool) {
+func (l *Loop) arm(c *Conn, on bool) {
 	if c.armed == on {
 		return
 	}
@@ -154,7 +154,7 @@ func (l *loop) arm(c *conn, on bool) {
 	}
 }
 
-func (l *loop) fail(c *conn, err error) {
+func (l *Loop) fail(c *Conn, err error) {
 	if l.err == nil {
 		l.err = fmt.Errorf("connection to the broker: %w", err)
 	}

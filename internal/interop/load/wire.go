@@ -1,4 +1,4 @@
-package main
+package load
 
 import (
 	"encoding/binary"
@@ -7,24 +7,21 @@ import (
 	"strings"
 )
 
-// The load generator has its own few lines of MQTT 3.1.1, so that it measures every broker with the same code and
-// costs less than any of them. It trusts what it reads.
+// PayloadSize is the size of every message's payload in bytes.
+const PayloadSize = 256
 
-// payloadSize is the size of every message's payload in bytes.
-const payloadSize = 256
-
-var payload = []byte(strings.Repeat("0123456789abcdef", payloadSize/16))
+var payload = []byte(strings.Repeat("0123456789abcdef", PayloadSize/16))
 
 // First bytes of packets.
 const (
-	connackByte  = 0x20
-	publishByte  = 0x30 // upper half; the lower half has DUP, QoS and RETAIN
-	pubackByte   = 0x40
-	pubrecByte   = 0x50
-	pubrelByte   = 0x62
-	pubcompByte  = 0x70
-	subackByte   = 0x90
-	pingrespByte = 0xD0
+	ConnackByte  = 0x20
+	PublishByte  = 0x30 // upper half; the lower half has DUP, QoS and RETAIN
+	PubackByte   = 0x40
+	PubrecByte   = 0x50
+	PubrelByte   = 0x62
+	PubcompByte  = 0x70
+	SubackByte   = 0x90
+	PingrespByte = 0xD0
 )
 
 func appendLength(dst []byte, n int) []byte {
@@ -40,20 +37,24 @@ func appendString(dst []byte, s string) []byte {
 	return append(dst, s...)
 }
 
-// appendConnect appends a CONNECT with a clean session and without keep-alive.
-func appendConnect(dst []byte, id, user, password string) []byte {
+// AppendConnect appends a CONNECT without keep-alive. clean is the flag of that name: false keeps the session.
+func AppendConnect(dst []byte, id, user, password string, clean bool) []byte {
 	dst = append(dst, 0x10)
 	dst = appendLength(dst, 10+2+len(id)+2+len(user)+2+len(password))
 	dst = appendString(dst, "MQTT")
-	dst = append(dst, 4, 0xC2, 0, 0)
+	flags := byte(0xC0)
+	if clean {
+		flags |= 2
+	}
+	dst = append(dst, 4, flags, 0, 0)
 	dst = appendString(dst, id)
 	dst = appendString(dst, user)
 	return appendString(dst, password)
 }
 
-// appendPublish appends a PUBLISH. id is left out at QoS 0.
-func appendPublish(dst []byte, topic string, qos byte, retain bool, id uint16) []byte {
-	first := byte(publishByte) | qos<<1
+// AppendPublish appends a PUBLISH. id is left out at QoS 0.
+func AppendPublish(dst []byte, topic string, qos byte, retain bool, id uint16) []byte {
+	first := byte(PublishByte) | qos<<1
 	if retain {
 		first |= 1
 	}
@@ -70,8 +71,8 @@ func appendPublish(dst []byte, topic string, qos byte, retain bool, id uint16) [
 	return append(dst, payload...)
 }
 
-// appendSubscribe appends one SUBSCRIBE for all filters.
-func appendSubscribe(dst []byte, id uint16, qos byte, filters ...string) []byte {
+// AppendSubscribe appends one SUBSCRIBE for all filters.
+func AppendSubscribe(dst []byte, id uint16, qos byte, filters ...string) []byte {
 	n := 2
 	for _, f := range filters {
 		n += 2 + len(f) + 1
@@ -86,8 +87,8 @@ func appendSubscribe(dst []byte, id uint16, qos byte, filters ...string) []byte 
 	return dst
 }
 
-// frameSize returns the size of the packet at the start of b, or 0 when its header is not complete.
-func frameSize(b []byte) int {
+// FrameSize returns the size of the packet at the start of b, or 0 when its header is not complete.
+func FrameSize(b []byte) int {
 	n := 0
 	for i := 1; i < len(b) && i < 5; i++ {
 		n |= int(b[i]&127) << (7 * (i - 1))
@@ -98,8 +99,8 @@ func frameSize(b []byte) int {
 	return 0
 }
 
-// publishID returns the packet id of a PUBLISH with QoS above 0.
-func publishID(b []byte) uint16 {
+// PublishID returns the packet id of a PUBLISH with QoS above 0.
+func PublishID(b []byte) uint16 {
 	i := 2
 	for b[i-1] >= 128 {
 		i++
@@ -121,4 +122,5 @@ func checkSuback(b []byte) error {
 	return nil
 }
 
-var errRefused = errors.New("connection refused by the broker")
+// ErrRefused says that a broker did not take a connection.
+var ErrRefused = errors.New("connection refused by the broker")
