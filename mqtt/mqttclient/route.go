@@ -12,7 +12,7 @@ import (
 type routes struct {
 	subs    []*Subscription // in the order of Subscribe, without those that are leaving
 	filters map[string][]*Subscription
-	trie    topic.Trie[*Subscription]
+	trie    *topic.Trie[*Subscription]
 	ids     map[uint32]*Subscription
 	nextID  uint32
 	cache   map[string]*route
@@ -45,6 +45,7 @@ func (r *routes) add(s *Subscription) {
 	if r.filters == nil {
 		r.filters = make(map[string][]*Subscription)
 		r.ids = make(map[uint32]*Subscription)
+		r.trie = topic.NewTrie[*Subscription](topic.MQTT)
 	}
 	r.nextID++
 	s.id = r.nextID
@@ -124,7 +125,7 @@ func (r *routes) find(p *mqtt.Publish) (name string, subs []*Subscription) {
 			return e.name, subs
 		}
 	}
-	if !e.valid {
+	if !e.valid && r.trie != nil {
 		e.subs = e.subs[:0]
 		for s := range r.trie.Match(e.name) {
 			if !slices.Contains(e.subs, s) {
