@@ -112,6 +112,9 @@ func (s *Session) disconnectCode(c ReasonCode) ReasonCode {
 		return ReasonProtocolError
 	}
 	if s.cfg.Role == Server {
+		if c == ReasonDisconnectWithWill { // what only a client says
+			return ReasonUnspecifiedError
+		}
 		return c
 	}
 	switch c { // what only a server says
