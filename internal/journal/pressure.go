@@ -1,0 +1,112 @@
+package journal
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// pressure has the level for each reason; the highest counts.
+type pressure struct {
+	pending atomic.Uint32
+	disk    atomic.Uint32
+	noSpace atomic.Bool
+	checked atomic.Int64 // when free space was looked at, in nanoseconds since 1970
+}
+
+func (p *pressure) level() Pressure {
+	if p.noSpace.Load() {
+		return Full
+	}
+	return Pressure(max(p.pending.Load(), p.disk.Load()))
+}
+
+// Pressure returns how much room there is. It costs next to nothing.
+func (j *Journal[T]) Pressure() Pressure { return j.pressure.level() }
+
+// notePending sets the level of what is pending. The caller holds mu.
+func (j *Journal[T]) notePending() {
+	level := None
+	switch limit := j.s.opt.MaxPending; {
+	case j.pending > 8*limit:
+		level = Full
+	case j.pending > limit:
+		level = Slow
+	}
+	if j.pressure.pending.Swap(uint32(level)) != uint32(level) {
+		j.notePressure()
+	}
+}
+
+// setNoSpace notes whether the writer waits for room on the disk.
+func (j *Journal[T]) setNoSpace(full bool) {
+	if j.pressure.noSpace.Swap(full) == full {
+		return
+	}
+	if full {
+		j.s.log.Warn("journal: the disk is full; waiting for room")
+		poke(j.clean)
+	} else {
+		j.s.log.Info("journal: the disk has room again")
+	}
+	j.notePressure()
+}
+
+// notePressure lets the completer tell a new level.
+func (j *Journal[T]) notePressure() {
+	j.calls.mu.Lock()
+	j.calls.due.Signal()
+	j.calls.mu.Unlock()
+}
+
+// freeInterval is how often free space is looked at while records are appended.
+const freeInterval = time.Second
+
+// checkFree looks at the free space and at the size of the directory.
+func (j *Journal[T]) checkFree() {
+	j.pressure.checked.Store(time.Now().UnixNano())
+	level := None
+	if limit := j.s.opt.MaxBytes; limit > 0 {
+		switch size := j.s.diskBytes(); {
+		case size >= limit:
+			level = Full
+		case size >= limit-limit/8:
+			level = Slow
+		}
+	}
+	if free, _, err := j.s.fs.Free(j.s.dir); err == nil {
+		j.lastFree.Store(free)
+		switch limit := j.s.opt.MinFree; {
+		case free < limit:
+			level = Full
+		case free/2 < limit:
+			level = max(level, Slow)
+		}
+	}
+	if j.pressure.disk.Swap(uint32(level)) != uint32(level) {
+		j.notePressure()
+	}
+}
+
+// askFree lets the cleaner look at the free space when it was not looked at for a while.
+func (j *Journal[T]) askFree() {
+	if j.staleFree() {
+		poke(j.clean)
+	}
+}
+
+func (j *Journal[T]) staleFree() bool {
+	return time.Now().UnixNano()-j.pressure.checked.Load() >= int64(freeInterval)
+}
+
+// diskBytes returns the sizes of all segments.
+func (s *store) diskBytes() (n int64) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, g := range s.segs {
+		n += g.size
+	}
+	if s.prepared != nil {
+		n += s.prepared.size
+	}
+	return n + s.spareSize
+}
