@@ -485,13 +485,13 @@ func TestProtocolError(t *testing.T) {
 		send []byte
 		want string
 	}{
-		"MQTT-4.13.1-1":            {[]byte{0xF3, 0}, "DISCONNECT reason=0x81"},
-		"MQTT-3.3.4-9":             {[]byte{0x32, 6, 0, 1, 't', 0, 1, 0, 0x32, 6, 0, 1, 't', 0, 2, 0}, "DISCONNECT reason=0x93"},
-		"MQTT-3.3.2-11":            {[]byte{0x30, 7, 0, 1, 't', 3, 0x23, 0, 5}, "DISCONNECT reason=0x94"},
-		"MQTT-3.1.2-24":            {[]byte{0x30, 0x90, 0x4e}, "DISCONNECT reason=0x95"},
-		"second CONNACK":           {[]byte{0x20, 3, 0, 0, 0}, "DISCONNECT reason=0x82"},
-		"MQTT-4.12.0-6 (no AUTH)":  {[]byte{0xF0, 0}, "DISCONNECT reason=0x82"},
-		"MQTT-3.8.4-1 (no answer)": {[]byte{0x90, 4, 0, 1, 0, 0}, ""},
+		"MQTT-4.13.1-1":           {[]byte{0xF3, 0}, "DISCONNECT reason=0x81"},
+		"MQTT-3.3.4-9":            {[]byte{0x32, 6, 0, 1, 't', 0, 1, 0, 0x32, 6, 0, 1, 't', 0, 2, 0}, "DISCONNECT reason=0x93"},
+		"MQTT-3.3.2-11":           {[]byte{0x30, 7, 0, 1, 't', 3, 0x23, 0, 5}, "DISCONNECT reason=0x94"},
+		"MQTT-3.1.2-24":           {[]byte{0x30, 0x90, 0x4e}, "DISCONNECT reason=0x95"},
+		"second CONNACK":          {[]byte{0x20, 3, 0, 0, 0}, "DISCONNECT reason=0x82"},
+		"MQTT-4.12.0-6 (no AUTH)": {[]byte{0xF0, 0}, "DISCONNECT reason=0x82"},
+		"SUBACK for nobody":       {[]byte{0x90, 4, 0, 1, 0, 0}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {

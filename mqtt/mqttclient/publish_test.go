@@ -59,8 +59,8 @@ func TestPublishRefused(t *testing.T) {
 		answer mqtt.Packet
 		code   mqtt.ReasonCode
 	}{
-		{"MQTT-3.4.2-1", 1, &mqtt.Puback{ID: 1, Reason: mqtt.ReasonQuotaExceeded}, mqtt.ReasonQuotaExceeded},
-		{"MQTT-3.5.2-1", 2, &mqtt.Pubrec{ID: 1, Reason: mqtt.ReasonNotAuthorized}, mqtt.ReasonNotAuthorized},
+		{"PUBACK", 1, &mqtt.Puback{ID: 1, Reason: mqtt.ReasonQuotaExceeded}, mqtt.ReasonQuotaExceeded},
+		{"PUBREC", 2, &mqtt.Pubrec{ID: 1, Reason: mqtt.ReasonNotAuthorized}, mqtt.ReasonNotAuthorized},
 		{"no matching subscribers", 1, &mqtt.Puback{ID: 1, Reason: mqtt.ReasonNoMatchingSubscribers}, 0},
 	} {
 		t.Run(w.name, func(t *testing.T) {
