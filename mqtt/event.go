@@ -32,7 +32,7 @@ const (
 	// its barrier is passed (Dup not set). Answer with Resend(ID, message) or Drop(ID), in the order of these events.
 	EventResend
 	// EventSettled: the outbound QoS 1 or 2 message Ref is done. Release it. Reason is that of PUBACK or PUBREC,
-	// ReasonPacketTooLarge when Resend found it too large, ReasonUnspecifiedError when Drop ended it. At QoS 2 Delta is
+	// ReasonPacketTooLarge when Resend found it too large, ReasonUnspecifiedError when Drop ended it. Delta is
 	// DeltaSettled.
 	EventSettled
 	// EventLost (client): the server does not have the session, the outbound QoS 1 or 2 message Ref is not in flight any

@@ -152,9 +152,7 @@ func (s *Session) settle(seq uint64, e *outbound, reason ReasonCode) {
 	ev.QoS = e.qos
 	ev.Ref = e.ref
 	ev.Reason = reason
-	if e.qos == QoS2 {
-		ev.Delta = DeltaSettled
-	}
+	ev.Delta = DeltaSettled
 	s.answered(e)
 	if e.counted {
 		s.credit.Grant(1)

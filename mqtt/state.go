@@ -1,6 +1,10 @@
 package mqtt
 
-import "github.com/quartet-mq/quartet/topic/delivery"
+import (
+	"iter"
+
+	"github.com/quartet-mq/quartet/topic/delivery"
+)
 
 // State is what a session keeps between connections: the outbound window and the identifiers of received QoS 2 messages
 // (section 4.1). The zero value is an empty state of no session yet. It is used by one [Session] at a time, and is not
@@ -172,4 +176,36 @@ func (st *State) assign(id uint16, qos QoS, ref any) error {
 	st.out.SkipTo(seq)
 	st.out.Add(e)
 	return nil
+}
+
+// Outbound is an outbound message of a [State] that is in flight.
+type Outbound struct {
+	ID       uint16
+	QoS      QoS
+	Released bool // PUBREC came, PUBCOMP is awaited; the body is not needed any more
+	Ref      any
+}
+
+// Outbound returns the outbound messages in flight, in the order in which they were sent. Replayed with Apply as
+// DeltaAssigned, and those that are Released as DeltaPubrec too, they give the outbound part of the State back.
+func (st *State) Outbound() iter.Seq[Outbound] {
+	return func(yield func(Outbound) bool) {
+		for seq, e := range st.out.Unsettled() {
+			if e.step > stepRelease {
+				continue
+			}
+			if !yield(Outbound{ID: idOf(seq), QoS: e.qos, Released: e.step == stepRelease, Ref: e.ref}) {
+				return
+			}
+		}
+	}
+}
+
+// Rebind replaces the references to the outbound messages in flight by what f returns for them.
+func (st *State) Rebind(f func(ref any) any) {
+	for _, e := range st.out.Unsettled() {
+		if e.step <= stepRelease {
+			e.ref = f(e.ref)
+		}
+	}
 }

@@ -20,6 +20,7 @@ type Batch struct {
 	written []*Conn
 	late    []late // found beyond their soft limit
 	bytes   int    // written since the last flush
+	slow    time.Duration
 	vector  net.Buffers
 }
 
@@ -40,6 +41,14 @@ func (b *Batch) Now() time.Time {
 	return b.now
 }
 
+// Slow asks that whoever publishes through the batch pauses for d after the next flush, in [Batch.Wait]: storage is
+// running out of room, for example. It may be called for each message; the longest pause counts.
+func (b *Batch) Slow(d time.Duration) {
+	if b != nil {
+		b.slow = max(b.slow, d)
+	}
+}
+
 // Flush sends what was written. It does not wait: what a socket does not take at once is left to another goroutine.
 // The caller must hold no lock that a [Session] takes in Persist.
 func (b *Batch) Flush() {
@@ -56,6 +65,10 @@ func (b *Batch) Flush() {
 // [Limits].PublisherPause at most. The server does that for its readers; a backend does it for whoever publishes in
 // process, with no lock held.
 func (b *Batch) Wait() {
+	if b.slow > 0 {
+		time.Sleep(b.slow)
+		b.slow = 0
+	}
 	if len(b.late) == 0 {
 		return
 	}

@@ -140,7 +140,7 @@ const maxRounds = 8
 // readOn reads once more without waiting, after the rest of the last read. What several reads cause leaves with one
 // flush: fewer and larger writes. It returns nil when there is nothing, or a reason to flush first.
 func (c *Conn) readOn(rd *reader, rest []byte) []byte {
-	if rd.throttle > 0 || len(rd.batch.late) > 0 || rd.batch.bytes > flushBytes || len(rest) > readSize/2 {
+	if rd.throttle > 0 || rd.batch.slow > 0 || len(rd.batch.late) > 0 || rd.batch.bytes > flushBytes || len(rest) > readSize/2 {
 		return nil
 	}
 	n := copy(rd.buf, rest)
