@@ -83,6 +83,9 @@ func (j *Journal[T]) add(head, body []byte, live int, tomb bool) uint64 {
 		}
 		head, body, live, n = nil, nil, 0, 0
 	}
+	if live == 0 {
+		j.notes += uint64(n)
+	}
 	p := j.room()
 	p.add(lsn, head, body, live, tomb)
 	j.chain = lsn + 1

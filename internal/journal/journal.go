@@ -25,7 +25,8 @@ type Journal[T any] struct {
 	cur     *pend[T]
 	queue   []*pend[T] // full ones; the first is perhaps being written
 	free    []*pend[T]
-	pending int64 // bytes appended, not durable
+	pending int64  // bytes appended, not durable
+	notes   uint64 // bytes appended that are not live
 	waiting []waiter
 	err     error // why it is poisoned
 

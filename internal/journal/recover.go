@@ -123,6 +123,9 @@ func (s *store) replaySegment(g *segment, next uint64, f func(*segment, uint64, 
 			}
 			count++
 			g.payload += int64(len(record))
+			if g.rewritten == 0 {
+				g.end = lsn + 1 // for Restore
+			}
 			if f != nil {
 				if err := f(g, lsn, record); err != nil {
 					return 0, err

@@ -26,6 +26,8 @@ type segment struct {
 	live       atomic.Int64 // live bytes
 	liveBefore int64        // live bytes when it was rewritten: there is no use in doing that again before less is live
 	refs       atomic.Int32 // readers
+	broken     bool         // it could not be read when it was to be cleaned
+	synced     bool         // since it was sealed; of interest without syncs only
 }
 
 // entry says at which offset the batch is that begins with an LSN.

@@ -33,8 +33,10 @@ type store struct {
 	prepared  *segment   // the next one, or nil
 	spare     vfs.File   // a file that the next one may be made of, or nil
 	spareSize int64
-	ids       uint64 // the last segment id
-	published uint64 // records below are in the segments
+	making    bool       // the next one is being made
+	grave     []*segment // removed, and perhaps still read
+	ids       uint64     // the last segment id
+	published uint64     // records below are in the segments
 }
 
 const (
@@ -95,7 +97,7 @@ func openStore(dir string, o *Options) (s *store, err error) {
 // close closes all files and gives the lock back.
 func (s *store) close() error {
 	var err error
-	for _, g := range slices.Concat(s.segs, s.trailing) {
+	for _, g := range slices.Concat(s.segs, s.trailing, s.grave) {
 		err = errors.Join(err, g.file.Close())
 	}
 	if s.prepared != nil {

@@ -90,6 +90,7 @@ func replay(t testing.TB, j *Journal[int]) (got []string) {
 		if want := record(lsn, len(b)); string(want) != string(b) {
 			t.Errorf("record %d is not what was appended", lsn)
 		}
+		j.Restore(lsn, len(b))
 		got = append(got, fmt.Sprintf("%d:%d", lsn, len(b)))
 		return nil
 	})

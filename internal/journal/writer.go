@@ -244,8 +244,10 @@ func (j *Journal[T]) preparer() {
 		if delay > 0 && !j.sleep(delay) {
 			return
 		}
+		j.s.setMaking(true)
 		g, err := j.s.create(j.s.nextSize(j.s.activeSize()), j.pauseFill)
 		if err != nil {
+			j.s.setMaking(false)
 			if !errors.Is(err, errGivenUp) {
 				j.s.log.Warn("journal: the next segment could not be made; the last one grows", "error", err)
 				j.setNoSpace(vfs.IsNoSpace(err) || j.pressure.noSpace.Load())
@@ -255,10 +257,16 @@ func (j *Journal[T]) preparer() {
 		}
 		delay = 0
 		j.s.mu.Lock()
-		j.s.prepared = g
+		j.s.prepared, j.s.making = g, false
 		j.s.mu.Unlock()
 		j.checkFree()
 	}
+}
+
+func (s *store) setMaking(making bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.making = making
 }
 
 // pauseFill gives the log's own syncs their turn, unless the segment is needed soon.
