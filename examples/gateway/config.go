@@ -13,7 +13,8 @@ type config struct {
 	mqtt, mqtts, ws, http      string
 	tlsCert, tlsKey, tlsClient string
 	users, acl, data           string
-	anonymous                  bool
+	anonymous, noSync          bool
+	queueMessages, queueBytes  int
 }
 
 // parse reads the flags of args and checks that they make sense together.
@@ -31,7 +32,10 @@ func parse(args []string, stderr io.Writer) (*config, error) {
 	f.StringVar(&c.users, "users", "", "password `file` in mosquitto's format")
 	f.StringVar(&c.acl, "acl", "", "access control `file` in mosquitto's format")
 	f.BoolVar(&c.anonymous, "anonymous", false, "let everybody in without a password, on any address")
-	f.StringVar(&c.data, "data", "", "`directory` for durable state, empty for memory")
+	f.StringVar(&c.data, "data", "", "`directory` for what must survive a restart and power loss; empty keeps everything in memory")
+	f.BoolVar(&c.noSync, "no-sync", false, "with -data, do not wait for the disk: power loss takes what was acknowledged in the last seconds")
+	f.IntVar(&c.queueMessages, "queue-messages", 10_000, "how many messages may wait for one session, negative for any `number`")
+	f.IntVar(&c.queueBytes, "queue-bytes", 64<<20, "how many bytes may wait for one session, negative for any `number`")
 	if err := f.Parse(args); err != nil {
 		return nil, err
 	}
@@ -44,8 +48,8 @@ func parse(args []string, stderr io.Writer) (*config, error) {
 // check refuses combinations that would not do what the flags say, and anonymous access from other machines that nobody
 // asked for.
 func (c *config) check() error {
-	if c.data != "" {
-		return errors.New("-data: this version keeps everything in memory; storage in a directory is not there yet")
+	if c.noSync && c.data == "" {
+		return errors.New("-no-sync needs -data")
 	}
 	if c.mqtts != "" && (c.tlsCert == "" || c.tlsKey == "") {
 		return errors.New("-mqtts needs -tls-cert and -tls-key")

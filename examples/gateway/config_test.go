@@ -27,7 +27,9 @@ func TestConfig(t *testing.T) {
 		{"-mqtts=127.0.0.1:8883 -tls-cert=c", "needs -tls-cert and -tls-key"},
 		{"-tls-cert=c", "go together"},
 		{"-tls-client-ca=c", "needs -mqtts"},
-		{"-data=d", "keeps everything in memory"},
+		{"-data=d", ""},
+		{"-data=d -no-sync -queue-messages=-1", ""},
+		{"-no-sync", "needs -data"},
 		{"more", `unexpected argument "more"`},
 		{"-nosuch", "not defined"},
 	} {

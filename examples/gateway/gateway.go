@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -18,6 +19,9 @@ import (
 
 // drainTime is how long clients have to take what waits for them when the gateway stops.
 const drainTime = 10 * time.Second
+
+// closeTime is how long the broker has to note that its clients are gone.
+const closeTime = 5 * time.Second
 
 // gateway is the broker, its server and what they are configured from.
 type gateway struct {
@@ -36,7 +40,12 @@ type gateway struct {
 // open reads the files that the configuration names and makes the broker. It opens no listener.
 func open(c *config, log *slog.Logger) (*gateway, error) {
 	g := &gateway{config: c, log: log, failed: make(chan error, len(c.listeners()))}
-	options := &mqttbroker.Options{Logger: log}
+	options := &mqttbroker.Options{
+		Logger: log, NoSync: c.noSync, QueueMessages: orNone(c.queueMessages), QueueBytes: orNone(c.queueBytes),
+	}
+	if c.data != "" {
+		options.Dir = filepath.Join(c.data, "mqtt")
+	}
 	var err error
 	if c.users != "" {
 		if g.users, err = mqttbroker.OpenPasswordFile(c.users); err != nil {
@@ -60,6 +69,14 @@ func open(c *config, log *slog.Logger) (*gateway, error) {
 	}
 	g.server = mqttserver.New(g.broker, &mqttserver.Options{Logger: log})
 	return g, nil
+}
+
+// orNone returns a bound as the broker's options have it: there 0 is the default.
+func orNone(n int) int {
+	if n == 0 {
+		return -1
+	}
+	return n
 }
 
 // authenticator returns who may connect: those with a certificate that -tls-client-ca vouches for, those in -users, and
@@ -167,7 +184,11 @@ func (g *gateway) drain() error {
 // close ends everything at once.
 func (g *gateway) close() {
 	g.server.Close()
-	g.broker.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
+	defer cancel()
+	if err := g.broker.Shutdown(ctx); err != nil {
+		g.log.Error("broker not closed in order", "err", err)
+	}
 	if g.http != nil {
 		g.http.Close()
 	}

@@ -1,4 +1,5 @@
-// Gateway is one binary with every broker of Quartet: today MQTT over TCP, TLS and WebSocket, in memory.
+// Gateway is one binary with every broker of Quartet: today MQTT over TCP, TLS and WebSocket,
+// in memory or, with -data, in a directory.
 //
 //	go run ./examples/gateway
 //

@@ -5,6 +5,8 @@ import (
 	"io"
 	"net/http"
 	"runtime"
+
+	"github.com/quartet-mq/quartet/mqtt/mqttbroker"
 )
 
 // handler serves /healthz (the process is up), /readyz (it takes connections) and /metrics.
@@ -36,8 +38,7 @@ type metric struct {
 // writeMetrics writes the statistics of the broker and the server in Prometheus' text format.
 func (g *gateway) writeMetrics(w io.Writer) {
 	b, s := g.broker.Stats(), g.server.Stats()
-	last := ""
-	for _, m := range []metric{
+	samples := []metric{
 		{"gauge", "quartet_uptime_seconds", "", "Time since the start.", b.Uptime.Seconds()},
 		{"gauge", "quartet_mqtt_connections", "", "Open connections.", float64(s.Connections)},
 		{"counter", "quartet_mqtt_connections_total", `{result="accepted"}`, "Connections that were opened.", float64(s.Accepted - s.Refused)},
@@ -65,11 +66,35 @@ func (g *gateway) writeMetrics(w io.Writer) {
 		{"gauge", "quartet_mqtt_output_bytes", "", "Bytes that wait for slow connections.", float64(s.Buffered)},
 		{"gauge", "quartet_mqtt_slow_connections", "", "Connections that are slow now.", float64(s.Slow)},
 		{"gauge", "go_goroutines", "", "Goroutines.", float64(runtime.NumGoroutine())},
-	} {
+	}
+	if j := b.Journal; j != nil {
+		samples = append(samples, journalMetrics(j)...)
+	}
+	last := ""
+	for _, m := range samples {
 		if m.name != last {
 			fmt.Fprintf(w, "# HELP %s %s\n# TYPE %s %s\n", m.name, m.help, m.name, m.kind)
 			last = m.name
 		}
 		fmt.Fprintf(w, "%s%s %v\n", m.name, m.labels, m.value)
+	}
+}
+
+// journalMetrics returns the statistics of -data.
+func journalMetrics(j *mqttbroker.JournalStats) []metric {
+	return []metric{
+		{"counter", "quartet_journal_records_total", "", "Records that were written.", float64(j.Records)},
+		{"counter", "quartet_journal_bytes_total", `{kind="written"}`, "Bytes that were written: of new records, and of those that were moved.", float64(j.Bytes)},
+		{"counter", "quartet_journal_bytes_total", `{kind="rewritten"}`, "", float64(j.Rewritten)},
+		{"gauge", "quartet_journal_live_bytes", "", "Bytes of records that are needed.", float64(j.LiveBytes)},
+		{"gauge", "quartet_journal_dead_bytes", "", "Bytes of records that are not needed any more.", float64(j.DeadBytes)},
+		{"gauge", "quartet_journal_disk_bytes", "", "Size of the files.", float64(j.DiskBytes)},
+		{"gauge", "quartet_journal_segments", "", "Number of the files.", float64(j.Segments)},
+		{"gauge", "quartet_journal_pending_bytes", "", "Bytes that are not durable yet.", float64(j.Pending)},
+		{"gauge", "quartet_journal_free_bytes", "", "Bytes that are free on the file system.", float64(j.Free)},
+		{"summary", "quartet_journal_sync_seconds", `{quantile="0.5"}`, "How long a sync takes.", j.SyncP50.Seconds()},
+		{"summary", "quartet_journal_sync_seconds", `{quantile="0.99"}`, "", j.SyncP99.Seconds()},
+		{"summary", "quartet_journal_sync_seconds", `{quantile="1"}`, "", j.SyncMax.Seconds()},
+		{"counter", "quartet_journal_syncs_total", "", "Syncs.", float64(j.Syncs)},
 	}
 }

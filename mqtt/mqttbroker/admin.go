@@ -107,7 +107,7 @@ func (b *Broker) DeleteSession(ctx context.Context, client string) (bool, error)
 	}
 	c := s.owner
 	if c == nil {
-		delete(b.sessions, client)
+		b.endsSession(s)
 		b.mu.Unlock()
 		b.endSession(s, EndDeleted)
 		return true, nil
@@ -136,7 +136,7 @@ func (b *Broker) Reauthorize() {
 		}
 		b.mu.Unlock()
 		permit := b.permissions(c)
-		s.permit.Store(&permit)
+		s.permit.Store(b.permitOf(&permit))
 	}
 	b.permitGen.Add(1)
 	for _, s := range all {
@@ -146,7 +146,7 @@ func (b *Broker) Reauthorize() {
 			checked = s.reauthorize(sub) || checked
 		}
 		if checked && s.backlog != nil {
-			b.discard(s, s.backlog.queue.filter(func(ref any) bool {
+			b.withdrawn(s, s.backlog.queue.filter(func(ref any) bool {
 				m, _, _, _ := unpack(ref)
 				return s.allowed(ActionReceive, m.Topic()) == Allow
 			}), DropDenied)

@@ -34,23 +34,32 @@ type Broker struct {
 	batches   sync.Pool // of Publish
 	sys       sys
 
+	permitAll Permissions
+
 	mu       sync.Mutex
 	sessions map[string]*session
+	ending   map[uint64]*session // sessions that have ended, but not yet for the journal
 	locals   map[*Subscription]struct{}
 	closed   bool
 	idle     chan struct{} // closed when the last connection ends after Shutdown has begun
+
+	spawning   sync.Mutex     // taken last
+	stopped    bool           // under spawning
+	background sync.WaitGroup // see spawn
 }
 
 // New returns a broker. Nil options are the zero value: a broker that refuses everybody. Close it when it is not used
-// any more.
+// any more. With a journal, that of [Options].Dir for example, it has read all of it when it returns.
 func New(opts *Options) (*Broker, error) {
 	b := &Broker{
 		opts:      opts.withDefaults(),
 		started:   time.Now(),
 		sessions:  make(map[string]*session),
+		ending:    make(map[uint64]*session),
 		locals:    make(map[*Subscription]struct{}),
 		subs:      topic.NewTrie[*subscription](topic.MQTT),
 		groupSeed: rand.Uint64(),
+		permitAll: everything,
 	}
 	if b.opts.Strategy > StrategyHash || b.opts.QueuePolicy > RejectPublisher {
 		return nil, errors.New("mqttbroker: unknown strategy or queue policy")
@@ -62,12 +71,46 @@ func New(opts *Options) (*Broker, error) {
 	b.retained.names = topic.NewNames[*Message](topic.MQTT)
 	b.retained.seed = maphash.MakeSeed()
 	b.deadlines.fire, b.deadlines.live = b.due, b.isRetained
-	if b.opts.Journal != nil {
-		b.rec = &recorder{j: b.opts.Journal, log: b.opts.Logger, refs: make(map[uint64]int32)}
-		b.rec.begin()
+	if err := b.openJournal(); err != nil {
+		return nil, err
 	}
+	b.deadlines.start()
 	b.startSys()
 	return b, nil
+}
+
+// openJournal makes the broker what its journal says, if it has one.
+func (b *Broker) openJournal() error {
+	j := b.opts.Journal
+	if b.opts.Dir != "" {
+		if j != nil {
+			return errors.New("mqttbroker: both Dir and Journal are set")
+		}
+		var err error
+		if j, err = openFileJournal(&b.opts); err != nil {
+			return err
+		}
+	}
+	if j == nil {
+		return nil
+	}
+	b.opts.Journal = j
+	b.rec = newRecorder(j, b.opts.Logger)
+	if err := b.restore(); err != nil {
+		return errors.Join(err, j.Close())
+	}
+	return nil
+}
+
+// spawn runs f in a goroutine for which Close waits. It reports false when the broker is closed.
+func (b *Broker) spawn(f func()) bool {
+	b.spawning.Lock()
+	defer b.spawning.Unlock()
+	if b.stopped {
+		return false
+	}
+	b.background.Go(f)
+	return true
 }
 
 // due is called when a deadline has come.
@@ -136,8 +179,13 @@ func (b *Broker) Close() error {
 	for _, l := range locals {
 		l.end(net.ErrClosed)
 	}
-	if b.rec != nil {
-		return b.rec.j.Close()
+	b.spawning.Lock()
+	b.stopped = true
+	b.spawning.Unlock()
+	if b.rec == nil {
+		return nil
 	}
-	return nil
+	err := b.rec.j.Close()
+	b.background.Wait()
+	return err
 }

@@ -60,7 +60,7 @@ func (c *conn) Publish(bt *mqttserver.Batch, p *mqtt.Publish, ack mqttserver.Ack
 		if from.topic, ok = c.mayPublish(p.Topic); !ok {
 			c.stripe.received(len(p.Payload))
 			c.stripe.rejected.Add(1)
-			c.b.answer(bt, from, p.QoS, 0, mqtt.ReasonNotAuthorized)
+			c.b.answer(bt, new(publication), from, p.QoS, mqtt.ReasonNotAuthorized)
 			return
 		}
 	}
@@ -70,7 +70,7 @@ func (c *conn) Publish(bt *mqttserver.Batch, p *mqtt.Publish, ack mqttserver.Ack
 // Settled implements [mqttserver.Session]. Whatever the reason, the message is done: one that the client refused is not
 // sent to others [MQTT-4.8.2-6].
 func (c *conn) Settled(_ *mqttserver.Batch, ref any, _ mqtt.ReasonCode) {
-	if o, ok := ref.(*outgoing); c.b.rec == nil && (!ok || o.member == nil) {
+	if o, ok := ref.(*outgoing); !c.s.durable && (!ok || o.member == nil) {
 		return
 	}
 	c.s.mu.Lock()
@@ -109,7 +109,7 @@ func (c *conn) Closed(cause error, d *mqtt.Disconnect) {
 	switch {
 	case s.will == nil:
 	case s.will.delay == 0:
-		w = s.takeWill()
+		w = s.will // it is taken when it is published
 	default:
 		s.will.due = seconds(now, s.will.delay)
 		s.will.client = c.client
@@ -117,9 +117,15 @@ func (c *conn) Closed(cause error, d *mqtt.Disconnect) {
 	if s.expiry != forever {
 		s.expires = seconds(now, s.expiry)
 	}
+	if w != nil {
+		w.due = now.UnixMilli()
+	}
+	b.recordOwner(s, false)
+	if w != nil {
+		s.will = nil
+	}
 	b.mu.Unlock()
 	b.publishWill(s, w)
-	b.rec.note(Record{Kind: RecordOffline, Client: s.id})
 	c.closed.Store(true)
 	c.leave()
 }
@@ -128,13 +134,11 @@ func (c *conn) Closed(cause error, d *mqtt.Disconnect) {
 // (section 3.14.2.2.2). b.mu is held.
 func (c *conn) sayGoodbye(d *mqtt.Disconnect) {
 	s := c.s
-	if d.Reason == mqtt.ReasonNormalDisconnection && s.will != nil {
+	if d.Reason == mqtt.ReasonNormalDisconnection {
 		s.will = nil
-		c.b.rec.note(Record{Kind: RecordWill, Client: s.id})
 	}
 	if expiry, ok := d.Properties.Uint32(mqtt.PropSessionExpiryInterval); ok && s.expiry != 0 {
 		s.expiry = c.b.capExpiry(expiry)
-		c.b.rec.note(Record{Kind: RecordSession, Client: s.id, User: s.user, Expiry: s.expiry})
 	}
 }
 
@@ -151,17 +155,15 @@ func (c *conn) leave() {
 		return
 	}
 	b, s := c.b, c.s
+	b.rest(s)
 	b.mu.Lock()
 	s.owner = nil
-	if s.state.Empty() {
-		s.state = nil
-	}
 	ends, why := s.expiry == 0, EndExpired
 	if s.doomed {
 		ends, why = true, EndDeleted
 	}
 	if ends {
-		delete(b.sessions, s.id)
+		b.endsSession(s)
 	} else {
 		b.schedule(s)
 	}
@@ -193,20 +195,24 @@ func (c *conn) Subscriptions() int {
 	return len(c.s.subs.list)
 }
 
-// durableConn is a conn whose broker has a journal.
+// durableConn is a conn of a session that the journal has.
 type durableConn struct{ *conn }
 
-// Persist implements [mqttserver.Persister].
+// Persist implements [mqttserver.Persister]. Assignments of identifiers are recorded when the message is sent, under the
+// lock of the session, so that what comes later is recorded later.
 func (c *durableConn) Persist(_ *mqttserver.Batch, d mqttserver.Delta) {
-	rec := Record{Kind: RecordState, Client: c.s.id, Delta: d.Delta, ID: d.ID, QoS: d.QoS}
-	if m, _, _, _ := unpack(d.Ref); m != nil {
-		rec.Seq = m.seq
-	}
 	var t Token
 	if d.Token != 0 {
 		t = Token{kind: tokenPersisted, c: c.conn, token: d.Token}
 	}
-	c.b.rec.append(&rec, t)
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	rec, ok := stateRecord(d.Delta, d.ID)
+	switch {
+	case ok && c.b.rec.note(c.s, rec, t):
+	case !t.IsZero():
+		c.b.rec.wait(t)
+	}
 }
 
 // topicCache remembers topics to which a connection may publish.

@@ -35,7 +35,7 @@ func (b *Broker) Connect(ctx context.Context, mc *mqttserver.Conn) (*mqttserver.
 		return nil, err
 	}
 	a := &mqttserver.Accepted{State: c.s.state, Present: c.present, Session: c}
-	if b.rec != nil {
+	if c.s.durable {
 		a.Session = &durableConn{c}
 	}
 	if p.ClientID == "" {
@@ -90,7 +90,7 @@ func (b *Broker) Auth(ctx context.Context, mc *mqttserver.Conn, method string) (
 // permissions asks what a client may do.
 func (b *Broker) permissions(c *Client) Permissions {
 	if b.opts.Authorize == nil {
-		return everything
+		return b.permitAll
 	}
 	if p := b.opts.Authorize(c); p != nil {
 		return p
@@ -131,14 +131,15 @@ func (b *Broker) attach(ctx context.Context, c *conn, p *mqtt.Connect, permit Pe
 	old := s
 	if !resume {
 		s = &session{id: c.client.ID, num: b.ids.Add(1), user: c.client.User}
+		s.durable = b.rec != nil && b.sessionExpiry(p) != 0
+		if old != nil {
+			b.endsSession(old)
+		}
 		b.sessions[s.id] = s
 	}
 	c.s = s
 	s.owner, s.will, s.expires, s.expiry = c, w, 0, b.sessionExpiry(p)
-	if s.state == nil {
-		s.state = new(mqtt.State)
-	}
-	s.permit.Store(&permit)
+	s.permit.Store(b.permitOf(&permit))
 	b.deadlines.set(s, 0) // a will that was to come does not [MQTT-3.1.3-9]
 	b.gauges.connectedMax.Store(max(b.gauges.connectedMax.Load(), b.gauges.connected.Add(1)))
 	b.mu.Unlock()
@@ -150,37 +151,127 @@ func (b *Broker) attach(ctx context.Context, c *conn, p *mqtt.Connect, permit Pe
 			f(s.id)
 		}
 	}
-	return resume, b.recordSession(ctx, c, !resume)
+	err = b.wake(s)
+	if err == nil {
+		err = b.recordConnect(ctx, s)
+	}
+	if err != nil {
+		b.mu.Lock()
+		s.will = nil // the connection never came about
+		b.mu.Unlock()
+		c.Closed(err, nil)
+	}
+	return resume, err
 }
 
-// recordSession records the session and its will, and waits until that is durable.
-func (b *Broker) recordSession(ctx context.Context, c *conn, fresh bool) error {
+// permitOf returns permissions to be kept: without an Authorizer there are only ones.
+func (b *Broker) permitOf(p *Permissions) *Permissions {
+	if b.opts.Authorize == nil {
+		return &b.permitAll
+	}
+	return p
+}
+
+// recordConnect records that a client has connected to its session, with its will, and waits until that is durable.
+func (b *Broker) recordConnect(ctx context.Context, s *session) error {
 	if b.rec == nil {
 		return nil
 	}
-	s := c.s
-	rec := Record{Kind: RecordWill, Client: s.id}
-	if s.will != nil {
-		rec.Message, rec.Expiry = newMessage(string(s.will.p.Topic), &s.will.p, 0, 0), s.will.delay
+	b.mu.Lock()
+	b.recordOwner(s, true)
+	told := s.told
+	b.mu.Unlock()
+	if !told {
+		return nil
 	}
-	b.rec.note(rec)
 	done := make(chan Outcome, 1)
-	b.rec.await(nil, Record{Kind: RecordSession, Client: s.id, User: s.user, Expiry: s.expiry, Fresh: fresh}, nil,
-		func(_ *mqttserver.Batch, o Outcome) { done <- o })
-	err := error(&mqtt.Error{Code: mqtt.ReasonServerUnavailable})
+	b.rec.await(nil, func(_ *mqttserver.Batch, o Outcome) { done <- o })
 	select {
 	case o := <-done:
 		if o == Done {
 			return nil
 		}
+		return &mqtt.Error{Code: mqtt.ReasonServerUnavailable}
 	case <-ctx.Done():
-		err = ctx.Err()
+		return ctx.Err()
 	}
-	b.mu.Lock()
-	s.will = nil // the connection never came about
-	b.mu.Unlock()
-	c.Closed(err, nil)
-	return err
+}
+
+// wake brings a session back whose client connects: the bodies of what is in flight are read.
+func (b *Broker) wake(s *session) error {
+	var cold map[*entry]*Message
+	if b.rec != nil && s.state != nil {
+		rd := b.rec.j.Reader()
+		for o := range s.state.Outbound() {
+			e, ok := o.Ref.(*entry)
+			if !ok || o.Released {
+				continue
+			}
+			m, err := readMessage(rd, e.seq)
+			if err != nil {
+				b.opts.Logger.Error("journal: a message in flight cannot be read", "client", s.id, "err", err)
+				return &mqtt.Error{Code: mqtt.ReasonServerUnavailable, Err: err}
+			}
+			if cold == nil {
+				cold = make(map[*entry]*Message)
+			}
+			cold[e] = m
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == nil {
+		s.state = new(mqtt.State)
+	}
+	s.state.Rebind(func(ref any) any {
+		e, ok := ref.(*entry)
+		if !ok {
+			return ref
+		}
+		m := cold[e]
+		if m == nil { // released: the body is not needed any more
+			m = coldMessage("", e.seq, messageFlags(e.qos), e.size, 0)
+			m.size -= messageOverhead
+		}
+		var member *subscription
+		if e.group != "" {
+			if member = s.subs.get(e.group); member == nil {
+				member = &subscription{s: s, filter: e.group}
+			}
+		}
+		ref = e.ref(m, member)
+		if o, ok := ref.(*outgoing); ok && member != nil {
+			s.pending().shared.add(o)
+		}
+		return ref
+	})
+	s.awake = true
+	return nil
+}
+
+// rest lets a session rest whose client has gone: what waits and what is in flight goes out of memory, if the journal
+// has it.
+func (b *Broker) rest(s *session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.awake = false
+	if s.state.Empty() {
+		s.state = nil
+	}
+	if b.rec == nil || !s.durable {
+		return
+	}
+	b.chill(s)
+	if s.state != nil {
+		s.state.Rebind(func(ref any) any {
+			e := entryOf(ref)
+			return &e
+		})
+	}
+	if s.backlog != nil {
+		s.backlog.shared = outgoingList{}
+		s.trim()
+	}
 }
 
 // sessionExpiry returns the session expiry interval that a client gets (section 3.1.2.11.2); clients of older versions

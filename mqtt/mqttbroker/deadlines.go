@@ -18,6 +18,7 @@ type deadlines struct {
 	heap   deadlineHeap
 	timer  *time.Timer
 	armed  int64 // what the timer is set to, 0 is nothing
+	begun  bool
 	closed bool
 }
 
@@ -26,6 +27,14 @@ type deadline struct {
 	at int64 // unix milliseconds
 	s  *session
 	m  *Message
+}
+
+// start begins to fire.
+func (d *deadlines) start() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.begun = true
+	d.arm()
 }
 
 // set moves the deadline of a session; at 0 takes it out.
@@ -76,7 +85,7 @@ const minStale = 1024
 
 // arm sets the timer to the first deadline. d.mu is held.
 func (d *deadlines) arm() {
-	if d.closed || len(d.heap) == 0 || d.heap[0].at == d.armed {
+	if !d.begun || d.closed || len(d.heap) == 0 || d.heap[0].at == d.armed {
 		return
 	}
 	d.armed = d.heap[0].at

@@ -84,7 +84,7 @@ func (b *Broker) concerns(pub *publication, sub *subscription, o subscriptionOpt
 
 // deliver gives the message to the receiver of a subscription: sends or queues it. It reports whether it did.
 func (b *Broker) deliver(bt *mqttserver.Batch, sc *scratch, pub *publication, sub *subscription, o subscriptionOptions, ids []uint32) bool {
-	if !b.concerns(pub, sub, o) {
+	if !b.concerns(pub, sub, o) || pub.got != nil && slices.Contains(pub.got, receiver{session: sub.s.num}) {
 		return false
 	}
 	if ids == nil && o.id() != 0 {
@@ -155,20 +155,27 @@ func (b *Broker) deliver0(bt *mqttserver.Batch, sc *scratch, pub *publication, s
 
 // deliverQueued sends sc.out at QoS 1 or 2 to a session's client or, when that is away or behind, queues it.
 func (b *Broker) deliverQueued(bt *mqttserver.Batch, sc *scratch, pub *publication, s *session, ids []uint32) bool {
-	ref := refOf(pub.message(b), sc.out.QoS, sc.out.Retain, ids, nil)
+	ref := refOf(b.messageFor(pub, s), sc.out.QoS, sc.out.Retain, ids, nil)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return b.sendOrQueue(bt, sc, s, ref)
 }
 
+// messageFor returns the message as a session gets it at QoS 1 and 2: the journal has it if it has the session.
+func (b *Broker) messageFor(pub *publication, s *session) *Message {
+	if b.rec != nil && s.durable {
+		return pub.durable(b)
+	}
+	return pub.message(b)
+}
+
 // sendOrQueue sends sc.out, for which ref stands, or queues it. s.mu is held.
 func (b *Broker) sendOrQueue(bt *mqttserver.Batch, sc *scratch, s *session, ref any) bool {
-	b.queued(s, ref)
 	switch b.sendNow(bt, sc, s, ref) {
 	case mqttserver.Sent:
 		return true
 	case mqttserver.TooLarge: // as if it had been sent [MQTT-3.1.2-25]
-		b.discard(s, []any{ref}, DropTooLarge)
+		b.lost(s, ref, DropTooLarge)
 		return true
 	}
 	return b.enqueue(s, ref)
@@ -182,7 +189,7 @@ func (b *Broker) sendNow(bt *mqttserver.Batch, sc *scratch, s *session, ref any)
 	}
 	r := c.c.Publish(bt, &sc.out, ref)
 	if r == mqttserver.Sent {
-		b.sent(s, ref)
+		b.sent(s, ref, sc.out.ID, false)
 	}
 	return r
 }

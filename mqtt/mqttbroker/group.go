@@ -2,6 +2,7 @@ package mqttbroker
 
 import (
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -145,10 +146,10 @@ const (
 func (g *group) deliver(bt *mqttserver.Batch, sc *scratch, pub *publication) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if len(g.members) == 0 {
+	if len(g.members) == 0 || slices.ContainsFunc(pub.got, func(r receiver) bool { return r.group == g.name }) {
 		return false
 	}
-	first, insist := g.start(pub.origin())
+	first, insist := g.start(pub.publisher())
 	if insist && g.members[first].online() && g.try(bt, sc, pub, g.members[first], attemptQueue) {
 		return true
 	}
@@ -186,7 +187,7 @@ func (g *group) try(bt *mqttserver.Batch, sc *scratch, pub *publication, sub *su
 	if sc.out.QoS == mqtt.QoS0 {
 		return b.deliver0(bt, sc, pub, s, ids) && g.took(sub)
 	}
-	ref := refOf(pub.message(b), sc.out.QoS, sc.out.Retain, ids, sub)
+	ref := refOf(b.messageFor(pub, s), sc.out.QoS, sc.out.Retain, ids, sub)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if how != attemptAway && s.conn.Load() == nil || s.ended {
@@ -196,12 +197,7 @@ func (g *group) try(bt *mqttserver.Batch, sc *scratch, pub *publication, sub *su
 		if s.waits() {
 			return false
 		}
-		b.queued(s, ref)
-		if r := b.sendNow(bt, sc, s, ref); r != mqttserver.Sent {
-			b.unqueued(s, pub.m)
-			return false
-		}
-		return g.took(sub)
+		return b.sendNow(bt, sc, s, ref) == mqttserver.Sent && g.took(sub)
 	}
 	return b.sendOrQueue(bt, sc, s, ref) && g.took(sub)
 }
@@ -212,7 +208,8 @@ func (g *group) took(sub *subscription) bool {
 	return true
 }
 
-// redispatch gives deliveries of members that have left to other members of their groups.
+// redispatch gives deliveries of members that have left to other members of their groups. Those that were recorded are
+// reopened, and still held.
 func (b *Broker) redispatch(refs []any) {
 	if len(refs) == 0 {
 		return
@@ -226,27 +223,48 @@ func (b *Broker) redispatch(refs []any) {
 		b.groups.mu.Lock()
 		g := b.groups.m[o.member.filter]
 		b.groups.mu.Unlock()
-		b.rec.hold(o.m)
-		if g == nil || o.m.expired(now) || !g.deliver(bt, sc, sc.publication(o.m, publisher{stripe: &b.counters[0]}, now)) {
+		s, m := o.member.s, o.m
+		mine := s != nil && s.recordsOf(ref) // it was held and reopened
+		if s != nil && !mine && !b.rec.tryHold(m) {
+			m = m.copied() // the journal has it no more
+			m.flags &^= flagJournaled
+		}
+		pub := sc.publication(m, publisher{stripe: &b.counters[0]}, now)
+		if g == nil || o.m.expired(now) || !g.deliver(bt, sc, pub) {
 			b.drops[DropEnded].Add(1)
 		}
-		if o.member.s != nil {
-			b.unqueued(o.member.s, o.m)
-		} else {
-			b.rec.release(o.m)
+		if pub.open {
+			b.decided(pub.m, "")
 		}
-		b.rec.release(o.m)
+		if mine {
+			b.decided(m, o.member.filter)
+		} else {
+			b.rec.release(m)
+		}
 	}
 }
 
-// takeShared takes out of the queue what came by a shared subscription, by one member or (nil) by any. s.mu is held.
-func (s *session) takeShared(member *subscription) []any {
+// takeShared takes out of the queue, as far as that is in memory, what came by a shared subscription, by one member or
+// (nil) by any. s.mu is held.
+func (b *Broker) takeShared(s *session, member *subscription) []any {
 	if s.backlog == nil {
 		return nil
 	}
 	defer s.trim()
-	return s.backlog.queue.filter(func(ref any) bool {
+	refs := s.backlog.queue.filter(func(ref any) bool {
 		o, ok := ref.(*outgoing)
 		return !ok || o.member == nil || member != nil && o.member != member
 	})
+	b.reopen(s, refs)
+	return refs
+}
+
+// reopen records that deliveries are to go to other members of their groups. s.mu is held.
+func (b *Broker) reopen(s *session, refs []any) {
+	for _, ref := range refs {
+		if s.recordsOf(ref) {
+			o := ref.(*outgoing)
+			b.rec.reopen(o.m.seq, o.member.filter)
+		}
+	}
 }

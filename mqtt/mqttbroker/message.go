@@ -32,6 +32,8 @@ const (
 	flagExpires    messageFlags = 1 << 3 // eight bytes, unix milliseconds
 	flagProperties messageFlags = 1 << 4 // four bytes
 	flagJournaled  messageFlags = 1 << 5 // the journal has it
+	flagCold       messageFlags = 1 << 6 // only the journal has its body; what is here is when it expires
+	flagStored                  = flagQoS | flagRetain | flagExpires | flagProperties
 )
 
 // Topic returns the topic name.
@@ -86,7 +88,7 @@ func (m *Message) expiry() int64 {
 	if m.flags&flagExpires == 0 {
 		return 0
 	}
-	return int64(binary.BigEndian.Uint64(unsafe.Slice(m.body, m.size)))
+	return int64(binary.BigEndian.Uint64(unsafe.Slice(m.body, 8)))
 }
 
 // expired reports whether the message is not to be delivered any more at a time in unix milliseconds.
@@ -96,6 +98,53 @@ func (m *Message) expired(now int64) bool { return m.flags&flagExpires != 0 && n
 // once is sent again after a reconnect even if it has expired meanwhile [MQTT-4.3.3-7].
 func (m *Message) remaining(now int64) uint32 {
 	return uint32(max(m.expiry()-now+999, 1000) / 1000)
+}
+
+// all returns the body as it is kept.
+func (m *Message) all() []byte { return unsafe.Slice(m.body, m.size) }
+
+// copied returns a copy that shares topic and body, to be recorded in the journal.
+func (m *Message) copied() *Message {
+	c := *m
+	return &c
+}
+
+// restoreMessage returns the message of a record, whose bytes it copies.
+func restoreMessage(topic string, seq uint64, rec *record) (*Message, error) {
+	m := &Message{
+		topic: unsafe.StringData(topic), topicLen: uint16(len(topic)), seq: seq, size: uint32(len(rec.body)),
+		flags: rec.flags&flagStored | flagJournaled,
+	}
+	n := 0
+	if m.flags&flagExpires != 0 {
+		n += 8
+	}
+	if m.flags&flagProperties != 0 {
+		if n+4 > len(rec.body) {
+			return nil, errRecord
+		}
+		n += 4 + int(binary.BigEndian.Uint32(rec.body[n:]))
+	}
+	if n > len(rec.body) {
+		return nil, errRecord
+	}
+	m.body = unsafe.SliceData(append([]byte(nil), rec.body...))
+	return m, nil
+}
+
+// cold returns the message without its body.
+func (m *Message) cold() *Message { return coldMessage(m.Topic(), m.seq, m.flags, m.size, m.expiry()) }
+
+// coldMessage returns a message of which only the journal has the body.
+func coldMessage(topic string, seq uint64, flags messageFlags, size uint32, expires int64) *Message {
+	m := &Message{
+		topic: unsafe.StringData(topic), topicLen: uint16(len(topic)), seq: seq, size: size,
+		flags: flags&flagStored | flagJournaled | flagCold,
+	}
+	if m.flags&flagExpires != 0 {
+		m.body = unsafe.SliceData(binary.BigEndian.AppendUint64(nil, uint64(expires)))
+	}
+	return m
 }
 
 // bytes is what the message counts in queues: what is kept of it.
@@ -177,6 +226,7 @@ type outgoing struct {
 	member     *subscription // the member of a shared subscription that got it, or nil
 	qos        mqtt.QoS
 	retain     bool
+	recorded   bool      // of QoS 0, but the journal has that it waits
 	prev, next *outgoing // in an outgoingList
 }
 

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/quartet-mq/quartet/internal/vfs"
 	"github.com/quartet-mq/quartet/mqtt/mqttserver"
 )
 
@@ -61,14 +62,36 @@ type Options struct {
 	Hooks  Hooks
 	Events Events
 
-	// Journal keeps what must outlive the process. Nil keeps it in memory only.
+	// Dir is the directory in which the broker keeps what must outlive the process: sessions with their subscriptions,
+	// queues and messages in flight, retained messages, wills. It is made if need be, and locked. Empty keeps everything in
+	// memory, where Journal is nil too.
+	Dir string
+	// NoSync acknowledges what the operating system has taken, without waiting for the disk. What was acknowledged survives
+	// the end of the process, but not of the machine: power loss takes the last moments, about 30 seconds on Linux.
+	NoSync bool
+	// DiskReserve is how many bytes the broker leaves free on the file system of Dir. Below twice that publishers are slowed,
+	// below it messages of QoS 1 and 2 and retained ones are refused with ReasonQuotaExceeded. Default 256 MiB.
+	DiskReserve int64
+	// DiskLimit is how many bytes Dir may have; above seven eighths of it publishers are slowed, above it refused. Default no
+	// limit.
+	DiskLimit int64
+	// SegmentSize is the size of the files in Dir. Default 64 MiB.
+	SegmentSize int64
+	// RetainedMemory is how many bytes of retained payloads stay in memory beside the journal; more are read when somebody
+	// subscribes. Default 64 MiB, negative all. Without a journal all are in memory.
+	RetainedMemory int
+	// Journal keeps what must outlive the process elsewhere than in Dir.
 	Journal Journal
 	// DeliverAfterSync delivers a message of QoS 1 or 2 only when it is durable: a subscriber then never has a message
-	// that a crash took away from everybody else. Without it delivery does not wait, only acknowledgements do.
+	// that a crash took away from everybody else. Without it delivery does not wait, only acknowledgements do: a subscriber
+	// may have a message at QoS 0 or 1 which after power loss nobody else gets, unless its publisher, who was not
+	// acknowledged, sends it again.
 	DeliverAfterSync bool
 
 	// Logger takes what goes wrong; nil is silent. Payloads are never logged.
 	Logger *slog.Logger
+
+	fs vfs.FS // for tests; nil is that of the operating system
 }
 
 // The defaults of [Options].
@@ -76,6 +99,7 @@ const (
 	defaultQueueMessages = 10_000
 	defaultQueueBytes    = 64 << 20
 	defaultSysInterval   = 10 * time.Second
+	defaultRetained      = 64 << 20
 )
 
 // withDefaults returns a copy in which zeros have become their defaults.
@@ -92,6 +116,9 @@ func (o *Options) withDefaults() Options {
 	}
 	if c.SysInterval == 0 {
 		c.SysInterval = defaultSysInterval
+	}
+	if c.RetainedMemory == 0 {
+		c.RetainedMemory = defaultRetained
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

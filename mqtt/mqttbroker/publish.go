@@ -19,11 +19,14 @@ type publication struct {
 	stripe  *counters
 	seq     uint64
 	expires int64 // unix milliseconds, 0 is never
-	locked  bool  // the lock of the topic is held: receivers are locked too, so that replays and this message are ordered
+	origin  origin
+	got     []receiver // who has it already
+	open    bool       // it was recorded for this publication, which decides about it: see conclude
+	locked  bool       // the lock of the topic is held: receivers are locked too, so that replays and this message are ordered
 }
 
-// origin returns the client identifier of the publisher, for the No Local option.
-func (p *publication) origin() string {
+// publisher returns the client identifier of the publisher, for the No Local option.
+func (p *publication) publisher() string {
 	if p.from == nil {
 		return ""
 	}
@@ -42,11 +45,52 @@ func (p *publication) name() string {
 func (p *publication) message(b *Broker) *Message {
 	if p.m == nil {
 		if p.seq == 0 {
-			p.seq = b.seq.Add(1)
+			p.seq = b.number()
 		}
 		p.m = newMessage(p.name(), p.in, p.seq, p.expires)
 	}
 	return p.m
+}
+
+// durable returns the message, which the journal has from now on. Those who have got it before, because they end with the
+// process, keep their own.
+func (p *publication) durable(b *Broker) *Message {
+	m := p.message(b)
+	if m.flags&flagJournaled != 0 {
+		return m
+	}
+	p.m = m.copied()
+	b.rec.message(p.m, p.origin, p.retains(), Token{})
+	p.seq, p.open = p.m.seq, true
+	return p.m
+}
+
+// retains reports whether the message is to be retained, and the journal to have it as such.
+func (p *publication) retains() bool {
+	return p.in.Retain && len(p.in.Payload) > 0 && !reserved(p.name())
+}
+
+// size returns what the message counts.
+func (p *publication) size() int {
+	if p.m != nil {
+		return p.m.bytes()
+	}
+	n := len(p.in.Topic) + len(p.in.Payload) + messageOverhead
+	if p.expires != 0 {
+		n += 8
+	}
+	if len(p.in.Properties) > 0 {
+		n += 4 + len(p.in.Properties)
+	}
+	return n
+}
+
+// number returns the number of a message.
+func (b *Broker) number() uint64 {
+	if b.rec == nil {
+		return b.seq.Add(1)
+	}
+	return b.rec.number()
 }
 
 // scratch is what a goroutine that publishes needs again and again.
@@ -93,9 +137,10 @@ func (sc *scratch) publication(m *Message, from publisher, now int64) *publicati
 type publisher struct {
 	client *Client // nil for the application
 	stripe *counters
-	topic  string // the topic name, if it is known as a string
-	will   bool
-	c      *conn // the connection, of which ack and id are
+	topic  string   // the topic name, if it is known as a string
+	will   *session // whose will it is, if that is recorded
+	dead   bool     // it is a will
+	c      *conn    // the connection, of which ack and id are
 	ack    mqttserver.Ack
 	id     uint16
 	wait   chan<- mqtt.ReasonCode // the application waits
@@ -106,85 +151,116 @@ type publisher struct {
 func (b *Broker) accept(ctx context.Context, bt *mqttserver.Batch, sc *scratch, p *mqtt.Publish, from publisher) mqtt.ReasonCode {
 	from.stripe.received(len(p.Payload))
 	pub := &sc.pub
-	*pub = publication{topic: from.topic, from: from.client, stripe: from.stripe}
+	*pub = publication{topic: from.topic, from: from.client, stripe: from.stripe, origin: from.origin(p.QoS)}
 	qos := p.QoS
 	reason := b.hook(ctx, sc, p, from)
 	if !reason.IsError() {
 		b.forwardable(sc, p)
-		reason = b.admit(pub)
+		reason = b.admit(bt, pub)
 	}
-	durable := b.rec != nil && (pub.in.QoS > 0 || pub.in.Retain)
 	switch {
 	case reason.IsError():
 		from.stripe.rejected.Add(1)
-	case durable && b.opts.DeliverAfterSync:
+	case b.rec != nil && b.opts.DeliverAfterSync && (pub.in.QoS > 0 || pub.in.Retain):
 		b.acceptThenDeliver(pub, from, qos)
 		return reason
-	case durable:
-		m := pub.message(b)
-		b.rec.message(m, Token{})
-		reason = b.distribute(bt, sc, pub)
-		b.rec.release(m)
 	default:
 		reason = b.distribute(bt, sc, pub)
 	}
-	b.answer(bt, from, qos, pub.seq, reason)
+	b.answer(bt, pub, from, qos, reason)
 	return reason
 }
 
-// admit reports whether the message can be taken at all.
-func (b *Broker) admit(pub *publication) mqtt.ReasonCode {
-	p := pub.in
+// origin returns what the message means to the session of its publisher.
+func (p *publisher) origin(qos mqtt.QoS) origin {
 	switch {
-	case b.rec.broken() && (p.QoS > 0 || p.Retain):
-		return mqtt.ReasonServerUnavailable
-	case b.opts.QueuePolicy == RejectPublisher && p.QoS > 0 && b.anyFull(pub):
+	case p.will != nil:
+		return origin{s: p.will, will: true}
+	case p.c != nil && qos == mqtt.QoS2 && p.c.s.durable:
+		return origin{s: p.c.s, id: p.id}
+	}
+	return origin{}
+}
+
+// admit reports whether the message can be taken at all, and slows its publisher down when the journal has little room.
+func (b *Broker) admit(bt *mqttserver.Batch, pub *publication) mqtt.ReasonCode {
+	p := pub.in
+	if b.rec != nil && (p.QoS > 0 || p.Retain) {
+		pressure := b.rec.pressure()
+		switch {
+		case b.rec.broken():
+			return mqtt.ReasonServerUnavailable
+		case pressure == PressureFull:
+			return mqtt.ReasonQuotaExceeded
+		case pressure == PressureSlow:
+			bt.Slow(slowPause)
+		}
+	}
+	if b.opts.QueuePolicy == RejectPublisher && p.QoS > 0 && b.anyFull(pub) {
 		return mqtt.ReasonQuotaExceeded
 	}
 	return mqtt.ReasonSuccess
 }
 
+// slowPause is how long a publisher pauses for each read of its input while the journal has little room.
+const slowPause = 20 * time.Millisecond
+
 // acceptThenDeliver is accept for DeliverAfterSync: the message is made durable, then distributed. Completions come in
 // the order of acceptance, so deliveries do.
 func (b *Broker) acceptThenDeliver(pub *publication, from publisher, qos mqtt.QoS) {
-	m := pub.message(b)
-	b.rec.message(m, Token{kind: tokenFunc, c: from.c, then: func(bt *mqttserver.Batch, o Outcome) {
+	m := newMessage(pub.name(), pub.in, 0, pub.expires)
+	b.rec.message(m, pub.origin, pub.retains(), Token{kind: tokenFunc, c: from.c, then: func(bt *mqttserver.Batch, o Outcome) {
+		sc := b.scratch(bt)
+		late := sc.publication(m, from, time.Now().UnixMilli())
+		late.open = true
 		reason := mqtt.ReasonServerUnavailable
 		if o == Done {
-			sc := b.scratch(bt)
-			reason = b.distribute(bt, sc, sc.publication(m, from, time.Now().UnixMilli()))
+			reason = b.distribute(bt, sc, late)
 		}
-		b.rec.release(m)
-		b.answer(bt, from, qos, m.seq, reason)
+		b.answer(bt, late, from, qos, reason)
 	}})
 }
 
-// answer acknowledges a message when everything recorded so far is durable.
-func (b *Broker) answer(bt *mqttserver.Batch, from publisher, qos mqtt.QoS, seq uint64, reason mqtt.ReasonCode) {
+// answer acknowledges a message when everything recorded about it is durable.
+func (b *Broker) answer(bt *mqttserver.Batch, pub *publication, from publisher, qos mqtt.QoS, reason mqtt.ReasonCode) {
+	var t Token
+	var ack bool // from.ack is to be done
 	switch {
 	case from.wait != nil:
-		b.answerApplication(bt, from.wait, seq, reason)
-		return
-	case from.c == nil:
-		return
-	case qos == mqtt.QoS0:
-		return
+		t = tellApplication(from.wait, reason)
+	case from.c == nil, qos == mqtt.QoS0:
 	case b.rec.broken():
 		from.c.cut(bt)
-		return
+	case !from.c.v5 && reason == mqtt.ReasonQuotaExceeded && b.rec.pressure() == PressureFull:
+		from.c.cut(bt) // there is no other way to say that the message is not stored
+	default:
+		if !from.c.v5 { // there is no way to say no but to close [MQTT311-3.3.5-2]
+			reason = mqtt.ReasonSuccess
+		}
+		ack = true
+		t = Token{kind: tokenAck, c: from.c, ack: from.ack, reason: reason}
 	}
-	if !from.c.v5 { // there is no way to say no but to close [MQTT311-3.3.5-2]
-		reason = mqtt.ReasonSuccess
-	}
-	if b.rec == nil || reason.IsError() {
+	switch {
+	case pub.open:
+		b.rec.accepted(pub.m, "", t)
+		b.rec.release(pub.m)
+	case from.wait != nil:
+		from.wait <- reason // nothing is recorded
+	case !ack:
+	case pub.origin.s != nil && !reason.IsError() && b.rec.note(pub.origin.s, record{kind: recordReceived, id: pub.origin.id}, t):
+	default:
 		from.ack.Done(bt, reason, nil)
-		return
 	}
-	rec := Record{Kind: RecordAccepted, Client: from.client.ID, Seq: seq, QoS: qos}
-	if qos == mqtt.QoS2 {
-		rec.Kind, rec.Delta, rec.ID = RecordState, mqtt.DeltaReceived, from.id
-	}
-	b.rec.append(&rec, Token{kind: tokenAck, c: from.c, ack: from.ack, reason: reason})
+}
+
+// tellApplication returns the token of a message of [Broker.Publish].
+func tellApplication(wait chan<- mqtt.ReasonCode, reason mqtt.ReasonCode) Token {
+	return Token{kind: tokenFunc, then: func(_ *mqttserver.Batch, o Outcome) {
+		if o != Done {
+			reason = mqtt.ReasonServerUnavailable
+		}
+		wait <- reason
+	}}
 }
 
 // hook calls OnPublish.
@@ -193,8 +269,8 @@ func (b *Broker) hook(ctx context.Context, sc *scratch, p *mqtt.Publish, from pu
 	if f == nil {
 		return mqtt.ReasonSuccess
 	}
-	sc.pub.seq = b.seq.Add(1)
-	sc.hook = Publishing{Client: from.client, Will: from.will, Sequence: sc.pub.seq, Message: p}
+	sc.pub.seq = b.number()
+	sc.hook = Publishing{Client: from.client, Will: from.dead, Sequence: sc.pub.seq, Message: p}
 	name := string(p.Topic)
 	err := f(ctx, &sc.hook)
 	if string(p.Topic) != name && err == nil {
@@ -263,14 +339,4 @@ func (b *Broker) distribute(bt *mqttserver.Batch, sc *scratch, pub *publication)
 		return reason
 	}
 	return b.fanOut(bt, sc, pub)
-}
-
-// answerApplication is answer for [Broker.Publish].
-func (b *Broker) answerApplication(bt *mqttserver.Batch, wait chan<- mqtt.ReasonCode, seq uint64, reason mqtt.ReasonCode) {
-	b.rec.await(bt, Record{Kind: RecordAccepted, Seq: seq}, nil, func(_ *mqttserver.Batch, o Outcome) {
-		if o != Done {
-			reason = mqtt.ReasonServerUnavailable
-		}
-		wait <- reason
-	})
 }

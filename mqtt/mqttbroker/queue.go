@@ -21,6 +21,8 @@ const (
 type queue struct {
 	ring  []any // length a power of two, or nil
 	head  int
+	k     int   // how many are in the ring: the front of the queue
+	cold  *cold // the rest, by number only: of sessions with a journal
 	n     int
 	bytes int
 }
@@ -30,32 +32,43 @@ const minQueue = 4
 
 func (q *queue) len() int { return q.n }
 
-// push appends ref, which counts for size bytes.
+// push appends ref to the ring.
 func (q *queue) push(ref any) {
-	if q.n == len(q.ring) {
-		q.resize(max(2*q.n, minQueue))
-	}
-	q.ring[(q.head+q.n)&(len(q.ring)-1)] = ref
+	q.load(ref)
 	q.n++
-	m, _, _, _ := unpack(ref)
-	q.bytes += m.bytes()
+	q.bytes += sizeOf(ref)
 }
 
-// front returns the oldest reference, which there must be.
+// load puts ref, which was in the queue already, in the ring.
+func (q *queue) load(ref any) {
+	if q.k == len(q.ring) {
+		q.resize(max(2*q.k, minQueue))
+	}
+	q.ring[(q.head+q.k)&(len(q.ring)-1)] = ref
+	q.k++
+}
+
+// sizeOf returns what the message of a reference counts.
+func sizeOf(ref any) int {
+	m, _, _, _ := unpack(ref)
+	return m.bytes()
+}
+
+// front returns the oldest reference; there must be one in the ring.
 func (q *queue) front() any { return q.ring[q.head] }
 
-// pop takes the oldest reference out.
+// pop takes the oldest reference out of the ring.
 func (q *queue) pop() any {
 	ref := q.ring[q.head]
 	q.ring[q.head] = nil
 	q.head = (q.head + 1) & (len(q.ring) - 1)
+	q.k--
 	q.n--
-	m, _, _, _ := unpack(ref)
-	q.bytes -= m.bytes()
+	q.bytes -= sizeOf(ref)
 	switch {
-	case q.n == 0:
+	case q.n == 0 && q.cold == nil:
 		*q = queue{}
-	case len(q.ring) >= 64 && q.n <= len(q.ring)/8:
+	case len(q.ring) >= 64 && q.k <= len(q.ring)/8:
 		q.resize(len(q.ring) / 2)
 	}
 	return ref
@@ -64,17 +77,20 @@ func (q *queue) pop() any {
 // resize moves the ring to one of n places, a power of two.
 func (q *queue) resize(n int) {
 	ring := make([]any, n)
-	for i := range q.n {
-		ring[i] = q.ring[(q.head+i)&(len(q.ring)-1)]
+	for i := range q.k {
+		ring[i] = q.at(i)
 	}
 	q.ring, q.head = ring, 0
 }
 
-// filter keeps the references that keep likes, in their order, and returns the others.
+func (q *queue) at(i int) any { return q.ring[(q.head+i)&(len(q.ring)-1)] }
+
+// filter keeps the references in the ring that keep likes, in their order, and returns the others.
 func (q *queue) filter(keep func(ref any) bool) (out []any) {
-	var kept queue
-	for i := range q.n {
-		ref := q.ring[(q.head+i)&(len(q.ring)-1)]
+	kept := queue{cold: q.cold, n: q.n - q.k, bytes: q.bytes}
+	for i := range q.k {
+		ref := q.at(i)
+		kept.bytes -= sizeOf(ref)
 		if keep(ref) {
 			kept.push(ref)
 		} else {

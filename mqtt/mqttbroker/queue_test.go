@@ -56,7 +56,7 @@ func TestSizes(t *testing.T) {
 	if n := unsafe.Sizeof(Message{}); n > 32 {
 		t.Errorf("a Message has %d bytes", n)
 	}
-	if n := unsafe.Sizeof(session{}); n > 160 {
+	if n := unsafe.Sizeof(session{}); n > 192 {
 		t.Errorf("a session has %d bytes", n)
 	}
 	if n := unsafe.Sizeof(subscription{}); n > 48 {
@@ -106,6 +106,7 @@ func TestDeadlines(t *testing.T) {
 		at := func(s time.Duration) int64 { return start.Add(s).UnixMilli() }
 		a, b, c := &session{id: "a"}, &session{id: "b"}, &session{id: "c"}
 		d.set(a, at(3*time.Second))
+		d.start()
 		d.set(b, at(2*time.Second))
 		d.set(c, at(time.Second))
 		d.set(b, at(5*time.Second))

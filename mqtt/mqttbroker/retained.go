@@ -3,7 +3,9 @@ package mqttbroker
 import (
 	"hash/maphash"
 	"iter"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quartet-mq/quartet/mqtt"
@@ -16,6 +18,7 @@ type retained struct {
 	names *topic.Names[*Message]
 	seed  maphash.Seed
 	locks [64]sync.Mutex
+	hot   atomic.Int64 // bytes of bodies in memory, of messages that the journal has too
 }
 
 // stripe returns the lock that orders the retained messages of a topic: it is held while one is stored and fanned out,
@@ -40,8 +43,7 @@ func (b *Broker) retain(pub *publication) mqtt.ReasonCode {
 	if old == nil && b.opts.MaxRetained > 0 && b.gauges.retained.Load() >= int64(b.opts.MaxRetained) {
 		return mqtt.ReasonQuotaExceeded
 	}
-	m := pub.message(b)
-	grow := int64(m.bytes())
+	grow := int64(pub.size())
 	if old != nil {
 		grow -= int64(old.bytes())
 	}
@@ -52,41 +54,63 @@ func (b *Broker) retain(pub *publication) mqtt.ReasonCode {
 	if old == nil {
 		b.gauges.retained.Add(1)
 	}
-	b.recordRetained(m.Topic(), m, old)
+	m := b.storedRetained(pub)
 	b.retained.names.Set(m.Topic(), m)
-	if old != nil {
-		b.deadlines.forget(old)
-	}
+	b.forgetRetained(old)
 	if m.flags&flagExpires != 0 {
 		b.deadlines.add(m)
 	}
 	return mqtt.ReasonSuccess
 }
 
-// unretain removes a retained message. The stripe of its topic is held.
-func (b *Broker) unretain(m *Message) {
-	b.retained.names.Delete(m.Topic())
-	b.deadlines.forget(m)
-	b.gauges.retained.Add(-1)
-	b.gauges.retainedBytes.Add(-int64(m.bytes()))
-	b.recordRetained(m.Topic(), nil, m)
+// storedRetained returns the message of a publication as it is retained. The journal has it, but for what the broker tells
+// about itself. The bodies of more than RetainedMemory bytes are left to the journal.
+func (b *Broker) storedRetained(pub *publication) *Message {
+	if b.rec == nil || reserved(pub.name()) {
+		return pub.message(b)
+	}
+	m := pub.durable(b)
+	b.rec.hold(m)
+	if !b.hot(m) {
+		m = m.cold()
+	}
+	return m
 }
 
-// recordRetained records that the retained message of a topic is now m, nil for none, after old, nil for none. What the
-// broker tells about itself is not recorded.
-func (b *Broker) recordRetained(name string, m, old *Message) {
-	if b.rec == nil || reserved(name) {
+// hot reports whether the body of a retained message is to stay in memory, and counts it.
+func (b *Broker) hot(m *Message) bool {
+	limit := int64(b.opts.RetainedMemory)
+	if limit >= 0 && b.retained.hot.Load()+int64(m.size) > limit {
+		return false
+	}
+	b.retained.hot.Add(int64(m.size))
+	return true
+}
+
+// forgetRetained lets a message go that was retained, nil for none.
+func (b *Broker) forgetRetained(m *Message) {
+	if m == nil {
 		return
 	}
-	rec := Record{Kind: RecordRetained, Topic: name}
-	if m != nil {
-		b.rec.hold(m)
-		rec.Seq = m.seq
+	b.deadlines.forget(m)
+	if b.rec == nil || reserved(m.Topic()) {
+		return
 	}
-	b.rec.note(rec)
-	if old != nil {
-		b.rec.release(old)
+	if m.flags&flagCold == 0 {
+		b.retained.hot.Add(-int64(m.size))
 	}
+	b.rec.forgetRetained(m)
+}
+
+// unretain removes a retained message. The stripe of its topic is held.
+func (b *Broker) unretain(m *Message) {
+	if b.rec != nil && !reserved(m.Topic()) {
+		b.rec.unretained(m.Topic())
+	}
+	b.retained.names.Delete(m.Topic())
+	b.gauges.retained.Add(-1)
+	b.gauges.retainedBytes.Add(-int64(m.bytes()))
+	b.forgetRetained(m)
 }
 
 // expireRetained removes a retained message whose time has come, unless it was replaced.
@@ -94,15 +118,15 @@ func (b *Broker) expireRetained(m *Message) {
 	mu := b.retained.stripe([]byte(m.Topic()))
 	mu.Lock()
 	defer mu.Unlock()
-	if b.isRetained(m) {
-		b.unretain(m)
+	if now, ok := b.retained.names.Get(m.Topic()); ok && now.seq == m.seq {
+		b.unretain(now)
 	}
 }
 
 // isRetained reports whether m is still the retained message of its topic.
 func (b *Broker) isRetained(m *Message) bool {
 	now, ok := b.retained.names.Get(m.Topic())
-	return ok && now == m
+	return ok && now.seq == m.seq
 }
 
 // replay is the rest of the retained messages for a new subscription.
@@ -111,7 +135,7 @@ type replay struct {
 	opts subscriptionOptions
 	// pending are the messages of list that are still to be sent. It is made when a live message wants one of them out of
 	// turn; nil means all of them.
-	pending map[*Message]struct{}
+	pending map[uint64]*Message
 }
 
 // newReplay collects the retained messages for a subscription, after it was made: what is retained from then on comes
@@ -149,26 +173,27 @@ func (r *replay) waits(m *Message) bool {
 	if r.pending == nil {
 		return true
 	}
-	_, ok := r.pending[m]
+	_, ok := r.pending[m.seq]
 	return ok
 }
 
-// take takes m out of turn. It reports whether m was still to be sent.
-func (r *replay) take(m *Message) bool {
+// take takes the message that is retained now out of turn, and returns it as it is in the list; nil if it was not still
+// to be sent.
+func (r *replay) take(now *Message) *Message {
 	if r.pending == nil {
-		r.pending = make(map[*Message]struct{}, len(r.list))
+		r.pending = make(map[uint64]*Message, len(r.list))
 		for _, m := range r.list {
-			r.pending[m] = struct{}{}
+			r.pending[m.seq] = m
 		}
 	}
-	_, ok := r.pending[m]
-	delete(r.pending, m)
-	return ok
+	m := r.pending[now.seq]
+	delete(r.pending, now.seq)
+	return m
 }
 
 // skip takes the first message off.
 func (r *replay) skip() {
-	delete(r.pending, r.list[0])
+	delete(r.pending, r.list[0].seq)
 	r.list[0] = nil
 	r.list = r.list[1:]
 }
@@ -200,12 +225,100 @@ func (c *conn) replaySome(bt *mqttserver.Batch, sc *scratch) bool {
 			l.replays = l.replays[1:]
 			continue
 		}
+		if m.flags&flagCold != 0 {
+			l.reading = l.reading || c.b.spawn(func() { c.readReplay() })
+			return false
+		}
 		if !c.sendRetained(bt, sc, r.ref(m)) {
 			return false
 		}
 		r.skip()
 	}
 	return true
+}
+
+// readReplay reads the bodies of the next retained messages and sends them.
+func (c *conn) readReplay() {
+	bt := mqttserver.NewBatch()
+	rd := c.b.rec.j.Reader()
+	for c.readSome(rd) {
+		c.drain(bt)
+		bt.Flush()
+		bt.Wait()
+	}
+}
+
+// readSome reads the bodies of the next retained messages of the first replay. It reports false when nobody reads any
+// more.
+func (c *conn) readSome(rd JournalReader) bool {
+	s := c.s
+	s.mu.Lock()
+	var list []*Message
+	if l := s.backlog; l != nil && s.conn.Load() == c && len(l.replays) > 0 {
+		r := &l.replays[0]
+		for _, m := range r.list {
+			if m.flags&flagCold == 0 || len(list) == loadMessages {
+				break
+			}
+			list = append(list, m)
+		}
+	}
+	if len(list) == 0 && s.backlog != nil {
+		s.backlog.reading = false
+	}
+	s.mu.Unlock()
+	if len(list) == 0 {
+		return false
+	}
+	read := make([]*Message, len(list))
+	for i, m := range list {
+		read[i] = c.b.readRetained(rd, m)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l := s.backlog; l != nil && len(l.replays) > 0 {
+		l.replays[0].warm(list, read)
+	}
+	return true
+}
+
+// readRetained returns a retained message with its body, nil if it is retained no more. It stays in memory if there is
+// room.
+func (b *Broker) readRetained(rd JournalReader, m *Message) *Message {
+	full, err := readMessage(rd, m.seq)
+	if err != nil {
+		if b.isRetained(m) {
+			b.opts.Logger.Error("journal: a retained message cannot be read", "topic", m.Topic(), "err", err)
+		}
+		return nil
+	}
+	full.topic = m.topic
+	mu := b.retained.stripe([]byte(m.Topic()))
+	mu.Lock()
+	defer mu.Unlock()
+	if now, ok := b.retained.names.Get(m.Topic()); ok && now.seq == m.seq && now.flags&flagCold != 0 && b.hot(full) {
+		b.retained.names.Set(m.Topic(), full)
+	}
+	return full
+}
+
+// warm puts messages with their bodies in the place of those that they were read for; nil is none.
+func (r *replay) warm(list, read []*Message) {
+	for i, m := range list {
+		at := slices.Index(r.list, m)
+		if at < 0 {
+			continue
+		}
+		if read[i] == nil {
+			delete(r.pending, m.seq)
+			r.list = slices.Delete(r.list, at, at+1)
+			continue
+		}
+		r.list[at] = read[i]
+		if r.pending[m.seq] != nil {
+			r.pending[m.seq] = read[i]
+		}
+	}
 }
 
 // ahead sends the retained message of a live message's topic before its turn in a replay, so that it does not come after
@@ -217,27 +330,67 @@ func (b *Broker) ahead(bt *mqttserver.Batch, sc *scratch, pub *publication, s *s
 	if c == nil || l == nil {
 		return
 	}
-	m, ok := b.retained.names.GetBytes(pub.in.Topic)
+	now, ok := b.retained.names.GetBytes(pub.in.Topic)
 	if !ok {
 		return
 	}
 	for i := range l.replays {
 		r := &l.replays[i]
-		if !r.take(m) || !r.permitted(s, m) {
+		m := r.take(now)
+		if m == nil || !r.permitted(s, m) {
 			continue
 		}
 		ref := r.ref(m)
-		if s.waits() {
+		if s.waits() || m.flags&flagCold != 0 {
 			if c.withheld(sc, ref) {
 				continue
 			}
 		} else if c.sendRetained(bt, sc, ref) {
 			continue
 		}
-		if b.queuedRetained(s, ref) {
+		if ref, ok := b.heldRetained(s, ref); ok {
 			b.enqueue(s, ref)
+			b.unholdRetained(s, ref)
 		}
 	}
+	c.warm()
+	c.readFirst()
+}
+
+// readFirst reads the body of the first message that waits, if it is a retained one of which only the journal has the
+// body. s.mu is held.
+func (c *conn) readFirst() {
+	l := c.s.backlog
+	if l == nil || l.reading || l.queue.k == 0 || !coldRef(l.queue.front()) {
+		return
+	}
+	ref := l.queue.front()
+	l.reading = c.b.spawn(func() {
+		m, qos, retain, ids := unpack(ref)
+		full := c.b.readRetained(c.b.rec.j.Reader(), m)
+		c.s.mu.Lock()
+		if l := c.s.backlog; l != nil {
+			l.reading = false
+			if l.queue.k > 0 && l.queue.front() == ref {
+				if full == nil {
+					c.b.discardFront(c.s, DropExpired)
+				} else {
+					l.queue.ring[l.queue.head] = &outgoing{m: full, qos: qos, retain: retain, ids: ids}
+				}
+				c.s.trim()
+			}
+		}
+		c.s.mu.Unlock()
+		bt := mqttserver.NewBatch()
+		c.drain(bt)
+		bt.Flush()
+	})
+}
+
+// coldRef reports whether only the journal has the body of a reference's message.
+func coldRef(ref any) bool {
+	m, _, _, _ := unpack(ref)
+	return m.flags&flagCold != 0
 }
 
 // withheld reports whether the hook keeps a retained message from the client.
@@ -246,42 +399,64 @@ func (c *conn) withheld(sc *scratch, ref any) bool {
 	if f == nil {
 		return false
 	}
+	if m, _, _, _ := unpack(ref); m.flags&flagCold != 0 {
+		return false // asked when it is sent
+	}
 	sc.render(ref, time.Now().UnixMilli())
 	return !f(c.s.id, &sc.out)
 }
 
-// queuedRetained is queued for a retained message of QoS 1 or 2. It reports false when the message was replaced just now
-// and the journal has it no more: the one that replaced it comes live.
-func (b *Broker) queuedRetained(s *session, ref any) bool {
-	m, qos, _, _ := unpack(ref)
-	if qos == 0 {
-		return true
+// heldRetained holds a retained message of QoS 1 or 2 for a session that the journal has, while it is sent or queued. It
+// reports false when the message was replaced just now and the journal has it no more: the one that replaced it comes
+// live.
+func (b *Broker) heldRetained(s *session, ref any) (any, bool) {
+	m, qos, retain, ids := unpack(ref)
+	switch {
+	case b.rec == nil || !s.durable || qos == 0:
+		return ref, true
+	case m.flags&flagJournaled != 0:
+		return ref, b.rec.tryHold(m)
 	}
-	if !b.rec.tryHold(m) {
-		return false
-	}
-	b.queued(s, ref)
-	b.rec.release(m)
-	return true
+	m = m.copied() // what the broker tells about itself is not recorded otherwise
+	b.rec.message(m, origin{}, false, Token{})
+	b.rec.accepted(m, "", Token{})
+	return refOf(m, qos, retain, ids, nil), true
 }
 
-// sendRetained is send for a message that was not queued.
+// unholdRetained takes back what heldRetained gave.
+func (b *Broker) unholdRetained(s *session, ref any) {
+	if m, qos, _, _ := unpack(ref); s.durable && qos > 0 {
+		b.rec.release(m)
+	}
+}
+
+// sendRetained sends a message that was not queued. taken is false when it must wait. s.mu is held.
 func (c *conn) sendRetained(bt *mqttserver.Batch, sc *scratch, ref any) (taken bool) {
-	m, qos, _, _ := unpack(ref)
+	b, s := c.b, c.s
 	if c.withheld(sc, ref) {
 		return true
 	}
-	if !c.b.queuedRetained(c.s, ref) {
+	ref, ok := b.heldRetained(s, ref)
+	if !ok {
 		return true
 	}
-	taken = c.send(bt, sc, ref)
-	switch {
-	case taken:
-		c.stripe.sent(1, len(m.Payload()))
-	case qos > 0:
-		c.b.unqueued(c.s, m)
+	defer b.unholdRetained(s, ref)
+	m, _, _, _ := unpack(ref)
+	now := time.Now().UnixMilli()
+	if m.expired(now) {
+		b.lost(s, ref, DropExpired)
+		return true
 	}
-	return taken
+	switch sc.render(ref, now); c.offer(bt, sc, ref) {
+	case mqttserver.Sent:
+		b.sent(s, ref, sc.out.ID, false)
+	case mqttserver.TooLarge:
+		b.lost(s, ref, DropTooLarge)
+	default:
+		return false
+	}
+	c.stripe.sent(1, len(m.Payload()))
+	return true
 }
 
 // Retained returns the retained messages whose topics match a filter, in no particular order; none when the filter is not
@@ -292,7 +467,16 @@ func (b *Broker) Retained(filter string) iter.Seq[*Message] {
 			return
 		}
 		now := time.Now().UnixMilli()
+		var rd JournalReader
 		for _, m := range b.retained.names.Match(filter) {
+			if m.flags&flagCold != 0 {
+				if rd == nil {
+					rd = b.rec.j.Reader()
+				}
+				if m = b.readRetained(rd, m); m == nil {
+					continue
+				}
+			}
 			if !m.expired(now) && !yield(m) {
 				return
 			}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/quartet-mq/quartet/mqtt"
 	"github.com/quartet-mq/quartet/mqtt/mqttserver"
+	"github.com/quartet-mq/quartet/topic/delivery"
 )
 
 // session is what the broker keeps for a client identifier, connected or not. It is kept small: what only a connected
@@ -17,19 +18,29 @@ import (
 type session struct {
 	id     string
 	user   string
-	num    uint64 // unique in the broker
+	num    uint64 // unique in the broker and its journal
 	conn   atomic.Pointer[conn]
 	permit atomic.Pointer[Permissions]
 
 	mu      sync.Mutex
 	subs    subscriptions
 	backlog *backlog // nil when it would be empty
-	ended   bool
-	doomed  bool // it ends with its connection; under Broker.mu
 	// overlaps tells that two subscriptions of the session may match the same topic.
 	overlaps atomic.Bool
+	ended    bool
+	awake    bool // owner has the state, see wake and rest
+	durable  bool // it has records in the journal; set before the session is known
+	doomed   bool // it ends with its connection; under Broker.mu
+	told     bool // it has a recordSession; under Broker.mu
+	dirty    bool // it has records since its last checkpoint; under recorder.mu
+	over     bool // it has no records any more; under recorder.mu
 
-	// Under Broker.mu:
+	// Under recorder.mu:
+	ownerLen, checkLen uint32        // what the records are worth
+	ownerSeq, checkSeq uint64        // the last recordSession and recordCheckpoint
+	inbound            *delivery.IDs // QoS 2 messages that the client has not released; nil while there was none
+
+	// Under Broker.mu; state changes, and owner is used, under mu too while the session is awake:
 	owner   *conn
 	state   *mqtt.State // nil when it is empty and the client away
 	will    *will
@@ -46,12 +57,11 @@ type backlog struct {
 	queue   queue
 	replays []replay
 	shared  outgoingList
-	// What is in flight, if a journal holds it.
-	inflight map[any]int
+	reading bool // the body of a retained message is being read
 }
 
 func (l *backlog) empty() bool {
-	return l == nil || l.queue.len() == 0 && len(l.replays) == 0 && l.shared.first == nil && len(l.inflight) == 0
+	return l == nil || l.queue.len() == 0 && len(l.replays) == 0 && l.shared.first == nil
 }
 
 // waits reports whether messages wait to be sent. s.mu is held.
@@ -86,90 +96,191 @@ func (s *session) allowed(a Action, topic string) Decision {
 	return Deny
 }
 
-// sent notes a message that is in flight from now on, if that must be known. s.mu is held.
-func (b *Broker) sent(s *session, ref any) {
-	if o, ok := ref.(*outgoing); ok && o.member != nil {
+// recordsOf reports whether the session's records name ref.
+func (s *session) recordsOf(ref any) bool { return s.durable && recorded(ref) }
+
+// sent notes that a message, which was the first of the queue or did not wait, went to the client with an identifier.
+// s.mu is held.
+func (b *Broker) sent(s *session, ref any, id uint16, queued bool) {
+	m, qos, _, _ := unpack(ref)
+	if o, ok := ref.(*outgoing); ok && o.member != nil && qos > 0 {
 		s.pending().shared.add(o)
 	}
-	if _, qos, _, _ := unpack(ref); b.rec != nil && qos > 0 {
-		l := s.pending()
-		if l.inflight == nil {
-			l.inflight = make(map[any]int)
-		}
-		l.inflight[ref]++ // a message may match a subscription that is made meanwhile, and go twice
+	if !s.recordsOf(ref) {
+		return
 	}
+	if qos == mqtt.QoS0 {
+		b.rec.note(s, record{kind: recordDropped}, Token{})
+		b.rec.release(m)
+		return
+	}
+	if !queued {
+		b.rec.hold(m)
+	}
+	b.rec.note(s, sentRecord(ref, id, queued), Token{})
 }
 
 // settled notes a message that is not in flight any more. s.mu is held.
 func (b *Broker) settled(s *session, ref any) {
-	l := s.pending()
-	l.shared.remove(ref)
-	if n := l.inflight[ref]; n > 0 {
-		if l.inflight[ref] = n - 1; n == 1 {
-			delete(l.inflight, ref)
-		}
+	if s.backlog != nil {
+		s.backlog.shared.remove(ref)
+		s.trim()
+	}
+	if s.recordsOf(ref) {
 		m, _, _, _ := unpack(ref)
 		b.rec.release(m)
 	}
-	s.trim()
 }
 
 // enqueue puts ref at the end of what waits for the session, within the bounds, or drops it. s.mu is held.
 func (b *Broker) enqueue(s *session, ref any) bool {
 	if s.ended {
-		b.discard(s, []any{ref}, DropEnded)
+		b.lost(s, ref, DropEnded)
 		return false
 	}
 	q := &s.pending().queue
-	if q.full(b.opts.QueueMessages, b.opts.QueueBytes) {
-		now := time.Now().UnixMilli()
-		b.discard(s, q.filter(func(ref any) bool { m, _, _, _ := unpack(ref); return !m.expired(now) }), DropExpired)
-	}
-	for b.opts.QueuePolicy == DropOldest && q.len() > 0 && q.full(b.opts.QueueMessages, b.opts.QueueBytes) {
-		b.discard(s, []any{q.pop()}, DropQueueFull)
-	}
-	if q.full(b.opts.QueueMessages, b.opts.QueueBytes) {
-		b.discard(s, []any{ref}, DropQueueFull)
+	defer s.trim()
+	if q.full(b.opts.QueueMessages, b.opts.QueueBytes) && !b.makeRoom(s) {
+		b.lost(s, ref, DropQueueFull)
 		return false
 	}
-	q.push(ref)
+	hot := b.rec == nil || !s.durable || q.takesHot() && s.conn.Load() != nil
+	switch {
+	case s.recordsOf(ref):
+		b.pushRecorded(s, ref, hot)
+	case hot:
+		q.push(ref)
+	default:
+		ref, fresh := b.recordable(ref)
+		b.pushRecorded(s, ref, false)
+		if fresh {
+			b.decided(ref.m, "")
+		}
+	}
 	return true
 }
 
-// queued records that a message of QoS 1 or 2 is to reach the session's client.
-func (b *Broker) queued(s *session, ref any) {
-	if b.rec == nil {
+// pushRecorded puts a reference at the end of the queue and records it. s.mu is held.
+func (b *Broker) pushRecorded(s *session, ref any, hot bool) {
+	q := &s.backlog.queue
+	m, _, _, _ := unpack(ref)
+	e := entryOf(ref)
+	b.rec.hold(m)
+	b.rec.note(s, record{kind: recordQueued, entry: e}, Token{})
+	if hot {
+		q.push(ref)
 		return
 	}
-	m, qos, retain, ids := unpack(ref)
-	group := ""
-	if o, ok := ref.(*outgoing); ok && o.member != nil {
-		group = o.member.filter
-	}
-	b.rec.hold(m)
-	b.rec.note(Record{Kind: RecordQueued, Client: s.id, Seq: m.seq, QoS: qos, Retain: retain, IDs: ids, Topic: group})
+	q.pushCold(&e)
+	b.seal(s)
 }
 
-// unqueued records that the message does not wait for the session any more, because it will not get it.
-func (b *Broker) unqueued(s *session, m *Message) {
-	if b.rec != nil {
-		b.rec.note(Record{Kind: RecordDequeued, Client: s.id, Seq: m.seq})
+// recordable returns ref, of QoS 0, as a reference that can be recorded. fresh tells that its message is now in the journal
+// for that, and open.
+func (b *Broker) recordable(ref any) (o *outgoing, fresh bool) {
+	m, qos, retain, ids := unpack(ref)
+	o = &outgoing{m: m, qos: qos, retain: retain, ids: ids, recorded: true}
+	if old, ok := ref.(*outgoing); ok {
+		o.member = old.member
+	}
+	if m.flags&flagJournaled != 0 {
+		return o, false
+	}
+	o.m = m.copied()
+	b.rec.message(o.m, origin{}, false, Token{})
+	return o, true
+}
+
+// decided records that everything about a message was decided, and takes the hold back that [recorder.message] gave.
+func (b *Broker) decided(m *Message, group string) {
+	b.rec.accepted(m, group, Token{})
+	b.rec.release(m)
+}
+
+// makeRoom drops from a full queue what has expired and, where that is the policy, what waits longest. It reports whether
+// there is room, or will be when what is to be dropped is loaded. s.mu is held.
+func (b *Broker) makeRoom(s *session) bool {
+	q := &s.backlog.queue
+	now := time.Now().UnixMilli()
+	expired := q.filter(func(ref any) bool { m, _, _, _ := unpack(ref); return !m.expired(now) })
+	b.withdrawn(s, expired, DropExpired)
+	for c := q.cold; q.k == 0 && c != nil && c.head.n > 0; {
+		if e := c.head.front(); !e.expired(now) {
+			break
+		}
+		b.discardFront(s, DropExpired)
+	}
+	for b.opts.QueuePolicy == DropOldest && q.n > 0 && q.full(b.opts.QueueMessages, b.opts.QueueBytes) {
+		if !b.discardFront(s, DropQueueFull) {
+			return true
+		}
+	}
+	return !q.full(b.opts.QueueMessages, b.opts.QueueBytes)
+}
+
+// discardFront drops the first message that waits. It reports false when that must be loaded first. s.mu is held.
+func (b *Broker) discardFront(s *session, why Drop) bool {
+	q := &s.backlog.queue
+	if q.k > 0 {
+		ref := q.pop()
+		b.forget(s, ref)
+		b.left(s)
+		b.lost(s, ref, why)
+		return true
+	}
+	c := q.cold
+	if c == nil {
+		return false
+	}
+	if c.head.n == 0 && len(c.pages) == 0 {
+		c.head, c.tail = c.tail, entries{}
+	}
+	if c.head.n == 0 {
+		b.fetch(s)
+		return false
+	}
+	e := c.head.pop()
+	c.gen++
+	q.n--
+	q.bytes -= int(e.size)
+	b.rec.note(s, record{kind: recordDropped}, Token{})
+	b.rec.releaseSeq(e.seq, int(e.size))
+	b.left(s)
+	b.dropped(s, "", why)
+	return true
+}
+
+// forget notes that the first message of the queue is not sent. s.mu is held.
+func (b *Broker) forget(s *session, ref any) {
+	if s.recordsOf(ref) {
+		m, _, _, _ := unpack(ref)
+		b.rec.note(s, record{kind: recordDropped}, Token{})
 		b.rec.release(m)
 	}
 }
 
-// discard drops messages that waited.
-func (b *Broker) discard(s *session, refs []any, why Drop) {
-	for _, ref := range refs {
-		m, qos, _, _ := unpack(ref)
-		if qos > 0 {
-			b.unqueued(s, m)
-		}
-		b.dropped(s, m.Topic(), why)
+// withdrawn drops messages that were taken out of the midst of the queue. s.mu is held.
+func (b *Broker) withdrawn(s *session, refs []any, why Drop) {
+	if len(refs) == 0 {
+		return
 	}
+	for _, ref := range refs {
+		if s.recordsOf(ref) {
+			m, _, _, _ := unpack(ref)
+			b.rec.release(m)
+		}
+		b.lost(s, ref, why)
+	}
+	b.rewrite(s)
 }
 
-// dropped counts a message that does not reach the session's client.
+// lost counts a message that does not reach the session's client.
+func (b *Broker) lost(s *session, ref any, why Drop) {
+	m, _, _, _ := unpack(ref)
+	b.dropped(s, m.Topic(), why)
+}
+
+// dropped counts a message that does not reach the session's client. The topic is empty when the message is not in memory.
 func (b *Broker) dropped(s *session, topic string, why Drop) {
 	b.drops[why].Add(1)
 	if f := b.opts.Events.Dropped; f != nil {
@@ -177,30 +288,33 @@ func (b *Broker) dropped(s *session, topic string, why Drop) {
 	}
 }
 
-// send gives a message that waits to the connection. taken is false when it must go on waiting. s.mu is held.
+// send gives the first message that waits to the connection. taken is false when it must go on waiting. s.mu is held.
 func (c *conn) send(bt *mqttserver.Batch, sc *scratch, ref any) (taken bool) {
 	m, _, _, _ := unpack(ref)
 	now := time.Now().UnixMilli()
 	if m.expired(now) {
-		c.b.discard(c.s, []any{ref}, DropExpired)
+		c.b.forget(c.s, ref)
+		c.b.lost(c.s, ref, DropExpired)
 		return true
 	}
-	sc.render(ref, now)
-	var r mqttserver.Result
-	if sc.out.QoS == mqtt.QoS0 {
-		r = c.c.Offer(bt, &sc.out)
-	} else {
-		r = c.c.Publish(bt, &sc.out, ref)
-	}
-	switch r {
+	switch sc.render(ref, now); c.offer(bt, sc, ref) {
 	case mqttserver.Sent:
-		c.b.sent(c.s, ref)
+		c.b.sent(c.s, ref, sc.out.ID, true)
 	case mqttserver.TooLarge:
-		c.b.discard(c.s, []any{ref}, DropTooLarge)
+		c.b.forget(c.s, ref)
+		c.b.lost(c.s, ref, DropTooLarge)
 	default:
 		return false
 	}
 	return true
+}
+
+// offer gives sc.out, for which ref stands, to the connection.
+func (c *conn) offer(bt *mqttserver.Batch, sc *scratch, ref any) mqttserver.Result {
+	if sc.out.QoS == mqtt.QoS0 {
+		return c.c.Offer(bt, &sc.out)
+	}
+	return c.c.Publish(bt, &sc.out, ref)
 }
 
 // render makes sc.out of ref.
@@ -232,14 +346,23 @@ func (c *conn) drainSome(bt *mqttserver.Batch, sc *scratch) bool {
 	}
 	defer s.trim()
 	q := &s.backlog.queue
+	defer c.warm()
 	for range chunk {
 		if q.len() == 0 {
 			return c.replaySome(bt, sc)
+		}
+		if q.k == 0 {
+			return false
+		}
+		if coldRef(q.front()) {
+			c.readFirst()
+			return false
 		}
 		if !c.send(bt, sc, q.front()) {
 			return false
 		}
 		q.pop()
+		c.b.left(s)
 	}
 	return true
 }

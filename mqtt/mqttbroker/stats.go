@@ -31,6 +31,9 @@ type Stats struct {
 
 	Retained      int64
 	RetainedBytes int64 // topics, properties and payloads
+
+	// Journal is about the directory of Options.Dir; nil without one.
+	Journal *JournalStats
 }
 
 // Dropped returns the number of messages that did not reach a client that had subscribed to them, for any reason.
@@ -98,5 +101,9 @@ func (b *Broker) Stats() Stats {
 	b.mu.Lock()
 	s.Sessions = int64(len(b.sessions))
 	b.mu.Unlock()
+	if f, ok := b.opts.Journal.(fileJournal); ok {
+		j := f.Journal.Stats()
+		s.Journal = &j
+	}
 	return s
 }

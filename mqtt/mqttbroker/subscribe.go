@@ -20,21 +20,29 @@ func (c *conn) Subscribe(bt *mqttserver.Batch, p *mqtt.Subscribe) {
 		reasons[i] = mqtt.ReasonGrantedQoS0 + mqtt.ReasonCode(f.QoS)
 		o := makeOptions(f, id, d)
 		c.b.subscribe(c.s, f, filter, o, gen)
-		if c.b.rec != nil {
-			c.b.rec.note(Record{Kind: RecordSubscribed, Client: c.s.id, Subscription: f, IDs: []uint32{id}})
-		}
 		if f := c.b.opts.Events.Subscribed; f != nil {
 			f(c.client, p.Filters[i])
 		}
 	}
 	suback := &mqtt.Suback{ID: p.ID, Reasons: reasons}
-	c.b.rec.await(bt, Record{Kind: RecordAccepted, Client: c.s.id}, c, func(bt *mqttserver.Batch, o Outcome) {
+	c.whenDurable(bt, func(bt *mqttserver.Batch) {
+		c.c.Suback(bt, suback)
+		c.drain(bt)
+	})
+}
+
+// whenDurable calls then when everything recorded so far is durable; at once if nothing of the session is recorded.
+func (c *conn) whenDurable(bt *mqttserver.Batch, then func(bt *mqttserver.Batch)) {
+	if !c.s.durable {
+		then(bt)
+		return
+	}
+	c.b.rec.await(c, func(bt *mqttserver.Batch, o Outcome) {
 		if o != Done {
 			c.cut(bt)
 			return
 		}
-		c.c.Suback(bt, suback)
-		c.drain(bt)
+		then(bt)
 	})
 }
 
@@ -46,18 +54,11 @@ func (c *conn) Unsubscribe(bt *mqttserver.Batch, p *mqtt.Unsubscribe) {
 			unsuback.Reasons[i] = mqtt.ReasonNoSubscriptionExisted
 			continue
 		}
-		c.b.rec.note(Record{Kind: RecordUnsubscribed, Client: c.s.id, Topic: filter})
 		if f := c.b.opts.Events.Unsubscribed; f != nil {
 			f(c.client, filter)
 		}
 	}
-	c.b.rec.await(bt, Record{Kind: RecordAccepted, Client: c.s.id}, c, func(bt *mqttserver.Batch, o Outcome) {
-		if o != Done {
-			c.cut(bt)
-			return
-		}
-		c.c.Unsuback(bt, unsuback)
-	})
+	c.whenDurable(bt, func(bt *mqttserver.Batch) { c.c.Unsuback(bt, unsuback) })
 }
 
 // subscribe makes a subscription of a session, or replaces the options of one with the same filter [MQTT-3.8.4-3].
@@ -83,6 +84,7 @@ func (b *Broker) subscribe(s *session, f mqtt.Subscription, filter string, o sub
 	if !existed {
 		b.gauges.subscriptions.Add(1)
 	}
+	b.rec.note(s, record{kind: recordSubscribed, filter: f.Filter, opts: o}, Token{})
 	if sub.shared() {
 		s.mu.Unlock()
 		if !existed {
@@ -115,6 +117,9 @@ func (b *Broker) unsubscribe(s *session, name string) bool {
 	s.mu.Lock()
 	sub := s.subs.remove(name)
 	s.overlaps.Store(s.subs.overlap())
+	if sub != nil {
+		b.rec.note(s, record{kind: recordUnsubscribed, filter: name}, Token{})
+	}
 	s.mu.Unlock()
 	if sub == nil {
 		return false
@@ -122,7 +127,10 @@ func (b *Broker) unsubscribe(s *session, name string) bool {
 	b.withdraw(sub)
 	if sub.shared() {
 		s.mu.Lock()
-		refs := s.takeShared(sub)
+		refs := b.takeShared(s, sub)
+		if len(refs) > 0 {
+			b.rewrite(s)
+		}
 		s.mu.Unlock()
 		b.redispatch(refs)
 	}
@@ -152,14 +160,22 @@ func (b *Broker) endSession(s *session, why End) {
 		b.withdraw(sub)
 	}
 	s.mu.Lock()
-	refs := s.takeShared(nil)
+	refs := b.takeShared(s, nil)
+	var cold *cold
+	var flight []entry
 	if l := s.backlog; l != nil {
-		refs = append(b.abandon(l), refs...)
-		b.discard(s, l.queue.filter(func(any) bool { return false }), DropEnded)
+		refs = append(b.abandon(s, l), refs...)
+		for _, ref := range l.queue.filter(func(any) bool { return false }) {
+			if m, _, _, _ := unpack(ref); s.recordsOf(ref) {
+				b.rec.release(m)
+			}
+			b.lost(s, ref, DropEnded)
+		}
+		cold = l.queue.cold
 	}
 	s.backlog = nil
+	flight, s.state = b.abandonState(s), nil
 	s.mu.Unlock()
-	b.rec.note(Record{Kind: RecordEnded, Client: s.id})
 	b.redispatch(refs)
 	b.mu.Lock()
 	w := s.takeWill()
@@ -169,22 +185,115 @@ func (b *Broker) endSession(s *session, why End) {
 	if f := b.opts.Events.SessionEnded; f != nil {
 		f(s.id, why)
 	}
+	if cold == nil && len(flight) == 0 {
+		b.forgetSession(s)
+		return
+	}
+	b.spawn(func() { b.takeApart(s, cold, flight) })
 }
 
-// abandon takes what is in flight out of the backlog of a session that ends. It returns what came by shared
-// subscriptions at QoS 1: others may get that, but not what has QoS 2 [MQTT-4.8.2-5]. s.mu is held.
-func (b *Broker) abandon(l *backlog) (others []any) {
+// endsSession takes a session out of those of the broker, which calls endSession next. b.mu is held.
+func (b *Broker) endsSession(s *session) {
+	delete(b.sessions, s.id)
+	if s.told {
+		b.ending[s.num] = s
+	}
+}
+
+// forgetSession records that a session has ended, when nothing waits for it any more.
+func (b *Broker) forgetSession(s *session) {
+	b.rec.ended(s)
+	b.mu.Lock()
+	delete(b.ending, s.num)
+	b.mu.Unlock()
+}
+
+// abandon takes what came by shared subscriptions and is in flight out of the backlog of a session that ends. It returns
+// what has QoS 1: others may get that, but not what has QoS 2 [MQTT-4.8.2-5]. s.mu is held.
+func (b *Broker) abandon(s *session, l *backlog) (others []any) {
 	for _, ref := range l.shared.takeAll() {
 		if ref.(*outgoing).qos == mqtt.QoS1 {
 			others = append(others, ref)
-			delete(l.inflight, ref)
 		}
 	}
-	for ref, n := range l.inflight {
-		m, _, _, _ := unpack(ref)
-		for range n {
-			b.rec.release(m)
+	b.reopen(s, others)
+	return others
+}
+
+// abandonState lets go what is in flight to a session that ends, but for what abandon returned. It returns what is to go to
+// other members of groups, and is not in memory. s.mu is held.
+func (b *Broker) abandonState(s *session) (others []entry) {
+	if s.state == nil || !s.durable {
+		return nil
+	}
+	for o := range s.state.Outbound() {
+		if e, ok := o.Ref.(*entry); ok {
+			if e.group != "" && e.qos == mqtt.QoS1 {
+				others = append(others, *e)
+				continue
+			}
+			b.rec.releaseSeq(e.seq, int(e.size))
+			continue
 		}
+		if out, ok := o.Ref.(*outgoing); ok && out.member != nil && out.qos == mqtt.QoS1 {
+			continue
+		}
+		m, _, _, _ := unpack(o.Ref)
+		b.rec.release(m)
 	}
 	return others
+}
+
+// takeApart lets go what waited for a session that has ended and is not in memory. What came by shared subscriptions goes
+// to other members.
+func (b *Broker) takeApart(s *session, c *cold, flight []entry) {
+	rd := b.rec.j.Reader()
+	for i := range flight {
+		b.moveOn(s, rd, &flight[i])
+	}
+	if c != nil {
+		pages := c.pages
+		for list := c.head; ; {
+			for list.n > 0 && !b.rec.broken() {
+				e := list.pop()
+				b.dropped(s, "", DropEnded)
+				b.moveOn(s, rd, &e)
+			}
+			if len(pages) == 0 {
+				break
+			}
+			var err error
+			if list, err = readPage(rd, pages[0]); err != nil {
+				return // the broker is closed, or broken: the next one goes on
+			}
+			pages = pages[1:]
+		}
+		for rest := c.tail; rest.n > 0; {
+			e := rest.pop()
+			b.dropped(s, "", DropEnded)
+			b.moveOn(s, rd, &e)
+		}
+		for _, p := range c.pages {
+			b.rec.j.Release(p.seq, p.live)
+		}
+		for _, p := range c.opened {
+			b.rec.j.Release(p.seq, p.live)
+		}
+	}
+	b.forgetSession(s)
+}
+
+// moveOn gives a message of a session that has ended to another member of its group, if it has one, and lets it go.
+func (b *Broker) moveOn(s *session, rd JournalReader, e *entry) {
+	if e.group == "" {
+		b.rec.releaseSeq(e.seq, int(e.size))
+		return
+	}
+	m, err := readMessage(rd, e.seq)
+	if err != nil {
+		b.rec.releaseSeq(e.seq, int(e.size))
+		return
+	}
+	b.rec.reopen(e.seq, e.group)
+	b.redispatch([]any{&outgoing{m: m, qos: e.qos, retain: e.retain, ids: e.ids, recorded: true, member: &subscription{s: s, filter: e.group}}})
 }

@@ -35,7 +35,9 @@ const (
 	optChecked subscriptionOptions = 1 << 4
 	// optMatched: the options are those of several subscriptions, of which at least one concerns the message.
 	optMatched subscriptionOptions = 1 << 5
-	idShift                        = 32
+	// optStored are the flags that the journal has.
+	optStored = optQoS | optNoLocal | optRAP
+	idShift   = 32
 )
 
 // makeOptions packs options. QoS is the granted one.
@@ -69,18 +71,28 @@ func (o subscriptionOptions) with(flag subscriptionOptions, on bool) subscriptio
 
 // subscriptions are those of one session. Few are a slice, many have an index.
 type subscriptions struct {
-	list  []*subscription
-	index map[string]int32 // nil while there are few
-	wild  int32            // how many can match more than one topic, shared ones apart
-	plain int32            // how many are not shared
+	list []*subscription
+	many *subscriptionIndex // nil while there are few
+}
+
+// subscriptionIndex finds subscriptions by their filters.
+type subscriptionIndex struct {
+	place map[string]int32
+	tally tally
+}
+
+// tally counts subscriptions that are not shared.
+type tally struct {
+	plain int32
+	wild  int32 // of them, how many can match more than one topic
 }
 
 // fewSubscriptions is how many are searched one by one.
 const fewSubscriptions = 16
 
 func (l *subscriptions) find(filter string) int {
-	if l.index != nil {
-		if i, ok := l.index[filter]; ok {
+	if l.many != nil {
+		if i, ok := l.many.place[filter]; ok {
 			return int(i)
 		}
 		return -1
@@ -104,13 +116,13 @@ func (l *subscriptions) get(filter string) *subscription {
 // add adds a subscription whose filter is new.
 func (l *subscriptions) add(s *subscription) {
 	l.list = append(l.list, s)
-	l.count(s, 1)
-	if l.index != nil {
-		l.index[s.filter] = int32(len(l.list) - 1)
+	if m := l.many; m != nil {
+		m.place[s.filter] = int32(len(l.list) - 1)
+		m.tally.add(s, 1)
 	} else if len(l.list) > fewSubscriptions {
-		l.index = make(map[string]int32, 2*len(l.list))
+		l.many = &subscriptionIndex{place: make(map[string]int32, 2*len(l.list)), tally: l.count()}
 		for i, s := range l.list {
-			l.index[s.filter] = int32(i)
+			l.many.place[s.filter] = int32(i)
 		}
 	}
 }
@@ -125,25 +137,39 @@ func (l *subscriptions) remove(filter string) *subscription {
 	l.list[i] = l.list[last]
 	l.list[last] = nil
 	l.list = l.list[:last]
-	if l.index != nil {
-		delete(l.index, filter)
+	if m := l.many; m != nil {
+		delete(m.place, filter)
 		if i < last {
-			l.index[l.list[i].filter] = int32(i)
+			m.place[l.list[i].filter] = int32(i)
 		}
+		m.tally.add(s, -1)
 	}
-	l.count(s, -1)
 	return s
 }
 
-func (l *subscriptions) count(s *subscription, n int32) {
+// count counts the subscriptions.
+func (l *subscriptions) count() (t tally) {
+	if l.many != nil {
+		return l.many.tally
+	}
+	for _, s := range l.list {
+		t.add(s, 1)
+	}
+	return t
+}
+
+func (t *tally) add(s *subscription, n int32) {
 	if s.shared() {
 		return
 	}
-	l.plain += n
+	t.plain += n
 	if topic.MQTT.HasWildcard(s.filter) {
-		l.wild += n
+		t.wild += n
 	}
 }
 
 // overlap reports whether two of them may match the same topic.
-func (l *subscriptions) overlap() bool { return l.wild >= 1 && l.plain >= 2 }
+func (l *subscriptions) overlap() bool {
+	t := l.count()
+	return t.wild >= 1 && t.plain >= 2
+}

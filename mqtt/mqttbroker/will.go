@@ -50,7 +50,13 @@ func (b *Broker) publishWill(s *session, w *will) {
 	if w == nil {
 		return
 	}
-	b.rec.note(Record{Kind: RecordWill, Client: s.id})
+	if b.rec != nil {
+		defer func() {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.recordOwner(s, s.owner != nil)
+		}()
+	}
 	if s.allowed(ActionPublish, string(w.p.Topic)) != Allow {
 		return
 	}
@@ -59,8 +65,23 @@ func (b *Broker) publishWill(s *session, w *will) {
 	}
 	bt := mqttserver.NewBatch()
 	defer bt.Flush()
-	stripe := &b.counters[fnv(s.id)%stripes]
-	b.accept(context.Background(), bt, b.scratch(bt), &w.p, publisher{client: w.client, stripe: stripe, will: true})
+	from := publisher{client: w.client, stripe: &b.counters[fnv(s.id)%stripes], dead: true}
+	if b.rec != nil && s.durable {
+		from.will = s
+	}
+	b.accept(context.Background(), bt, b.scratch(bt), &w.p, from)
+}
+
+// recordOwner records who has a session, how long it lasts and its will, if anything of the session is recorded. b.mu is
+// held.
+func (b *Broker) recordOwner(s *session, connected bool) {
+	if b.rec == nil || !s.durable && s.will == nil && !s.told {
+		return
+	}
+	s.told = true
+	b.rec.owner(s, owner{
+		client: s.id, user: s.user, expiry: s.expiry, connected: connected, expires: s.expires, will: s.will,
+	})
 }
 
 // sessionDue is called when the will delay or the expiry interval of a session has passed.
@@ -71,7 +92,7 @@ func (b *Broker) sessionDue(s *session, now int64) {
 		return
 	}
 	if s.expires != 0 && s.expires <= now {
-		delete(b.sessions, s.id)
+		b.endsSession(s)
 		b.mu.Unlock()
 		b.gauges.expired.Add(1)
 		b.endSession(s, EndExpired)

@@ -1,0 +1,549 @@
+package mqttbroker
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/quartet-mq/quartet/codec"
+	"github.com/quartet-mq/quartet/mqtt"
+	"github.com/quartet-mq/quartet/mqtt/mqttserver"
+)
+
+// restoring is the state of a broker while it replays its journal.
+type restoring struct {
+	b        *Broker
+	sessions map[uint64]*restored
+	users    map[string]string // so that equal names are one string
+	open     map[uint64]*opened
+	decided  uint64
+	last     uint64 // the last number
+	retained map[string]*Message
+}
+
+// restored is a session that is being restored. The queue of its session is not within any bounds meanwhile.
+type restored struct {
+	s     *session
+	owner owner
+	known bool // there was a recordSession
+	first uint64
+}
+
+// opened is a message about which not everything is decided yet.
+type opened struct {
+	groups []string // to which it is to go; "" is everybody
+	got    []receiver
+}
+
+// receiver is who has a message already: a session, or a group.
+type receiver struct {
+	session uint64
+	group   string
+}
+
+// restore replays the journal.
+func (b *Broker) restore() error {
+	r := &restoring{
+		b: b, sessions: make(map[uint64]*restored), users: make(map[string]string), open: make(map[uint64]*opened),
+		retained: make(map[string]*Message),
+	}
+	if err := b.rec.j.Replay(r.replay); err != nil {
+		return err
+	}
+	for num := range r.sessions {
+		b.ids.Store(max(b.ids.Load(), num))
+	}
+	r.keepRetained()
+	replaced := r.keepSessions()
+	r.users, r.sessions = nil, nil
+	undecided, err := r.undecided()
+	if err != nil {
+		return err
+	}
+	if err := b.rec.begin(b); err != nil {
+		return err
+	}
+	r.decide(undecided)
+	for _, s := range replaced {
+		b.endSession(s, EndReplaced)
+	}
+	return nil
+}
+
+// replay replays a record.
+func (r *restoring) replay(seq uint64, raw []byte) error {
+	r.last = seq
+	rec, err := parseRecord(raw)
+	if err == nil {
+		err = r.apply(seq, &rec)
+	}
+	if err != nil {
+		return fmt.Errorf("mqttbroker: record %d: %w", seq, err)
+	}
+	return nil
+}
+
+func (r *restoring) apply(seq uint64, rec *record) error {
+	switch rec.kind {
+	case recordMessage:
+		r.opens(seq, "")
+		switch {
+		case rec.from.num == 0:
+		case rec.from.will:
+			r.session(rec.from.num, seq).owner.will = nil
+		default:
+			r.session(rec.from.num, seq).s.receive(rec.from.id)
+		}
+		return nil
+	case recordReopened:
+		r.opens(rec.seq, rec.filter)
+		return nil
+	case recordAccepted:
+		if o := r.open[rec.seq]; o != nil {
+			o.groups = slices.DeleteFunc(o.groups, func(g string) bool { return g == rec.filter })
+			if len(o.groups) == 0 {
+				delete(r.open, rec.seq)
+			}
+		}
+		return nil
+	case recordDecided:
+		r.decided = max(r.decided, rec.seq)
+		r.b.rec.mark, r.b.rec.markLen = seq, int(rec.size)
+		return nil
+	case recordRetained:
+		r.retained[rec.filter] = coldMessage(rec.filter, rec.seq, rec.flags, rec.size, rec.expires)
+		return nil
+	case recordUnretained:
+		delete(r.retained, rec.filter)
+		return nil
+	case recordEnded:
+		delete(r.sessions, rec.session)
+		r.b.ids.Store(max(r.b.ids.Load(), rec.session))
+		return nil
+	}
+	return r.session(rec.session, seq).apply(r, seq, rec)
+}
+
+// opens notes a message that is not decided.
+func (r *restoring) opens(seq uint64, group string) {
+	o := r.open[seq]
+	if o == nil {
+		o = new(opened)
+		r.open[seq] = o
+	}
+	o.groups = append(o.groups, group)
+}
+
+// gets notes who has a message.
+func (r *restoring) gets(e *entry, session uint64) {
+	if o := r.open[e.seq]; o != nil {
+		o.got = append(o.got, receiver{session, e.group})
+	}
+}
+
+// session returns the session with a number, which is made if need be: the record that says who has it may come later.
+func (r *restoring) session(num, seq uint64) *restored {
+	s := r.sessions[num]
+	if s == nil {
+		s = &restored{s: &session{num: num, durable: true}, first: seq}
+		r.sessions[num] = s
+	}
+	return s
+}
+
+// apply replays a record of the session.
+func (t *restored) apply(r *restoring, seq uint64, rec *record) error {
+	s := t.s
+	switch rec.kind {
+	case recordSession:
+		s.id, s.user = rec.owner.client, r.user(rec.owner.user)
+		t.owner, t.known = rec.owner, true
+		s.ownerSeq, s.ownerLen = seq, uint32(rec.size)
+		return nil
+	case recordCheckpoint:
+		s.checkSeq, s.checkLen = seq, uint32(rec.size)
+		s.dirty = false
+		return t.checkpoint(r, rec.data)
+	}
+	if !s.dirty {
+		s.dirty, t.first = true, seq
+	}
+	switch rec.kind {
+	case recordSubscribed:
+		sub := s.subs.get(rec.filter)
+		if sub == nil {
+			sub = &subscription{s: s, filter: rec.filter}
+			s.subs.add(sub)
+		}
+		sub.opts.Store(uint64(rec.opts))
+	case recordUnsubscribed:
+		s.subs.remove(rec.filter)
+	case recordQueued:
+		r.gets(&rec.entry, s.num)
+		s.pending().queue.pushCold(&rec.entry)
+	case recordPage:
+		return t.page(seq, rec)
+	case recordDropped:
+		t.pop()
+	case recordSent:
+		r.gets(&rec.entry, s.num)
+		if rec.queued {
+			t.pop()
+		}
+		return t.state().Apply(mqtt.DeltaAssigned, rec.id, rec.entry.qos, &rec.entry)
+	case recordPubrec:
+		return t.state().Apply(mqtt.DeltaPubrec, rec.id, 0, nil)
+	case recordSettled:
+		return t.state().Apply(mqtt.DeltaSettled, rec.id, 0, nil)
+	case recordReceived:
+		s.receive(rec.id)
+	case recordReleased:
+		if s.inbound != nil {
+			s.inbound.Remove(rec.id)
+		}
+	}
+	return nil
+}
+
+// user returns a name as a string that is shared.
+func (r *restoring) user(name string) string {
+	if known, ok := r.users[name]; ok {
+		return known
+	}
+	r.users[name] = name
+	return name
+}
+
+// state returns the State of the session.
+func (t *restored) state() *mqtt.State {
+	if t.s.state == nil {
+		t.s.state = new(mqtt.State)
+	}
+	return t.s.state
+}
+
+// pop takes the first entry off the queue. Those of pages are counted only.
+func (t *restored) pop() {
+	if t.s.backlog == nil {
+		return
+	}
+	q := &t.s.backlog.queue
+	c := q.cold
+	switch {
+	case c == nil:
+		return
+	case c.head.n > 0:
+		e := c.head.pop()
+		q.bytes -= int(e.size)
+	case len(c.pages) > 0:
+		p := &c.pages[0]
+		if p.skip++; p.skip == p.n {
+			q.bytes -= p.bytes
+			c.pages = c.pages[1:]
+		}
+	case c.tail.n > 0:
+		e := c.tail.pop()
+		q.bytes -= int(e.size)
+	default:
+		return
+	}
+	if q.n--; q.n == 0 {
+		t.s.backlog = nil
+	}
+}
+
+// page replays that the first entries of the tail are in a page.
+func (t *restored) page(seq uint64, rec *record) error {
+	c := t.s.cold()
+	if c == nil || c.tail.n < rec.n {
+		return fmt.Errorf("%w: page of %d entries", errRecord, rec.n)
+	}
+	p := page{seq: seq, live: int(rec.size), n: rec.n}
+	for range rec.n {
+		e := c.tail.pop()
+		p.bytes += int(e.size)
+	}
+	c.pages = append(c.pages, p)
+	return nil
+}
+
+// checkpoint replays what the session has.
+func (t *restored) checkpoint(r *restoring, data []byte) error {
+	s := t.s
+	rd := codec.NewReader(data)
+	s.subs, s.state, s.backlog, s.inbound = subscriptions{}, nil, nil, nil
+	for range rd.Count(int(rd.Uvarint32()), 3) {
+		o := subscriptionOptions(rd.Uint8())&optStored | subscriptionOptions(rd.Uvarint32())<<idShift
+		sub := &subscription{s: s, filter: readText(&rd)}
+		sub.opts.Store(uint64(o))
+		s.subs.add(sub)
+	}
+	var prev uint64
+	for range rd.Count(int(rd.Uvarint32()), 6) {
+		id, step := rd.Uint16(), rd.Uint8()
+		e := readEntry(&rd, prev)
+		prev = e.seq
+		if rd.Err() != nil {
+			break
+		}
+		if err := t.state().Apply(mqtt.DeltaAssigned, id, e.qos, &e); err != nil {
+			return err
+		}
+		if step == 1 {
+			if err := s.state.Apply(mqtt.DeltaPubrec, id, 0, nil); err != nil {
+				return err
+			}
+		}
+		r.gets(&e, s.num)
+	}
+	t.queue(&rd, r)
+	for range rd.Count(int(rd.Uint16()), 2) {
+		s.receive(rd.Uint16())
+	}
+	return rd.Err()
+}
+
+// queue replays what waits for the session.
+func (t *restored) queue(rd *codec.Reader, r *restoring) {
+	c := &cold{head: cloneEntries(readEntries(rd))}
+	n, bytes := c.head.n, c.head.bytes
+	for range rd.Count(int(rd.Uvarint32()), 5) {
+		p := page{seq: rd.Uvarint64(), live: int(rd.Uvarint32()), n: int(rd.Uvarint32()), skip: int(rd.Uvarint32()), bytes: int(rd.Uvarint64())}
+		c.pages = append(c.pages, p)
+		n += p.n - p.skip
+		bytes += p.bytes
+	}
+	c.tail = cloneEntries(readEntries(rd))
+	n, bytes = n+c.tail.n, bytes+c.tail.bytes
+	if n == 0 || rd.Err() != nil {
+		return
+	}
+	q := &t.s.pending().queue
+	q.cold, q.n, q.bytes = c, n, bytes
+	if len(r.open) > 0 {
+		for _, list := range []entries{c.head, c.tail} {
+			for list.n > 0 {
+				e := list.pop()
+				r.gets(&e, t.s.num)
+			}
+		}
+	}
+}
+
+func cloneEntries(l entries) entries {
+	l.b = slices.Clone(l.b[l.off:])
+	l.off = 0
+	return l
+}
+
+// keepRetained makes the retained messages those of the broker.
+func (r *restoring) keepRetained() {
+	b := r.b
+	now := time.Now().UnixMilli()
+	for name, m := range r.retained {
+		if m.expired(now) {
+			continue
+		}
+		b.restoreRef(m.seq, m.bytes())
+		note := retainedRecord(m)
+		b.rec.j.Restore(m.seq+1, len(note.appendTo(nil)))
+		b.retained.names.Set(name, m)
+		b.gauges.retained.Add(1)
+		b.gauges.retainedBytes.Add(int64(m.bytes()))
+		if m.flags&flagExpires != 0 {
+			b.deadlines.add(m)
+		}
+	}
+	r.retained = nil
+}
+
+// restoreRef counts somebody who needs a message.
+func (b *Broker) restoreRef(seq uint64, size int) {
+	if b.rec.refs.add(seq) == 0 {
+		b.rec.j.Restore(seq, size)
+	}
+}
+
+// keepSessions makes the sessions those of the broker. It returns those that were replaced but had not ended.
+func (r *restoring) keepSessions() (replaced []*session) {
+	b := r.b
+	now := time.Now()
+	if b.rec.mark != 0 {
+		b.rec.j.Restore(b.rec.mark, b.rec.markLen)
+	}
+	var dirtied []dirty
+	nums := slices.Sorted(maps.Keys(r.sessions))
+	for _, num := range slices.Backward(nums) {
+		t := r.sessions[num]
+		if !t.known {
+			continue // it has ended
+		}
+		s := t.s
+		b.rec.j.Restore(s.ownerSeq, int(s.ownerLen))
+		if s.checkSeq != 0 {
+			b.rec.j.Restore(s.checkSeq, int(s.checkLen))
+		}
+		if s.dirty {
+			dirtied = append(dirtied, dirty{s, t.first})
+		}
+		r.keepMessages(s)
+		if b.sessions[s.id] != nil { // by one with a greater number
+			s.subs, s.told = subscriptions{}, true
+			replaced = append(replaced, s)
+			b.ending[s.num] = s
+			continue
+		}
+		r.keepSession(t, now)
+	}
+	slices.SortFunc(dirtied, func(x, y dirty) int { return int(int64(x.first - y.first)) })
+	b.rec.dirty = dirtied
+	return replaced
+}
+
+// keepSession makes a session one of the broker. A client that was connected is away since now.
+func (r *restoring) keepSession(t *restored, now time.Time) {
+	b, s := r.b, t.s
+	b.sessions[s.id] = s
+	permit := &b.permitAll
+	if b.opts.Authorize != nil {
+		p := b.permissions(&Client{ID: s.id, User: s.user})
+		permit = &p
+	}
+	s.permit.Store(permit)
+	s.expiry, s.expires, s.will, s.told = t.owner.expiry, t.owner.expires, t.owner.will, true
+	if t.owner.connected && s.expiry != forever {
+		s.expires = seconds(now, s.expiry)
+	}
+	if t.owner.connected && s.will != nil {
+		s.will.due = seconds(now, s.will.delay)
+	}
+	for _, sub := range s.subs.list {
+		filter, shared := sharedFilter(sub.filter)
+		if b.opts.Authorize != nil {
+			s.reauthorize(sub)
+		}
+		b.gauges.subscriptions.Add(1)
+		if shared {
+			b.gauges.shared.Add(1)
+			b.join(sub, filter)
+		} else {
+			b.subs.Insert(filter, sub)
+		}
+	}
+	s.overlaps.Store(s.subs.overlap())
+	b.schedule(s)
+}
+
+// keepMessages counts the messages that a session needs, and restores its State.
+func (r *restoring) keepMessages(s *session) {
+	b := r.b
+	if s.state != nil {
+		for o := range s.state.Outbound() {
+			e := o.Ref.(*entry)
+			b.restoreRef(e.seq, int(e.size))
+		}
+	}
+	if s.inbound != nil && s.inbound.Len() > 0 {
+		if s.state == nil {
+			s.state = new(mqtt.State)
+		}
+		for id := range s.inbound.All() {
+			_ = s.state.Apply(mqtt.DeltaReceived, id, mqtt.QoS2, nil) // no identifier is zero, see receive
+		}
+	}
+	if s.state != nil && s.state.Empty() {
+		s.state = nil
+	}
+	c := s.cold()
+	if c == nil {
+		return
+	}
+	lists := []entries{c.head, c.tail}
+	reader := b.rec.j.Reader()
+	for _, p := range c.pages {
+		b.rec.j.Restore(p.seq, p.live)
+		list, err := readPage(reader, p)
+		if err != nil {
+			b.opts.Logger.Error("journal: a page of a queue cannot be read", "client", s.id, "err", err)
+			continue
+		}
+		lists = append(lists, list)
+	}
+	for _, list := range lists {
+		for list.n > 0 {
+			e := list.pop()
+			b.restoreRef(e.seq, int(e.size))
+		}
+	}
+}
+
+// undecided returns the messages that were accepted, and of which the journal does not say that everybody has them.
+func (r *restoring) undecided() (list []*Message, err error) {
+	b := r.b
+	var seqs []uint64
+	for seq := range r.open {
+		if seq >= r.decided {
+			seqs = append(seqs, seq)
+		}
+	}
+	slices.Sort(seqs)
+	reader := b.rec.j.Reader()
+	for _, seq := range seqs {
+		m, err := readMessage(reader, seq)
+		if err != nil {
+			return nil, fmt.Errorf("mqttbroker: message %d: %w", seq, err)
+		}
+		b.restoreRef(seq, m.bytes())
+		b.rec.open = append(b.rec.open, seq)
+		list = append(list, m)
+	}
+	return list, nil
+}
+
+// decide gives messages to those who should have them and have not: their publishers may have been told that they are
+// safe.
+func (r *restoring) decide(list []*Message) {
+	b := r.b
+	bt := mqttserver.NewBatch()
+	for _, m := range list {
+		o := r.open[m.seq]
+		for i, group := range o.groups {
+			b.deliverOpen(bt, m, group, o.got)
+			if i > 0 {
+				b.rec.reopen(m.seq, group)
+			}
+			b.rec.accepted(m, group, Token{})
+		}
+		b.rec.release(m)
+	}
+	bt.Flush()
+}
+
+// deliverOpen delivers a message to those who have not got it: the members of a group, or with "" everybody.
+func (b *Broker) deliverOpen(bt *mqttserver.Batch, m *Message, group string, got []receiver) {
+	sc := b.scratch(bt)
+	now := time.Now().UnixMilli()
+	if m.expired(now) {
+		return
+	}
+	pub := sc.publication(m, publisher{stripe: &b.counters[0]}, now)
+	if group != "" {
+		if g := b.groups.m[group]; g != nil {
+			g.deliver(bt, sc, pub)
+		}
+		return
+	}
+	pub.got = got
+	if old, ok := b.retained.names.Get(m.Topic()); m.Retain() && (!ok || old.seq < m.seq) {
+		// The record that it is retained was lost. It goes with its message, so there is to be another message.
+		pub.m = m.copied()
+		pub.m.flags &^= flagJournaled
+		b.distribute(bt, sc, pub)
+		if pub.open {
+			b.decided(pub.m, "")
+		}
+		return
+	}
+	b.fanOut(bt, sc, pub)
+}
