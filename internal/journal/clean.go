@@ -1,7 +1,6 @@
 package journal
 
 import (
-	"context"
 	"errors"
 	"time"
 
@@ -46,7 +45,7 @@ func (j *Journal[T]) cleaner() {
 		if j.staleFree() {
 			j.checkFree()
 		}
-		if j.pressure.noSpace.Load() {
+		if j.pressure.noSpace() {
 			j.s.dropSpare()
 		}
 		worked := false
@@ -62,7 +61,7 @@ func (j *Journal[T]) cleaner() {
 
 // cleanOne does one job and reports whether there may be another.
 func (j *Journal[T]) cleanOne(c *cleaning) bool {
-	urgent := j.pressure.disk.Load() != uint32(None) || j.pressure.noSpace.Load()
+	urgent := j.pressure.disk.Load() != uint32(None) || j.pressure.noSpace()
 	next, below := j.s.pick(urgent)
 	if next.run == nil || !j.checkpoint(c, below) {
 		return false
@@ -88,7 +87,7 @@ func (j *Journal[T]) cleanOne(c *cleaning) bool {
 		}
 		j.s.mu.Unlock()
 		return true
-	case vfs.IsNoSpace(err):
+	case vfs.IsNoSpace(err), errors.Is(err, errNoRoom):
 		c.delay = min(max(2*c.delay, time.Second), time.Minute)
 		j.s.log.Warn("journal: no room to rewrite a segment", "error", err)
 		return false
@@ -122,7 +121,7 @@ func (j *Journal[T]) checkpoint(c *cleaning, below uint64) bool {
 	if j.h.Checkpoint != nil {
 		j.h.Checkpoint(below)
 	}
-	if j.Sync(context.Background()) != nil {
+	if j.settled() != nil {
 		return false
 	}
 	c.checkpointed, c.notes, c.since = below, j.noted()-before, j.stats.bytes.Load()
@@ -229,14 +228,15 @@ func (s *store) pickMerge(sealed []*segment) job {
 	return job{}
 }
 
-// pickOverBound looks for a segment that makes tombstones necessary when the directory is larger than it is to be.
+// pickOverBound looks for a segment that makes tombstones necessary when the sealed segments are larger than they are to
+// be: three times what is live in them.
 func (s *store) pickOverBound(sealed []*segment) job {
 	size, live := int64(0), int64(0)
-	for _, g := range s.segs {
+	for _, g := range sealed {
 		size += g.size
 		live += max(0, g.live.Load())
 	}
-	if size <= 3*live+2*s.opt.SegmentSize {
+	if size <= 3*live+s.opt.SegmentSize/16 {
 		return job{}
 	}
 	for i, g := range sealed {
@@ -261,9 +261,9 @@ func (j *Journal[T]) remove(run []*segment) error {
 }
 
 // settled waits until everything appended is durable. What a segment's removal rests on must not be lost when its records
-// are.
+// are. It gives up when the writer waits for room.
 func (j *Journal[T]) settled() error {
-	if err := j.Sync(context.Background()); err != nil {
+	if err := j.awaitSettled(); err != nil {
 		return err
 	}
 	if !j.s.opt.NoSync {
@@ -288,6 +288,27 @@ func (j *Journal[T]) settled() error {
 		g.synced = g.sealed // the last one may have been sealed since
 	}
 	return nil
+}
+
+// awaitSettled waits until everything appended is durable, unless the writer waits for room: perhaps for that which the
+// caller has taken.
+func (j *Journal[T]) awaitSettled() error {
+	done := j.awaitDurable()
+	for {
+		select {
+		case err := <-done:
+			return err
+		default:
+		}
+		if j.pressure.noRoom.Load() {
+			return errNoRoom
+		}
+		select {
+		case err := <-done:
+			return err
+		case <-j.noRoom:
+		}
+	}
 }
 
 // swap puts a segment, or none, in the place of a run. The caller holds mu.

@@ -126,10 +126,15 @@ func (j *Journal[T]) recycle(p *pend[T]) {
 	} else {
 		p.few = 0
 	}
-	if p.few >= 64 || cap(p.buf) > 2*pendTarget {
+	if cap(p.buf) > 2*pendTarget {
 		return
 	}
 	j.mu.Lock()
+	if p.few >= 64 { // a burst is over
+		p = new(pend[T])
+		clear(j.free)
+		j.free = j.free[:0]
+	}
 	if len(j.free) < keepPends {
 		j.free = append(j.free, p)
 	}

@@ -65,7 +65,10 @@ func (s *store) create(size int64, pause func(since time.Time) bool) (g *segment
 		return nil, err
 	}
 	tmp = g.name
-	return g, s.fs.SyncDir(s.dir)
+	if err := s.fs.SyncDir(s.dir); err != nil {
+		return nil, err
+	}
+	return g, nil
 }
 
 var errGivenUp = errors.New("journal: closed meanwhile")

@@ -20,6 +20,7 @@ var (
 
 	errTooLarge = errors.New("journal: record over 256 MiB")
 	errInvalid  = errors.New("journal: invalid batch")
+	errNoRoom   = errors.New("journal: the disk is full")
 	errOrder    = errors.New("journal: methods called in a wrong order")
 )
 

@@ -38,6 +38,7 @@ type Journal[T any] struct {
 
 	prepare chan struct{} // the goroutine that makes the next segment is to look
 	clean   chan struct{} // the cleaner is to look
+	noRoom  chan struct{} // the cleaner is not to wait for the writer, which waits for room
 	closing chan struct{}
 	ended   sync.WaitGroup // all goroutines
 	syncs   uint64         // the LSN that batches give as durable
@@ -79,6 +80,7 @@ func Open[T any](dir string, o *Options) (*Journal[T], error) {
 		s:       s,
 		prepare: make(chan struct{}, 1),
 		clean:   make(chan struct{}, 1),
+		noRoom:  make(chan struct{}, 1),
 		closing: make(chan struct{}),
 	}
 	j.work.L, j.wrote.L = &j.mu, &j.mu
@@ -175,24 +177,31 @@ func poke(c chan struct{}) {
 
 // Sync waits until everything appended so far is durable. With [Options.NoSync] that is: written.
 func (j *Journal[T]) Sync(ctx context.Context) error {
-	j.mu.Lock()
-	if j.durable >= j.chain || j.err != nil || j.state != running {
-		err := j.err
-		if err == nil && j.state != running && j.durable < j.chain {
-			err = ErrClosed
-		}
-		j.mu.Unlock()
-		return err
-	}
-	w := waiter{j.chain, make(chan error, 1)}
-	j.waiting = append(j.waiting, w)
-	j.mu.Unlock()
+	done := j.awaitDurable()
 	select {
-	case err := <-w.done:
+	case err := <-done:
 		return err
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// awaitDurable returns a channel that tells when everything appended so far is durable, or why it will not be.
+func (j *Journal[T]) awaitDurable() chan error {
+	done := make(chan error, 1)
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	switch {
+	case j.err != nil:
+		done <- j.err
+	case j.durable >= j.chain:
+		done <- nil
+	case j.state != running:
+		done <- ErrClosed
+	default:
+		j.waiting = append(j.waiting, waiter{j.chain, done})
+	}
+	return done
 }
 
 // wake tells those who wait in Sync. The caller holds mu.

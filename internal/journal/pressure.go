@@ -7,14 +7,17 @@ import (
 
 // pressure has the level for each reason; the highest counts.
 type pressure struct {
-	pending atomic.Uint32
-	disk    atomic.Uint32
-	noSpace atomic.Bool
-	checked atomic.Int64 // when free space was looked at, in nanoseconds since 1970
+	pending   atomic.Uint32
+	disk      atomic.Uint32
+	noRoom    atomic.Bool  // a write waits for room
+	noSegment atomic.Bool  // there is no room for the next segment
+	checked   atomic.Int64 // when free space was looked at, in nanoseconds since 1970
 }
 
+func (p *pressure) noSpace() bool { return p.noRoom.Load() || p.noSegment.Load() }
+
 func (p *pressure) level() Pressure {
-	if p.noSpace.Load() {
+	if p.noSpace() {
 		return Full
 	}
 	return Pressure(max(p.pending.Load(), p.disk.Load()))
@@ -37,17 +40,18 @@ func (j *Journal[T]) notePending() {
 	}
 }
 
-// setNoSpace notes whether the writer waits for room on the disk.
-func (j *Journal[T]) setNoSpace(full bool) {
-	if j.pressure.noSpace.Swap(full) == full {
+// setNoSpace notes, for one reason, whether there is no room on the disk.
+func (j *Journal[T]) setNoSpace(reason *atomic.Bool, full bool) {
+	if reason.Swap(full) == full {
 		return
 	}
 	if full {
 		j.s.log.Warn("journal: the disk is full; waiting for room")
-		poke(j.clean)
+		poke(j.noRoom)
 	} else {
 		j.s.log.Info("journal: the disk has room again")
 	}
+	poke(j.clean)
 	j.notePressure()
 }
 

@@ -15,6 +15,8 @@ type recovered struct {
 	next uint64 // the LSN after the last record
 	tail *segment
 	dirt bool // behind the tail's end there is something that must be wiped out
+
+	unsealed []*segment // their records are complete, but the mark of the end is missing
 }
 
 // replay calls f for all records. It finds the end of the log, and cuts off what was being written when the journal
@@ -36,13 +38,18 @@ func (s *store) replay(f func(g *segment, lsn uint64, record []byte) error) (rec
 		if g.rewritten != 0 {
 			return rec, s.corrupt(g, "end of a rewritten segment is missing")
 		}
-		rec.tail = g
 		later := s.segs[i+1:]
 		for _, l := range later {
-			if l.rewritten != 0 || s.firstDurable(l) >= rec.next {
+			if l.rewritten != 0 || s.firstDurable(l) > rec.next {
 				return rec, s.corrupt(g, "invalid batch that was durable: younger segments follow")
 			}
 		}
+		if len(later) > 0 && later[0].first == rec.next { // only the mark of the end is missing
+			g.sealed = true
+			rec.unsealed = append(rec.unsealed, g)
+			continue
+		}
+		rec.tail = g
 		if len(later) > 0 {
 			s.log.Info("journal: segments after an incomplete one are dropped; they were not durable",
 				"file", g.name, "segments", len(later))
@@ -58,9 +65,32 @@ func (s *store) replay(f func(g *segment, lsn uint64, record []byte) error) (rec
 		s.segs = append(s.segs, rec.tail)
 	}
 	if rec.tail != nil {
-		rec.dirt, err = s.checkTail(rec.tail, rec.next)
+		if rec.dirt, err = s.checkTail(rec.tail, rec.next); err != nil {
+			return rec, err
+		}
 	}
-	return rec, err
+	return rec, s.checkTrailing(rec.next)
+}
+
+// checkTrailing removes segments without records that have valid batches all the same: they were not durable, and must
+// not come back when the segment is used.
+func (s *store) checkTrailing(next uint64) error {
+	var keep, drop []*segment
+	for _, g := range s.trailing {
+		later, durable, err := s.laterBatch(g, next)
+		switch {
+		case err != nil:
+			return err
+		case later > 0 && durable > next:
+			return s.corrupt(g, fmt.Sprintf("invalid batch that was durable: a valid one follows at offset %d", later))
+		case later > 0:
+			drop = append(drop, g)
+		default:
+			keep = append(keep, g)
+		}
+	}
+	s.trailing = keep
+	return s.dropAll(drop)
 }
 
 func (s *store) corrupt(g *segment, reason string) error {
@@ -217,6 +247,11 @@ func (s *store) validAt(g *segment, at int64, head []byte) (durable uint64, ok b
 func (s *store) settle(rec *recovered) error {
 	if rec.dirt {
 		if err := fill(rec.tail.file, rec.tail.used, rec.tail.size, true, nil); err != nil {
+			return err
+		}
+	}
+	for _, g := range rec.unsealed {
+		if err := g.seal(g.end, g.end); err != nil {
 			return err
 		}
 	}

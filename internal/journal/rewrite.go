@@ -169,9 +169,7 @@ func (w *rewriter) flush() error {
 
 // seal writes the mark of the end and makes the file durable.
 func (w *rewriter) seal() error {
-	var h [batchHeader]byte
-	putBatch(h[:], &batch{base: w.end, durable: w.g.rewritten}, 0, w.g.seed)
-	if _, err := w.g.file.WriteAt(h[:], w.g.used); err != nil {
+	if err := w.g.seal(w.frames.end, w.g.rewritten); err != nil {
 		return err
 	}
 	w.g.used += batchHeader

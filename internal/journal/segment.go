@@ -58,6 +58,14 @@ func (g *segment) note(b *batch, end uint64, size int64) {
 	}
 }
 
+// seal writes the mark of the end behind the last batch. It is not durable yet.
+func (g *segment) seal(end, durable uint64) error {
+	var h [batchHeader]byte
+	putBatch(h[:], &batch{base: end, durable: durable}, 0, g.seed)
+	_, err := g.file.WriteAt(h[:], g.used)
+	return err
+}
+
 // region returns the part of the file in which an LSN must be.
 func (g *segment) region(lsn uint64) (from, to int64) {
 	i := sort.Search(len(g.index), func(i int) bool { return g.index[i].lsn > lsn })

@@ -50,8 +50,8 @@ const (
 func (s *store) path(name string) string { return filepath.Join(s.dir, name) }
 
 // openStore locks a directory, creates or checks its header, and reads the headers of its segments.
-func openStore(dir string, o *Options) (s *store, err error) {
-	s = &store{dir: dir, opt: o.withDefaults()}
+func openStore(dir string, o *Options) (_ *store, err error) {
+	s := &store{dir: dir, opt: o.withDefaults()}
 	s.fs, s.log = s.opt.FS, s.opt.Logger
 	if len(s.opt.Kind) > maxKind {
 		return nil, fmt.Errorf("journal: kind of over %d bytes", maxKind)

@@ -106,12 +106,12 @@ func (j *Journal[T]) write(f *frames) (wrote bool, err error) {
 		if err == nil || !vfs.IsNoSpace(err) {
 			break
 		}
-		j.setNoSpace(true)
+		j.setNoSpace(&j.pressure.noRoom, true)
 		if !j.sleep(delay) {
 			return wrote, err
 		}
 	}
-	j.setNoSpace(false)
+	j.setNoSpace(&j.pressure.noRoom, false)
 	return wrote, err
 }
 
@@ -157,9 +157,7 @@ func (j *Journal[T]) roll(size int64) error {
 	if g.used == segHeader {
 		return nil // larger than a segment
 	}
-	var h [batchHeader]byte
-	putBatch(h[:], &batch{base: g.end, durable: j.syncs}, 0, g.seed)
-	if _, err := g.file.WriteAt(h[:], g.used); err != nil {
+	if err := g.seal(g.end, j.syncs); err != nil {
 		return err
 	}
 	if !j.s.opt.NoSync {
@@ -241,25 +239,29 @@ func (j *Journal[T]) preparer() {
 		if j.hasPrepared() {
 			continue
 		}
-		if delay > 0 && !j.sleep(delay) {
-			return
-		}
 		j.s.setMaking(true)
 		g, err := j.s.create(j.s.nextSize(j.s.activeSize()), j.pauseFill)
-		if err != nil {
-			j.s.setMaking(false)
-			if !errors.Is(err, errGivenUp) {
-				j.s.log.Warn("journal: the next segment could not be made; the last one grows", "error", err)
-				j.setNoSpace(vfs.IsNoSpace(err) || j.pressure.noSpace.Load())
-			}
-			delay = min(max(2*delay, 100*time.Millisecond), 5*time.Second)
-			continue
-		}
-		delay = 0
 		j.s.mu.Lock()
 		j.s.prepared, j.s.making = g, false
 		j.s.mu.Unlock()
-		j.checkFree()
+		switch {
+		case err == nil:
+			delay = 0
+			j.setNoSpace(&j.pressure.noSegment, false)
+			j.checkFree()
+			continue
+		case errors.Is(err, errGivenUp):
+			return
+		case vfs.IsNoSpace(err):
+			j.setNoSpace(&j.pressure.noSegment, true)
+		default:
+			j.s.log.Warn("journal: the next segment could not be made; the last one grows", "error", err)
+		}
+		delay = min(max(2*delay, 100*time.Millisecond), 5*time.Second)
+		if !j.sleep(delay) {
+			return
+		}
+		poke(j.prepare)
 	}
 }
 
