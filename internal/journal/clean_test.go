@@ -53,7 +53,7 @@ func TestDiskBound(t *testing.T) {
 					t.Fatal(err)
 				}
 				most, segs := int64(0), 0
-				for range 40 {
+				for range 20 {
 					churn(t, w, 1000, min(tt.pinned, len(w.m.messages)+tt.pinned), tt.live)
 					time.Sleep(20 * time.Second)
 					st := w.j.Stats()

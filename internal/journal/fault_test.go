@@ -93,16 +93,17 @@ func fullDisk(t *testing.T, n int64) bool {
 		t.Fatal(err)
 	}
 	var ops atomic.Int64
-	full := time.Now().Add(time.Hour)
+	var full atomic.Int64 // until when
+	full.Store(time.Now().Add(time.Hour).UnixNano())
 	fs.SetFail(func(op vfs.Op, name string) error {
 		if op != vfs.OpWrite && op != vfs.OpCreate && op != vfs.OpRename {
 			return nil
 		}
 		k := ops.Add(1)
 		if k == n {
-			full = time.Now().Add(20 * time.Second)
+			full.Store(time.Now().Add(20 * time.Second).UnixNano())
 		}
-		if k >= n && time.Now().Before(full) {
+		if k >= n && time.Now().UnixNano() < full.Load() {
 			if op == vfs.OpWrite && n%2 == 0 {
 				return &vfs.PartialError{N: int(n*37) % 600, Err: syscall.ENOSPC}
 			}

@@ -17,6 +17,7 @@ const (
 	segHeader    = 512 // bytes of a segment before its first batch
 	segHeaderLen = 64  // of which so many are covered by the checksum that follows them
 	batchHeader  = 32
+	maxLSN       = 1<<62 - 1
 )
 
 var le = binary.LittleEndian
@@ -62,6 +63,9 @@ func (h *header) decode(name string, b []byte) error {
 	h.first = le.Uint64(b[40:])
 	h.end = le.Uint64(b[48:])
 	h.rewritten = le.Uint64(b[56:])
+	if h.rewritten != 0 && (h.first == 0 || h.first >= h.end || h.end > h.rewritten || h.rewritten > maxLSN) {
+		return &CorruptError{File: name, Reason: "range of a rewritten segment"}
+	}
 	return nil
 }
 
@@ -136,7 +140,7 @@ func (r *batchReader) next() (b batch, err error) {
 	}
 	size := int64(le.Uint32(h[4:]))
 	b = batch{off: r.off, base: le.Uint64(h[8:]), durable: le.Uint64(h[16:]), count: le.Uint32(h[24:]), tombs: le.Uint32(h[28:])}
-	if b.base == 0 || b.tombs > b.count || int64(b.count)*2 > size {
+	if b.base == 0 || b.base > maxLSN || b.tombs > b.count || int64(b.count)*2 > size {
 		return b, errInvalid
 	}
 	all, err := r.window(batchHeader + size)
@@ -178,7 +182,7 @@ func (r *records) next() (lsn uint64, record []byte, ok bool) {
 		}
 		n += m
 	}
-	if size > uint64(len(b)-n) {
+	if size > uint64(len(b)-n) || r.lsn > maxLSN || delta > maxLSN-r.lsn {
 		return 0, nil, false
 	}
 	record, r.body = b[n:n+int(size):n+int(size)], b[n+int(size):]

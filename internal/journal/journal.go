@@ -91,7 +91,7 @@ func Open[T any](dir string, o *Options) (*Journal[T], error) {
 // Replay calls f for every record in the order of their numbers. record is valid during the call. An error of f ends the
 // replay and is returned. A write that was under way when the journal ended is cut off; other damage is a
 // [*CorruptError]. Replay is called at most once, before Start, which does it when nobody has.
-func (j *Journal[T]) Replay(f func(lsn uint64, record []byte) error) (err error) {
+func (j *Journal[T]) Replay(f func(lsn uint64, record []byte) error) error {
 	if j.state != opened || j.replayed {
 		return errOrder
 	}
@@ -100,10 +100,12 @@ func (j *Journal[T]) Replay(f func(lsn uint64, record []byte) error) (err error)
 	if f != nil {
 		call = func(_ *segment, lsn uint64, record []byte) error { return f(lsn, record) }
 	}
-	if j.rec, err = j.s.replay(call); err != nil {
+	rec, err := j.s.replay(call)
+	if err != nil {
 		return err
 	}
-	n := j.rec.next
+	j.rec = rec
+	n := rec.next
 	j.next, j.chain, j.written, j.durable, j.syncs, j.s.published = n, n, n, n, n, n
 	return nil
 }

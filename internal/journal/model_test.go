@@ -336,9 +336,9 @@ func simulate(seed uint64, o Options, lives, actions int, mutate func(*vfs.Mem))
 func simulation() Options { return Options{SegmentSize: 16 << 10, MinFree: -1, Kind: "model"} }
 
 func TestModel(t *testing.T) {
-	seeds := uint64(8)
+	seeds := uint64(5)
 	if testing.Short() {
-		seeds = 3
+		seeds = 2
 	}
 	if s, err := strconv.ParseUint(os.Getenv("JOURNAL_SEEDS"), 10, 64); err == nil {
 		seeds = s

@@ -75,9 +75,9 @@ func set(t *testing.T, fs *vfs.Mem, name string, b []byte) {
 }
 
 // segments returns the names of the segments with records, and where the batches of the last one begin and end.
-func segments(t *testing.T, fs *vfs.Mem) (names []string, at []int64) {
+func segments(t *testing.T, fs *vfs.Mem, kind string) (names []string, at []int64) {
 	t.Helper()
-	s, err := openStore("d", &Options{FS: fs, MinFree: -1})
+	s, err := openStore("d", &Options{FS: fs, MinFree: -1, Kind: kind})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +101,7 @@ func segments(t *testing.T, fs *vfs.Mem) (names []string, at []int64) {
 func TestTornTailAtEveryByte(t *testing.T) {
 	fs := vfs.NewMem()
 	want := batches(t, fs, 8<<10, []int{10, 20}, []int{30}, []int{40, 50, 60})
-	names, at := segments(t, fs)
+	names, at := segments(t, fs, "")
 	file := names[0]
 	good := content(t, fs, file)
 	from, to := at[2], at[3]
@@ -139,7 +139,7 @@ func TestTornTailAtEveryByte(t *testing.T) {
 func TestNoGhosts(t *testing.T) {
 	fs := vfs.NewMem()
 	batches(t, fs, 8<<10, []int{10}, []int{20}, []int{30})
-	names, at := segments(t, fs)
+	names, at := segments(t, fs, "")
 	b := content(t, fs, names[0])
 	g := header{}
 	if err := g.decode("", b); err != nil {
@@ -166,7 +166,7 @@ func TestCorruption(t *testing.T) {
 		all = append(all, []int{100 + i, 200})
 	}
 	batches(t, fs, 8<<10, all...)
-	names, at := segments(t, fs)
+	names, at := segments(t, fs, "")
 	if len(names) < 3 {
 		t.Fatalf("segments %v", names)
 	}
@@ -216,7 +216,7 @@ func TestCorruption(t *testing.T) {
 
 // TestNoSyncLosesTheTail: without syncs a damaged end is cut off, whatever follows, and what is left is a prefix.
 func TestNoSyncLosesTheTail(t *testing.T) {
-	for seed := range uint64(200) {
+	for seed := range uint64(60) {
 		fs := vfs.NewMem()
 		o := &Options{FS: fs, MinFree: -1, SegmentSize: 8 << 10, NoSync: true}
 		j := mustOpen(t, "d", o)
@@ -284,7 +284,7 @@ func TestVersion(t *testing.T) {
 		fs := vfs.NewMem()
 		batches(t, fs, 8<<10, []int{1})
 		if file == "" {
-			names, _ := segments(t, fs)
+			names, _ := segments(t, fs, "")
 			file = names[0]
 		}
 		b := content(t, fs, file)
