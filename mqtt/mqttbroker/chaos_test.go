@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/quartet-mq/quartet/internal/vfs"
 	"github.com/quartet-mq/quartet/mqtt"
 )
 
@@ -19,6 +20,9 @@ func TestChaos(t *testing.T) {
 		{QueueMessages: 20, QueuePolicy: DropOldest},
 		{Strategy: StrategySticky, QueuePolicy: RejectPublisher, QueueMessages: 30, Journal: journal},
 		{Strategy: StrategyHash, QueueQoS0: true, Journal: journal, DeliverAfterSync: true},
+		{Dir: "data", SegmentSize: 4 << 10, hotMessages: 4, pageEntries: 5, RetainedMemory: -1},
+		{Dir: "data", SegmentSize: 4 << 10, hotMessages: 3, pageEntries: 4, RetainedMemory: 1, QueueMessages: 20, QueuePolicy: DropOldest},
+		{Dir: "data", SegmentSize: 4 << 10, hotMessages: 2, pageEntries: 3, RetainedMemory: 1, QueueQoS0: true, DeliverAfterSync: true},
 	} {
 		deny := false
 		opts.Authorize = func(c *Client) Permissions {
@@ -32,10 +36,25 @@ func TestChaos(t *testing.T) {
 				return Allow
 			}
 		}
-		name := fmt.Sprintf("strategy=%d journal=%t after=%t", opts.Strategy, opts.Journal != nil, opts.DeliverAfterSync)
+		name := fmt.Sprintf("strategy=%d journal=%t dir=%t after=%t", opts.Strategy, opts.Journal != nil, opts.Dir != "", opts.DeliverAfterSync)
 		t.Run(name, func(t *testing.T) {
 			seeds(t, 3, func(t *testing.T, rnd *rand.Rand) {
-				in(t, &opts, func(w *world) { chaos(w, rnd) })
+				opts := opts
+				if opts.Dir != "" {
+					opts.fs = vfs.NewMem()
+				}
+				in(t, &opts, func(w *world) {
+					chaos(w, rnd)
+					for opts.Dir != "" && rnd.IntN(3) > 0 {
+						if rnd.IntN(2) == 0 {
+							w.crash()
+						} else {
+							w.restart()
+						}
+						chaos(w, rnd)
+					}
+					tidy(w)
+				})
 			})
 		})
 	}
@@ -62,6 +81,10 @@ func chaos(w *world, rnd *rand.Rand) {
 	})
 	wg.Wait()
 	w.wait()
+}
+
+// tidy lets everybody go. Then nothing may be left.
+func tidy(w *world) {
 	for s := range w.Sessions() {
 		if _, err := w.DeleteSession(w.t.Context(), s.Client); err != nil {
 			w.t.Error(err)
@@ -85,6 +108,14 @@ func chaos(w *world, rnd *rand.Rand) {
 	}
 	if l, ok := w.opts.Journal.(lateJournal); ok && len((*l.j).live) != 0 {
 		w.t.Errorf("%d messages are live in the journal", len((*l.j).live))
+	}
+	if w.opts.Dir != "" {
+		if live := st.Journal.LiveBytes; live > 20 || len(w.rec.refs.chunks) > 0 || len(w.rec.open) > 0 || len(w.ending) > 0 {
+			w.t.Errorf("%d bytes are live in the journal, refs %v, open %v, ending %v", live, w.rec.refs.chunks, w.rec.open, w.ending)
+		}
+		if disk := st.Journal.DiskBytes; disk > 8*4096 {
+			w.t.Errorf("%d bytes on disk", disk)
+		}
 	}
 }
 

@@ -16,8 +16,21 @@ func (b *Broker) rewrite(s *session) {
 		for _, p := range c.opened {
 			b.rec.j.Release(p.seq, p.live)
 		}
-		c.opened = nil
+		c.opened, c.inline = nil, s.backlog.queue.waiting()
 	}
+}
+
+// waiting returns how many recorded messages are in memory: in the ring and the head.
+func (q *queue) waiting() (n int) {
+	for i := range q.k {
+		if recorded(q.at(i)) {
+			n++
+		}
+	}
+	if q.cold != nil {
+		n += q.cold.head.n
+	}
+	return n
 }
 
 // appendCheckpoint appends what a session has, but for the identifiers of inbound messages: subscriptions, what is in

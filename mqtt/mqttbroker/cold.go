@@ -11,6 +11,7 @@ type cold struct {
 	pages   []page  // in the journal
 	tail    entries // in memory
 	opened  []openedPage
+	inline  int // how many of the first entries of the queue are in the session's last checkpoint
 	loading bool
 	gen     uint32 // counts changes of head other than by the loader
 }
@@ -27,24 +28,21 @@ type page struct {
 // openedPage is a page of which entries are in the ring or in head. Its record is needed until they have gone: a replay
 // counts them off.
 type openedPage struct {
-	seq   uint64
-	live  int
-	ahead int // how many entries before it have gone out of the queue when its own begin to
-	left  int
+	seq  uint64
+	live int
+	left int // how many of its entries are in the queue
 }
 
 const (
-	hotMessages  = 256 // as many messages of a session with a journal wait in memory
-	hotBytes     = 1 << 20
-	pageEntries  = 1024 // so many entries are a page
-	loadMessages = 128  // so many are loaded at a time
+	hotBytes     = 1 << 20 // as much of what waits for a session with a journal is in memory
+	loadMessages = 128     // so many are loaded at a time
 )
 
 // isCold reports whether there are entries out of memory.
 func (q *queue) isCold() bool { return q.n > q.k }
 
 // takesHot reports whether the next reference may wait in memory.
-func (q *queue) takesHot() bool { return !q.isCold() && q.k < hotMessages && q.bytes < hotBytes }
+func (q *queue) takesHot(limit int) bool { return !q.isCold() && q.k < limit && q.bytes < hotBytes }
 
 // pushCold appends a reference that is recorded.
 func (q *queue) pushCold(e *entry) {
@@ -58,14 +56,14 @@ func (q *queue) pushCold(e *entry) {
 
 // gone counts one of the first entries off. It returns the page that is not needed any more, if there is one.
 func (c *cold) gone() (p openedPage, done bool) {
-	if c == nil || len(c.opened) == 0 {
+	if c == nil || c.inline == 0 && len(c.opened) == 0 {
+		return p, false
+	}
+	if c.inline > 0 {
+		c.inline--
 		return p, false
 	}
 	o := &c.opened[0]
-	if o.ahead > 0 {
-		o.ahead--
-		return p, false
-	}
 	if o.left--; o.left > 0 {
 		return p, false
 	}
@@ -73,11 +71,20 @@ func (c *cold) gone() (p openedPage, done bool) {
 	return p, true
 }
 
-// seal puts what waits in the tail into a page, when it is enough. s.mu is held.
+// seal puts what waits in the tail into a page, when it is enough. A replay has all that was queued since the last page
+// in its tail: if some of that is not in the tail any more, a checkpoint brings both together. s.mu is held.
 func (b *Broker) seal(s *session) {
-	c := s.backlog.queue.cold
-	if c.tail.n < pageEntries {
+	q := &s.backlog.queue
+	c := q.cold
+	if c.tail.n < b.opts.pageEntries {
 		return
+	}
+	others := q.waiting() - c.inline
+	for _, o := range c.opened {
+		others -= o.left
+	}
+	if others > 0 {
+		b.rewrite(s)
 	}
 	p := page{n: c.tail.n, bytes: c.tail.bytes}
 	p.seq, p.live = b.rec.page(s, c.tail.n, c.tail.appendTo(nil))
@@ -87,9 +94,6 @@ func (b *Broker) seal(s *session) {
 
 // left notes that the first of the queue has gone out of it. s.mu is held.
 func (b *Broker) left(s *session) {
-	if b.rec == nil || s.backlog == nil {
-		return
-	}
 	q := &s.backlog.queue
 	if p, done := q.cold.gone(); done {
 		b.rec.j.Release(p.seq, p.live)
@@ -137,7 +141,7 @@ func recorded(ref any) bool {
 // warm sees to it that what waits is in memory when its turn comes. s.mu is held.
 func (c *conn) warm() {
 	l := c.s.backlog
-	if l == nil || l.queue.cold == nil || l.queue.cold.loading || !l.queue.isCold() || l.queue.k >= loadMessages {
+	if l == nil || l.queue.cold == nil || l.queue.cold.loading || !l.queue.isCold() || l.queue.k >= c.b.opts.hotMessages/2 {
 		return
 	}
 	l.queue.cold.loading = c.b.spawn(c.load)
@@ -275,7 +279,7 @@ func (c *conn) toLoad(r JournalReader) (list []entry, gen uint32) {
 			return nil, 0
 		}
 		q := &s.backlog.queue
-		if s.conn.Load() != c || q.k >= hotMessages || !q.isCold() || c.b.rec.broken() {
+		if s.conn.Load() != c || q.k >= c.b.opts.hotMessages || !q.isCold() || c.b.rec.broken() {
 			co.loading = false
 			return nil, 0
 		}
@@ -314,12 +318,8 @@ func (b *Broker) openPage(s *session, co *cold, r JournalReader) bool {
 		b.opts.Logger.Error("journal: a page of a queue cannot be read", "client", s.id, "err", err)
 		return false
 	}
-	ahead := s.backlog.queue.k
-	for _, o := range co.opened {
-		ahead -= o.ahead + o.left
-	}
 	s.backlog.queue.bytes -= p.bytes - list.bytes // what had gone
-	co.opened = append(co.opened, openedPage{seq: p.seq, live: p.live, ahead: max(ahead, 0), left: list.n})
+	co.opened = append(co.opened, openedPage{seq: p.seq, live: p.live, left: list.n})
 	co.head, co.pages = list, co.pages[1:]
 	return true
 }

@@ -91,7 +91,10 @@ type Options struct {
 	// Logger takes what goes wrong; nil is silent. Payloads are never logged.
 	Logger *slog.Logger
 
-	fs vfs.FS // for tests; nil is that of the operating system
+	// For tests:
+	fs          vfs.FS // nil is that of the operating system
+	hotMessages int    // how many messages of a session with a journal wait in memory
+	pageEntries int    // how many of those that do not are a page
 }
 
 // The defaults of [Options].
@@ -100,6 +103,8 @@ const (
 	defaultQueueBytes    = 64 << 20
 	defaultSysInterval   = 10 * time.Second
 	defaultRetained      = 64 << 20
+	defaultHot           = 256
+	defaultPage          = 1024
 )
 
 // withDefaults returns a copy in which zeros have become their defaults.
@@ -116,6 +121,12 @@ func (o *Options) withDefaults() Options {
 	}
 	if c.SysInterval == 0 {
 		c.SysInterval = defaultSysInterval
+	}
+	if c.hotMessages == 0 {
+		c.hotMessages = defaultHot
+	}
+	if c.pageEntries == 0 {
+		c.pageEntries = defaultPage
 	}
 	if c.RetainedMemory == 0 {
 		c.RetainedMemory = defaultRetained

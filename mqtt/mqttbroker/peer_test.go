@@ -106,12 +106,13 @@ type peer struct {
 	conn net.Conn
 	ack  *mqtt.Connack
 
-	mu   sync.Mutex
-	gate chan struct{} // reading waits until it is closed
-	auto bool
-	got  []mqtt.Packet
-	end  bool
-	last uint16
+	mu    sync.Mutex
+	gate  chan struct{}       // reading waits until it is closed
+	react func(q mqtt.Packet) // takes what comes, if it is set
+	auto  bool
+	got   []mqtt.Packet
+	end   bool
+	last  uint16
 }
 
 // dial opens a connection that has sent nothing yet.
@@ -180,6 +181,10 @@ func (p *peer) goOn() {
 }
 
 func (p *peer) collect(q mqtt.Packet) {
+	if p.react != nil {
+		p.react(q)
+		return
+	}
 	p.mu.Lock()
 	auto := p.auto
 	_, message := q.(*mqtt.Publish)

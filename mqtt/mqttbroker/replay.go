@@ -1,6 +1,7 @@
 package mqttbroker
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -22,11 +23,14 @@ type restoring struct {
 	retained map[string]*Message
 }
 
+var errTorn = errors.New("its records do not fit together")
+
 // restored is a session that is being restored. The queue of its session is not within any bounds meanwhile.
 type restored struct {
 	s     *session
 	owner owner
 	known bool // there was a recordSession
+	torn  bool // records that a checkpoint has made superfluous are gone: what there is makes no sense before that comes
 	first uint64
 }
 
@@ -53,6 +57,11 @@ func (b *Broker) restore() error {
 	}
 	for num := range r.sessions {
 		b.ids.Store(max(b.ids.Load(), num))
+	}
+	for num, t := range r.sessions {
+		if t.torn && t.known {
+			return fmt.Errorf("mqttbroker: session %d of %q: %w", num, t.owner.client, errTorn)
+		}
 	}
 	r.keepRetained()
 	replaced := r.keepSessions()
@@ -183,7 +192,7 @@ func (t *restored) apply(r *restoring, seq uint64, rec *record) error {
 		r.gets(&rec.entry, s.num)
 		s.pending().queue.pushCold(&rec.entry)
 	case recordPage:
-		return t.page(seq, rec)
+		t.page(seq, rec)
 	case recordDropped:
 		t.pop()
 	case recordSent:
@@ -191,11 +200,11 @@ func (t *restored) apply(r *restoring, seq uint64, rec *record) error {
 		if rec.queued {
 			t.pop()
 		}
-		return t.state().Apply(mqtt.DeltaAssigned, rec.id, rec.entry.qos, &rec.entry)
+		t.change(mqtt.DeltaAssigned, rec.id, rec.entry.qos, &rec.entry)
 	case recordPubrec:
-		return t.state().Apply(mqtt.DeltaPubrec, rec.id, 0, nil)
+		t.change(mqtt.DeltaPubrec, rec.id, 0, nil)
 	case recordSettled:
-		return t.state().Apply(mqtt.DeltaSettled, rec.id, 0, nil)
+		t.change(mqtt.DeltaSettled, rec.id, 0, nil)
 	case recordReceived:
 		s.receive(rec.id)
 	case recordReleased:
@@ -215,12 +224,12 @@ func (r *restoring) user(name string) string {
 	return name
 }
 
-// state returns the State of the session.
-func (t *restored) state() *mqtt.State {
+// change replays a change of the State of the session.
+func (t *restored) change(d mqtt.Delta, id uint16, qos mqtt.QoS, ref any) {
 	if t.s.state == nil {
 		t.s.state = new(mqtt.State)
 	}
-	return t.s.state
+	t.torn = t.s.state.Apply(d, id, qos, ref) != nil || t.torn
 }
 
 // pop takes the first entry off the queue. Those of pages are counted only.
@@ -235,6 +244,7 @@ func (t *restored) pop() {
 		return
 	case c.head.n > 0:
 		e := c.head.pop()
+		c.inline--
 		q.bytes -= int(e.size)
 	case len(c.pages) > 0:
 		p := &c.pages[0]
@@ -254,25 +264,23 @@ func (t *restored) pop() {
 }
 
 // page replays that the first entries of the tail are in a page.
-func (t *restored) page(seq uint64, rec *record) error {
+func (t *restored) page(seq uint64, rec *record) {
 	c := t.s.cold()
-	if c == nil || c.tail.n < rec.n {
-		return fmt.Errorf("%w: page of %d entries", errRecord, rec.n)
+	if c == nil || c.tail.n != rec.n {
+		t.torn = true
+		return
 	}
 	p := page{seq: seq, live: int(rec.size), n: rec.n}
-	for range rec.n {
-		e := c.tail.pop()
-		p.bytes += int(e.size)
-	}
+	p.bytes = c.tail.bytes
 	c.pages = append(c.pages, p)
-	return nil
+	c.tail = entries{}
 }
 
 // checkpoint replays what the session has.
 func (t *restored) checkpoint(r *restoring, data []byte) error {
 	s := t.s
 	rd := codec.NewReader(data)
-	s.subs, s.state, s.backlog, s.inbound = subscriptions{}, nil, nil, nil
+	s.subs, s.state, s.backlog, s.inbound, t.torn = subscriptions{}, nil, nil, nil, false
 	for range rd.Count(int(rd.Uvarint32()), 3) {
 		o := subscriptionOptions(rd.Uint8())&optStored | subscriptionOptions(rd.Uvarint32())<<idShift
 		sub := &subscription{s: s, filter: readText(&rd)}
@@ -287,13 +295,9 @@ func (t *restored) checkpoint(r *restoring, data []byte) error {
 		if rd.Err() != nil {
 			break
 		}
-		if err := t.state().Apply(mqtt.DeltaAssigned, id, e.qos, &e); err != nil {
-			return err
-		}
+		t.change(mqtt.DeltaAssigned, id, e.qos, &e)
 		if step == 1 {
-			if err := s.state.Apply(mqtt.DeltaPubrec, id, 0, nil); err != nil {
-				return err
-			}
+			t.change(mqtt.DeltaPubrec, id, 0, nil)
 		}
 		r.gets(&e, s.num)
 	}
@@ -307,6 +311,7 @@ func (t *restored) checkpoint(r *restoring, data []byte) error {
 // queue replays what waits for the session.
 func (t *restored) queue(rd *codec.Reader, r *restoring) {
 	c := &cold{head: cloneEntries(readEntries(rd))}
+	c.inline = c.head.n
 	n, bytes := c.head.n, c.head.bytes
 	for range rd.Count(int(rd.Uvarint32()), 5) {
 		p := page{seq: rd.Uvarint64(), live: int(rd.Uvarint32()), n: int(rd.Uvarint32()), skip: int(rd.Uvarint32()), bytes: int(rd.Uvarint64())}

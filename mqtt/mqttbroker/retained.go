@@ -366,7 +366,7 @@ func (c *conn) readFirst() {
 	}
 	ref := l.queue.front()
 	l.reading = c.b.spawn(func() {
-		m, qos, retain, ids := unpack(ref)
+		m, _, _, _ := unpack(ref)
 		full := c.b.readRetained(c.b.rec.j.Reader(), m)
 		c.s.mu.Lock()
 		if l := c.s.backlog; l != nil {
@@ -375,7 +375,9 @@ func (c *conn) readFirst() {
 				if full == nil {
 					c.b.discardFront(c.s, DropExpired)
 				} else {
-					l.queue.ring[l.queue.head] = &outgoing{m: full, qos: qos, retain: retain, ids: ids}
+					o := *ref.(*outgoing) // retained messages travel as such
+					o.m = full
+					l.queue.ring[l.queue.head] = &o
 				}
 				c.s.trim()
 			}

@@ -144,7 +144,7 @@ func (b *Broker) enqueue(s *session, ref any) bool {
 		b.lost(s, ref, DropQueueFull)
 		return false
 	}
-	hot := b.rec == nil || !s.durable || q.takesHot() && s.conn.Load() != nil
+	hot := b.rec == nil || !s.durable || q.takesHot(b.opts.hotMessages) && s.conn.Load() != nil
 	switch {
 	case s.recordsOf(ref):
 		b.pushRecorded(s, ref, hot)
@@ -224,7 +224,9 @@ func (b *Broker) discardFront(s *session, why Drop) bool {
 	if q.k > 0 {
 		ref := q.pop()
 		b.forget(s, ref)
-		b.left(s)
+		if s.recordsOf(ref) {
+			b.left(s)
+		}
 		b.lost(s, ref, why)
 		return true
 	}
@@ -361,8 +363,9 @@ func (c *conn) drainSome(bt *mqttserver.Batch, sc *scratch) bool {
 		if !c.send(bt, sc, q.front()) {
 			return false
 		}
-		q.pop()
-		c.b.left(s)
+		if ref := q.pop(); s.recordsOf(ref) {
+			c.b.left(s)
+		}
 	}
 	return true
 }
