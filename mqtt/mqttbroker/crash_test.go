@@ -80,6 +80,7 @@ type crashWorld struct {
 	calm  bool // load lets everything happen after each step
 
 	mu      sync.Mutex
+	coin    *rand.Rand
 	known   *known
 	transit map[string][]mqtt.Packet // sent to a client, which has not got it yet
 	moments []moment
@@ -87,7 +88,7 @@ type crashWorld struct {
 
 // openCrash opens a broker on a disk, for clients that know something.
 func openCrash(t *testing.T, disk *vfs.Mem, rnd *rand.Rand, k *known, watched bool, opts Options) *crashWorld {
-	c := &crashWorld{rnd: rnd, disk: disk, known: k, peers: map[string]*peer{}, transit: map[string][]mqtt.Packet{}}
+	c := &crashWorld{rnd: rnd, coin: rand.New(rand.NewPCG(rnd.Uint64(), 3)), disk: disk, known: k, peers: map[string]*peer{}, transit: map[string][]mqtt.Packet{}}
 	opts.fs, opts.Dir, opts.SegmentSize = disk, "data", 4<<10
 	var so *mqttserver.Options
 	if watched {
@@ -120,8 +121,8 @@ func (c *crashWorld) promised(mc *mqttserver.Conn, q mqtt.Packet) {
 	why := fmt.Sprintf("%s to %s", q, id)
 	worst := c.arrived(id, q, func(id string) bool { return id[0] == 'p' })
 	c.moments = append(c.moments, moment{why, c.disk.DropClone(), worst})
-	other := c.arrived(id, q, func(string) bool { return c.rnd.IntN(2) == 0 })
-	c.moments = append(c.moments, moment{why, c.disk.CrashClone(c.rnd.Uint64()), other})
+	other := c.arrived(id, q, func(string) bool { return c.coin.IntN(2) == 0 })
+	c.moments = append(c.moments, moment{why, c.disk.CrashClone(c.coin.Uint64()), other})
 }
 
 // arrived returns what the clients know when the broker has sent a packet and what is on its way to some of them arrives.
