@@ -193,7 +193,7 @@ func (b *Broker) recordConnect(ctx context.Context, s *session) error {
 		}
 		return &mqtt.Error{Code: mqtt.ReasonServerUnavailable}
 	case <-ctx.Done():
-		return ctx.Err()
+		return &mqtt.Error{Code: mqtt.ReasonServerBusy, Err: ctx.Err()}
 	}
 }
 
