@@ -41,6 +41,7 @@ func run(ctx context.Context, args []string, reload <-chan os.Signal, stdout, st
 	if err != nil {
 		return err
 	}
+	go tuneGC(ctx)
 	log := slog.New(slog.NewTextHandler(stderr, nil))
 	g, err := open(c, log)
 	if err != nil {

@@ -70,12 +70,12 @@ func (c *conn) Publish(bt *mqttserver.Batch, p *mqtt.Publish, ack mqttserver.Ack
 // Settled implements [mqttserver.Session]. Whatever the reason, the message is done: one that the client refused is not
 // sent to others [MQTT-4.8.2-6].
 func (c *conn) Settled(_ *mqttserver.Batch, ref any, _ mqtt.ReasonCode) {
-	if o, ok := ref.(*outgoing); !c.s.durable && (!ok || o.member == nil) {
+	if o, ok := ref.(*outgoing); !ok || o.member == nil {
 		return
 	}
 	c.s.mu.Lock()
-	c.b.settled(c.s, ref)
-	c.s.mu.Unlock()
+	defer c.s.mu.Unlock()
+	c.s.unshare(ref)
 }
 
 // Resend implements [mqttserver.Session].
@@ -209,11 +209,18 @@ func (c *durableConn) Persist(_ *mqttserver.Batch, d mqttserver.Delta) {
 	defer c.s.mu.Unlock()
 	rec, ok := stateRecord(d.Delta, d.ID)
 	switch {
+	case d.Delta == mqtt.DeltaSettled:
+		m, _, _, _ := unpack(d.Ref)
+		c.s.unshare(d.Ref)
+		c.b.rec.noteReleasing(c.s, rec, m)
 	case ok && c.b.rec.note(c.s, rec, t):
 	case !t.IsZero():
 		c.b.rec.wait(t)
 	}
 }
+
+// Settled implements [mqttserver.Session]. Persist has done it.
+func (c *durableConn) Settled(*mqttserver.Batch, any, mqtt.ReasonCode) {}
 
 // topicCache remembers topics to which a connection may publish.
 type topicCache struct {

@@ -234,10 +234,10 @@ func (b *Broker) redispatch(refs []any) {
 			b.drops[DropEnded].Add(1)
 		}
 		if pub.open {
-			b.decided(pub.m, "")
+			b.rec.accepted(pub.m, "", Token{})
 		}
 		if mine {
-			b.decided(m, o.member.filter)
+			b.rec.accepted(m, o.member.filter, Token{})
 		} else {
 			b.rec.release(m)
 		}

@@ -55,11 +55,14 @@ func (p *publication) message(b *Broker) *Message {
 // durable returns the message, which the journal has from now on. Those who have got it before, because they end with the
 // process, keep their own.
 func (p *publication) durable(b *Broker) *Message {
-	m := p.message(b)
-	if m.flags&flagJournaled != 0 {
-		return m
+	switch {
+	case p.m == nil:
+		p.m = newMessage(p.name(), p.in, 0, p.expires)
+	case p.m.flags&flagJournaled != 0:
+		return p.m
+	default:
+		p.m = p.m.copied()
 	}
-	p.m = m.copied()
 	b.rec.message(p.m, p.origin, p.retains(), Token{})
 	p.seq, p.open = p.m.seq, true
 	return p.m
@@ -243,7 +246,6 @@ func (b *Broker) answer(bt *mqttserver.Batch, pub *publication, from publisher, 
 	switch {
 	case pub.open:
 		b.rec.accepted(pub.m, "", t)
-		b.rec.release(pub.m)
 	case from.wait != nil:
 		from.wait <- reason // nothing is recorded
 	case !ack:

@@ -84,14 +84,38 @@ func (r *recorder) note(s *session, rec record, t Token) bool {
 	if r == nil || !s.durable {
 		return false
 	}
-	rec.session = s.num
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	return r.noteLocked(s, &rec, t)
+}
+
+// noteHolding is note, and holds the message that the record names.
+func (r *recorder) noteHolding(s *session, rec record, m *Message) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.refs.add(m.seq)
+	r.noteLocked(s, &rec, Token{})
+}
+
+// noteReleasing is note, and lets go a message that the session had.
+func (r *recorder) noteReleasing(s *session, rec record, m *Message) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.noteLocked(s, &rec, Token{})
+	if m.flags&flagJournaled != 0 {
+		r.releaseLocked(m.seq, m.bytes())
+	}
+}
+
+// noteLocked is note with r.mu held.
+func (r *recorder) noteLocked(s *session, rec *record, t Token) bool {
+	rec.session = s.num
 	if s.over {
 		if t.IsZero() {
 			return false
 		}
-		rec = record{}
+		r.wait(t)
+		return true
 	}
 	switch rec.kind {
 	case recordReceived:
@@ -101,11 +125,7 @@ func (r *recorder) note(s *session, rec record, t Token) bool {
 			s.inbound.Remove(rec.id)
 		}
 	}
-	if rec.kind == 0 {
-		r.wait(t)
-	} else {
-		r.touch(s, r.append(&rec, false, t))
-	}
+	r.touch(s, r.append(rec, false, t))
 	return true
 }
 
@@ -267,7 +287,7 @@ func (r *recorder) unretained(name string) {
 }
 
 // accepted records that everything about a message was decided, or (with a group) about its way to another member, for
-// which t waits.
+// which t waits. It takes back the hold of who decided.
 func (r *recorder) accepted(m *Message, group string, t Token) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -282,6 +302,7 @@ func (r *recorder) accepted(m *Message, group string, t Token) {
 	if r.decided {
 		r.settled.Broadcast()
 	}
+	r.releaseLocked(m.seq, m.bytes())
 }
 
 // decide records that everything about messages below a number was decided, as soon as it is.
@@ -335,6 +356,11 @@ func (r *recorder) release(m *Message) {
 func (r *recorder) releaseSeq(seq uint64, size int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.releaseLocked(seq, size)
+}
+
+// releaseLocked is releaseSeq with r.mu held.
+func (r *recorder) releaseLocked(seq uint64, size int) {
 	if r.refs.remove(seq) == 0 {
 		r.j.Release(seq, size)
 	}

@@ -27,11 +27,11 @@ var errTorn = errors.New("its records do not fit together")
 
 // restored is a session that is being restored. The queue of its session is not within any bounds meanwhile.
 type restored struct {
-	s     *session
-	owner owner
-	known bool // there was a recordSession
-	torn  bool // records that a checkpoint has made superfluous are gone: what there is makes no sense before that comes
-	first uint64
+	s         *session
+	first     uint64
+	known     bool // there was a recordSession
+	connected bool // at last
+	torn      bool // records that a checkpoint has made superfluous are gone: what there is makes no sense before that comes
 }
 
 // opened is a message about which not everything is decided yet.
@@ -60,7 +60,7 @@ func (b *Broker) restore() error {
 	}
 	for num, t := range r.sessions {
 		if t.torn && t.known {
-			return fmt.Errorf("mqttbroker: session %d of %q: %w", num, t.owner.client, errTorn)
+			return fmt.Errorf("mqttbroker: session %d of %q: %w", num, t.s.id, errTorn)
 		}
 	}
 	r.keepRetained()
@@ -100,7 +100,7 @@ func (r *restoring) apply(seq uint64, rec *record) error {
 		switch {
 		case rec.from.num == 0:
 		case rec.from.will:
-			r.session(rec.from.num, seq).owner.will = nil
+			r.session(rec.from.num, seq).s.will = nil
 		default:
 			r.session(rec.from.num, seq).s.receive(rec.from.id)
 		}
@@ -166,8 +166,11 @@ func (t *restored) apply(r *restoring, seq uint64, rec *record) error {
 	s := t.s
 	switch rec.kind {
 	case recordSession:
-		s.id, s.user = rec.owner.client, r.user(rec.owner.user)
-		t.owner, t.known = rec.owner, true
+		if s.id == "" {
+			s.id, s.user = rec.owner.client, r.user(rec.owner.user)
+		}
+		s.expiry, s.expires, s.will = rec.owner.expiry, rec.owner.expires, rec.owner.will
+		t.known, t.connected, s.told = true, rec.owner.connected, true
 		s.ownerSeq, s.ownerLen = seq, uint32(rec.size)
 		return nil
 	case recordCheckpoint:
@@ -394,7 +397,7 @@ func (r *restoring) keepSessions() (replaced []*session) {
 		}
 		r.keepMessages(s)
 		if b.sessions[s.id] != nil { // by one with a greater number
-			s.subs, s.told = subscriptions{}, true
+			s.subs = subscriptions{}
 			replaced = append(replaced, s)
 			b.ending[s.num] = s
 			continue
@@ -416,11 +419,10 @@ func (r *restoring) keepSession(t *restored, now time.Time) {
 		permit = &p
 	}
 	s.permit.Store(permit)
-	s.expiry, s.expires, s.will, s.told = t.owner.expiry, t.owner.expires, t.owner.will, true
-	if t.owner.connected && s.expiry != forever {
+	if t.connected && s.expiry != forever {
 		s.expires = seconds(now, s.expiry)
 	}
-	if t.owner.connected && s.will != nil {
+	if t.connected && s.will != nil {
 		s.will.due = seconds(now, s.will.delay)
 	}
 	for _, sub := range s.subs.list {
@@ -513,14 +515,14 @@ func (r *restoring) decide(list []*Message) {
 	bt := mqttserver.NewBatch()
 	for _, m := range list {
 		o := r.open[m.seq]
-		for i, group := range o.groups {
+		for _, group := range o.groups[1:] {
+			b.rec.hold(m)
+			b.rec.reopen(m.seq, group)
+		}
+		for _, group := range o.groups {
 			b.deliverOpen(bt, m, group, o.got)
-			if i > 0 {
-				b.rec.reopen(m.seq, group)
-			}
 			b.rec.accepted(m, group, Token{})
 		}
-		b.rec.release(m)
 	}
 	bt.Flush()
 }
@@ -546,7 +548,7 @@ func (b *Broker) deliverOpen(bt *mqttserver.Batch, m *Message, group string, got
 		pub.m.flags &^= flagJournaled
 		b.distribute(bt, sc, pub)
 		if pub.open {
-			b.decided(pub.m, "")
+			b.rec.accepted(pub.m, "", Token{})
 		}
 		return
 	}

@@ -421,6 +421,7 @@ func (b *Broker) heldRetained(s *session, ref any) (any, bool) {
 	}
 	m = m.copied() // what the broker tells about itself is not recorded otherwise
 	b.rec.message(m, origin{}, false, Token{})
+	b.rec.hold(m)
 	b.rec.accepted(m, "", Token{})
 	return refOf(m, qos, retain, ids, nil), true
 }

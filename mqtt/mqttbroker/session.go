@@ -109,26 +109,21 @@ func (b *Broker) sent(s *session, ref any, id uint16, queued bool) {
 	if !s.recordsOf(ref) {
 		return
 	}
-	if qos == mqtt.QoS0 {
-		b.rec.note(s, record{kind: recordDropped}, Token{})
-		b.rec.release(m)
-		return
+	switch {
+	case qos == mqtt.QoS0:
+		b.rec.noteReleasing(s, record{kind: recordDropped}, m)
+	case queued: // and held since
+		b.rec.note(s, sentRecord(ref, id, true), Token{})
+	default:
+		b.rec.noteHolding(s, sentRecord(ref, id, false), m)
 	}
-	if !queued {
-		b.rec.hold(m)
-	}
-	b.rec.note(s, sentRecord(ref, id, queued), Token{})
 }
 
-// settled notes a message that is not in flight any more. s.mu is held.
-func (b *Broker) settled(s *session, ref any) {
+// unshare notes a message that is not in flight any more. s.mu is held.
+func (s *session) unshare(ref any) {
 	if s.backlog != nil {
 		s.backlog.shared.remove(ref)
 		s.trim()
-	}
-	if s.recordsOf(ref) {
-		m, _, _, _ := unpack(ref)
-		b.rec.release(m)
 	}
 }
 
@@ -154,7 +149,7 @@ func (b *Broker) enqueue(s *session, ref any) bool {
 		ref, fresh := b.recordable(ref)
 		b.pushRecorded(s, ref, false)
 		if fresh {
-			b.decided(ref.m, "")
+			b.rec.accepted(ref.m, "", Token{})
 		}
 	}
 	return true
@@ -165,8 +160,7 @@ func (b *Broker) pushRecorded(s *session, ref any, hot bool) {
 	q := &s.backlog.queue
 	m, _, _, _ := unpack(ref)
 	e := entryOf(ref)
-	b.rec.hold(m)
-	b.rec.note(s, record{kind: recordQueued, entry: e}, Token{})
+	b.rec.noteHolding(s, record{kind: recordQueued, entry: e}, m)
 	if hot {
 		q.push(ref)
 		return
@@ -189,12 +183,6 @@ func (b *Broker) recordable(ref any) (o *outgoing, fresh bool) {
 	o.m = m.copied()
 	b.rec.message(o.m, origin{}, false, Token{})
 	return o, true
-}
-
-// decided records that everything about a message was decided, and takes the hold back that [recorder.message] gave.
-func (b *Broker) decided(m *Message, group string) {
-	b.rec.accepted(m, group, Token{})
-	b.rec.release(m)
 }
 
 // makeRoom drops from a full queue what has expired and, where that is the policy, what waits longest. It reports whether
@@ -256,8 +244,7 @@ func (b *Broker) discardFront(s *session, why Drop) bool {
 func (b *Broker) forget(s *session, ref any) {
 	if s.recordsOf(ref) {
 		m, _, _, _ := unpack(ref)
-		b.rec.note(s, record{kind: recordDropped}, Token{})
-		b.rec.release(m)
+		b.rec.noteReleasing(s, record{kind: recordDropped}, m)
 	}
 }
 
