@@ -205,8 +205,11 @@ func cheap(blocked []*segment, gain int64) bool {
 
 // blockers returns the segments older than the i-th that may have records which tombstones up to an LSN kill.
 func (s *store) blockers(i int, maxTomb uint64) (list []*segment) {
+	if maxTomb == 0 {
+		return nil
+	}
 	for _, g := range s.segs[:i] {
-		if g.rewritten < maxTomb {
+		if g.rewritten <= maxTomb {
 			list = append(list, g)
 		}
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 // zeroSlice is how much is zero-filled and synced at once.
-const zeroSlice = 256 << 10
+const zeroSlice = 512 << 10
 
 // newHeader returns the header of a new segment.
 func (s *store) newHeader() (header, error) {
@@ -54,6 +54,12 @@ func (s *store) create(size int64, pause func(since time.Time) bool) (g *segment
 	}()
 	if _, err := g.file.WriteAt(h.encode(), 0); err != nil {
 		return nil, err
+	}
+	if g.size > s.opt.SegmentSize {
+		g.size = s.opt.SegmentSize
+		if err := g.file.Truncate(g.size); err != nil {
+			return nil, err
+		}
 	}
 	if err := fill(g.file, max(from, segHeader), g.size, s.opt.NoSync, pause); err != nil {
 		return nil, err

@@ -29,7 +29,7 @@ type header struct {
 	id        uint64
 	first     uint64 // of a rewritten segment: its range
 	end       uint64
-	rewritten uint64 // the next LSN when it was rewritten, 0 for a segment as it was appended to
+	rewritten uint64 // the LSN after the last record when it was rewritten, 0 for a segment as it was appended to
 }
 
 func (h *header) encode() []byte {

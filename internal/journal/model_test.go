@@ -5,8 +5,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -212,13 +214,17 @@ func (w *owner) act(keep int) {
 	case k == 1:
 		w.j.Reserve()
 	case len(w.m.messages) > keep || len(w.m.messages) > 0 && k < 5:
-		var oldest uint64
-		for lsn := range w.m.messages {
-			if oldest == 0 || (lsn < oldest) == (k < 9) {
-				oldest = lsn
-			}
+		// By turns any one, so that a segment keeps some of its messages for long, and mostly young ones, so that whole
+		// segments are dead that have tombstones for older ones.
+		all := slices.Sorted(maps.Keys(w.m.messages))
+		if w.seq/300%2 == 0 && k != 2 {
+			all = all[len(all)-len(all)/3-1:]
 		}
-		w.append(action{kind: kindTombstone, key: oldest, value: w.seq})
+		lsn := all[w.rnd.IntN(len(all))]
+		if k == 3 {
+			lsn = all[len(all)-1]
+		}
+		w.append(action{kind: kindTombstone, key: lsn, value: w.seq})
 	default:
 		size := w.rnd.IntN(400)
 		if w.rnd.IntN(100) == 0 {

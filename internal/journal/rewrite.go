@@ -21,7 +21,7 @@ func (j *Journal[T]) rewrite(run []*segment, urgent bool) (err error) {
 	if err != nil {
 		return err
 	}
-	h.first, h.end, h.rewritten = run[0].first, run[len(run)-1].end, j.Next()
+	h.first, h.end, h.rewritten = run[0].first, run[len(run)-1].end, j.appended()
 	w := &rewriter{g: &segment{header: h, name: segName(h.id), used: segHeader, size: segHeader, sealed: true, synced: true}}
 	tmp := w.g.name + tmpSuffix
 	if w.g.file, err = s.fs.Create(s.path(tmp)); err != nil {
@@ -80,7 +80,15 @@ func (j *Journal[T]) rewrite(run []*segment, urgent bool) (err error) {
 	return s.retire(run)
 }
 
-// oldest returns the lowest number at which a segment older than g was rewritten; later tombstones are needed. Without
+// appended returns the number after the last record. Keep knows all records below, and those from there on will be
+// younger, also after a restart; numbers that are reserved now are given again then.
+func (j *Journal[T]) appended() uint64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.chain
+}
+
+// oldest returns the lowest number at which a segment older than g was rewritten; tombstones from there are needed. Without
 // older segments it is the highest number.
 func (s *store) oldest(g *segment) uint64 {
 	s.mu.RLock()
@@ -118,7 +126,7 @@ func (j *Journal[T]) copyKept(w *rewriter, g *segment, oldest uint64, urgent boo
 			case Keep:
 				w.add(lsn, record, nil, 0, false)
 			case Tombstone:
-				if oldest < lsn {
+				if oldest <= lsn {
 					w.add(lsn, record, nil, 0, true)
 				}
 			}
@@ -221,7 +229,7 @@ func (s *store) wantsSpare(g *segment) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.prepared == nil && !s.making && s.spare == nil && g.refs.Load() == 0 && g.rewritten == 0 &&
-		g.size <= s.opt.SegmentSize && g.size >= s.nextSize(s.segs[len(s.segs)-1].size)
+		g.size <= 2*s.opt.SegmentSize && g.size >= s.nextSize(s.segs[len(s.segs)-1].size)
 }
 
 // dropSpare removes the spare file, to make room.

@@ -145,7 +145,7 @@ func (s *store) activeSize() int64 {
 func (j *Journal[T]) roll(size int64) error {
 	g := j.s.active()
 	if g.used+size+batchHeader <= g.size {
-		if g.used+size > g.size/2 && !j.hasPrepared() {
+		if g.used+size > g.size/4 && !j.hasPrepared() { // by then the last one is perhaps dead, and its file can be used
 			poke(j.prepare)
 		}
 		return nil
