@@ -50,6 +50,19 @@ func flat(s string) string {
 	return strings.Join(lines, "\n")
 }
 
+// A broker that keeps its state on disk.
+func Example_dir() {
+	open := func() error {
+		broker, err := mqttbroker.New(&mqttbroker.Options{Authenticate: mqttbroker.AllowAll, Dir: "/var/lib/mybroker"})
+		if err != nil {
+			return err
+		}
+		return broker.Close()
+	}
+	_ = open
+	// compiled only: it would write to /var/lib
+}
+
 // A broker in your process. It serves until the listener is closed, so this example is compiled only; the next one runs
 // one in memory.
 func Example_broker() {

@@ -85,7 +85,7 @@ func shell(dir string, own ...string) rule {
 
 // broker is the rule of a broker: its server, and no transport of its own.
 func broker(dir string, own ...string) rule {
-	return rule{dir: dir, own: with(core, with(own, "codec/compress", "internal/journal", "internal/sasl")...)}
+	return rule{dir: dir, own: with(core, with(own, "codec/compress", "internal/journal", "internal/vfs", "internal/sasl")...)}
 }
 
 func with(list []string, more ...string) []string { return slices.Concat(list, more) }

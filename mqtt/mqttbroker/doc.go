@@ -42,7 +42,18 @@
 //
 // # Durability
 //
-// A broker keeps its state in memory. With a [Journal] it records each decision and answers nobody before the journal
-// has: publishers, the steps of QoS 2, SUBACK, UNSUBACK and CONNACK wait. When the journal fails, publishers whose
-// messages may be lost are cut off without an answer, and no promise is made any more.
+// Without [Options].Dir a broker keeps its state in memory. With it, sessions that outlive their connection, what waits
+// for them and what is in flight, retained messages and wills survive the end of the process and power loss. The broker
+// answers nobody before the disk has it: publishers, the steps of QoS 2, SUBACK, UNSUBACK and CONNACK wait. What was
+// accepted is delivered, at QoS 2 exactly once, whatever happens in between. After a crash the clients that were connected
+// are away since the start of the next broker; their wills are published when their delay has passed.
+//
+// Messages for sessions that end with their connection are not written down: they would not be there any more.
+//
+// Messages that wait for a client that is away take a few bytes of memory each at most, the rest is read when the client
+// comes. So do retained messages beyond [Options].RetainedMemory.
+//
+// When the disk runs full publishers are slowed, then refused (see [Options].DiskReserve); what was accepted is safe, and
+// the broker goes on when there is room again. When the disk fails, publishers whose messages may be lost are cut off
+// without an answer, and no promise is made any more. [Broker.Backup] copies the directory while the broker runs.
 package mqttbroker

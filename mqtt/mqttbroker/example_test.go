@@ -127,3 +127,32 @@ func ExampleHooks() {
 	fmt.Println(b.Publish(context.Background(), &mqtt.Publish{Topic: []byte("t"), Payload: []byte("a long message")}))
 	// Output: mqtt: Payload format invalid
 }
+
+// A broker whose state outlives it.
+func ExampleOptions_dir() {
+	dir, err := os.MkdirTemp("", "broker-")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	opts := &mqttbroker.Options{Authenticate: mqttbroker.AllowAll, Dir: dir}
+
+	broker, err := mqttbroker.New(opts)
+	if err != nil {
+		log.Fatal(err)
+	}
+	p := &mqtt.Publish{Topic: []byte("config/lamp"), Payload: []byte("on"), Retain: true, QoS: mqtt.QoS1}
+	if err := broker.Publish(context.Background(), p); err != nil { // returns when the disk has it
+		log.Fatal(err)
+	}
+	broker.Close()
+
+	if broker, err = mqttbroker.New(opts); err != nil {
+		log.Fatal(err)
+	}
+	defer broker.Close()
+	for m := range broker.Retained("#") {
+		fmt.Printf("%s is %s\n", m.Topic(), m.Payload())
+	}
+	// Output: config/lamp is on
+}
