@@ -213,3 +213,61 @@ func (c *counters) reset() {
 		c.histogram[i].Store(0)
 	}
 }
+
+// BenchmarkCleaning has latencies of four appenders that wait for each record of 4 KiB, without cleaning and while a
+// quarter of each segment is to be kept.
+func BenchmarkCleaning(b *testing.B) {
+	for _, cleaning := range []bool{false, true} {
+		b.Run(map[bool]string{false: "quiet", true: "cleaning"}[cleaning], func(b *testing.B) {
+			j, err := Open[chan struct{}](b.TempDir(), &Options{SegmentSize: 16 << 20})
+			if err != nil {
+				b.Fatal(err)
+			}
+			err = j.Start(Handler[chan struct{}]{
+				Complete: func(tokens []chan struct{}, _ Outcome) {
+					for _, t := range tokens {
+						t <- struct{}{}
+					}
+				},
+				Checkpoint: func(uint64) {},
+				Keep: func(lsn uint64, _ []byte) Verdict {
+					if lsn%4 == 0 {
+						return Keep
+					}
+					return Drop
+				},
+			})
+			if err != nil {
+				b.Fatal(err)
+			}
+			var c counters
+			var mu sync.Mutex
+			body := make([]byte, 4000)
+			b.ResetTimer()
+			var wg sync.WaitGroup
+			for range 4 {
+				wg.Go(func() {
+					done := make(chan struct{}, 1)
+					for range b.N/4 + 1 {
+						start := time.Now()
+						lsn := j.AppendAwait(nil, body, len(body), done)
+						<-done
+						d := time.Since(start)
+						mu.Lock()
+						c.synced(d)
+						mu.Unlock()
+						if cleaning && lsn%4 != 0 {
+							j.Release(lsn, len(body))
+						}
+					}
+				})
+			}
+			wg.Wait()
+			b.StopTimer()
+			b.ReportMetric(float64(c.quantile(0.5))/1000, "p50-µs")
+			b.ReportMetric(float64(c.quantile(0.99))/1000, "p99-µs")
+			b.ReportMetric(float64(j.Stats().Rewritten)/1e6, "MB-rewritten")
+			_ = j.Close()
+		})
+	}
+}

@@ -296,3 +296,43 @@ func TestVersion(t *testing.T) {
 		}
 	}
 }
+
+// TestEmptySegmentWithARemainder: a segment that was made ahead, and has the second batch of a torn write that was never
+// durable, is not used.
+func TestEmptySegmentWithARemainder(t *testing.T) {
+	fs := vfs.NewMem()
+	batches(t, fs, 8<<10, []int{3000}, []int{3000}, []int{10})
+	s, err := openStore("d", &Options{FS: fs, MinFree: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(s.trailing) != 1 {
+		t.Fatalf("%d empty segments", len(s.trailing))
+	}
+	g := s.trailing[0]
+	body := []byte("\x00\x05ghost")
+	h := make([]byte, batchHeader)
+	for _, durable := range []uint64{1, 5} {
+		putBatch(h, &batch{base: 4, durable: durable, count: 1}, len(body), g.seed, body)
+		c := fs.CrashClone(1)
+		f, err := c.Open("d/" + g.name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.WriteAt(append(h, body...), 700); err != nil {
+			t.Fatal(err)
+		}
+		j := mustOpen(t, "d", &Options{FS: c, MinFree: -1})
+		err = j.Replay(nil)
+		_ = j.Close()
+		var corrupt *CorruptError
+		if durable == 5 {
+			if !errors.As(err, &corrupt) || corrupt.File != "d/"+g.name {
+				t.Errorf("%v", err)
+			}
+		} else if err != nil || slices.Contains(c.Names(), "d/"+g.name) {
+			t.Errorf("%v, %v", err, c.Names())
+		}
+	}
+	_ = s.close()
+}
