@@ -136,9 +136,6 @@ func (p *Proc) Restart(ctx context.Context) error {
 	}
 	if err := p.ready(ctx, timeout); err != nil {
 		p.Kill()
-		if bytes.Contains(p.log.Bytes(), []byte("is not there yet")) {
-			err = errors.ErrUnsupported
-		}
 		return fmt.Errorf("%s: %w\n%s", p.Name, err, p.log)
 	}
 	return nil

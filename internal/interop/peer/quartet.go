@@ -48,6 +48,9 @@ func Quartet() Broker {
 	}
 }
 
+// Unlimited returns the arguments with which our broker lets queues grow without limit.
+func Unlimited() []string { return []string{"-queue-messages", "-1", "-queue-bytes", "-1"} }
+
 // passwordLine returns a line of a password file as mosquitto_passwd writes it: PBKDF2 with SHA-512.
 func passwordLine(user, password string) (string, error) {
 	const iterations = 101
