@@ -140,8 +140,8 @@ func (b *Broker) checkpoint(below uint64) {
 
 // keep says what is to become of a record.
 func (b *Broker) keep(seq uint64, raw []byte) Verdict {
-	rec, err := parseRecord(raw)
-	if err != nil {
+	var rec record
+	if err := rec.parse(raw); err != nil {
 		b.opts.Logger.Error("journal: unknown record", "seq", seq, "err", err)
 		return Keep
 	}

@@ -330,8 +330,8 @@ func readPage(r JournalReader, p page) (entries, error) {
 	if err != nil {
 		return entries{}, err
 	}
-	rec, err := parseRecord(b)
-	if err != nil {
+	var rec record
+	if err := rec.parse(b); err != nil {
 		return entries{}, err
 	}
 	list, err := parseEntries(rec.data)
@@ -351,8 +351,8 @@ func readMessage(r JournalReader, seq uint64) (*Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	rec, err := parseRecord(b)
-	if err == nil && rec.kind != recordMessage {
+	var rec record
+	if err = rec.parse(b); err == nil && rec.kind != recordMessage {
 		err = errRecord
 	}
 	if err != nil {

@@ -112,8 +112,8 @@ func (j *heldJournal) Append(e Entry, t Token) uint64 {
 	}
 	if len(e.Head) > 0 {
 		raw := append(append([]byte(nil), e.Head...), e.Body...)
-		rec, err := parseRecord(raw)
-		if err != nil {
+		var rec record
+		if err := rec.parse(raw); err != nil {
 			panic(err)
 		}
 		if e.Tombstone != (rec.kind == recordEnded || rec.kind == recordUnretained) {

@@ -148,8 +148,9 @@ func boolByte(b bool) byte {
 
 var errRecord = errors.New("mqttbroker: unknown kind of record")
 
-// parseRecord parses a record. Its slices are those of b.
-func parseRecord(b []byte) (rec record, err error) {
+// parse parses a record. Its slices are those of b.
+func (rec *record) parse(b []byte) error {
+	*rec = record{}
 	r := codec.NewReader(b)
 	rec.kind = recordKind(r.Uint8())
 	switch rec.kind {
@@ -163,21 +164,21 @@ func parseRecord(b []byte) (rec record, err error) {
 		rec.flags = messageFlags(r.Uint8())
 		rec.data = readBytes(&r) // the topic
 		rec.body = r.Rest()
-		return rec, r.Err()
+		return r.Err()
 	case recordDecided:
 		rec.seq, rec.size = r.Uvarint64(), uint32(len(b))
-		return rec, r.Err()
+		return r.Err()
 	case recordAccepted, recordReopened:
 		rec.seq, rec.filter = r.Uvarint64(), readText(&r)
-		return rec, r.Err()
+		return r.Err()
 	case recordRetained:
 		rec.seq = r.Uvarint64()
 		rec.flags, rec.size, rec.expires = messageFlags(r.Uint8()), r.Uvarint32(), int64(r.Uvarint64())
 		rec.filter = readText(&r)
-		return rec, r.Err()
+		return r.Err()
 	case recordUnretained:
 		rec.filter = readText(&r)
-		return rec, r.Err()
+		return r.Err()
 	}
 	rec.session, rec.size = r.Uvarint64(), uint32(len(b))
 	switch rec.kind {
@@ -208,12 +209,12 @@ func parseRecord(b []byte) (rec record, err error) {
 	case recordPubrec, recordSettled, recordReceived, recordReleased:
 		rec.id = r.Uint16()
 	default:
-		return rec, errRecord
+		return errRecord
 	}
 	if rec.kind >= recordSent && rec.kind <= recordReleased && rec.kind != recordDropped && rec.id == 0 {
-		return rec, errRecord
+		return errRecord
 	}
-	return rec, r.Err()
+	return r.Err()
 }
 
 // appendWill appends a will, which may be nil.

@@ -17,7 +17,8 @@ type restoring struct {
 	b        *Broker
 	sessions map[uint64]*restored
 	users    map[string]string // so that equal names are one string
-	open     map[uint64]*opened
+	open     map[uint64]opened
+	rec      record // the one that is replayed
 	decided  uint64
 	last     uint64 // the last number
 	retained map[string]*Message
@@ -36,8 +37,26 @@ type restored struct {
 
 // opened is a message about which not everything is decided yet.
 type opened struct {
-	groups []string // to which it is to go; "" is everybody
-	got    []receiver
+	reopened bool     // it is not to go to everybody, any more
+	groups   []string // to which it is to go besides
+	first    receiver // who has it; session 0 is nobody
+	more     []receiver
+}
+
+// got returns who has the message.
+func (o *opened) got() []receiver {
+	if o.first.session == 0 {
+		return nil
+	}
+	return append([]receiver{o.first}, o.more...)
+}
+
+// targets returns to whom it is to go: groups, and "" for everybody.
+func (o *opened) targets() []string {
+	if o.reopened {
+		return o.groups
+	}
+	return append([]string{""}, o.groups...)
 }
 
 // receiver is who has a message already: a session, or a group.
@@ -49,7 +68,7 @@ type receiver struct {
 // restore replays the journal.
 func (b *Broker) restore() error {
 	r := &restoring{
-		b: b, sessions: make(map[uint64]*restored), users: make(map[string]string), open: make(map[uint64]*opened),
+		b: b, sessions: make(map[uint64]*restored), users: make(map[string]string), open: make(map[uint64]opened),
 		retained: make(map[string]*Message),
 	}
 	if err := b.rec.j.Replay(r.replay); err != nil {
@@ -83,9 +102,9 @@ func (b *Broker) restore() error {
 // replay replays a record.
 func (r *restoring) replay(seq uint64, raw []byte) error {
 	r.last = seq
-	rec, err := parseRecord(raw)
+	err := r.rec.parse(raw)
 	if err == nil {
-		err = r.apply(seq, &rec)
+		err = r.apply(seq, &r.rec)
 	}
 	if err != nil {
 		return fmt.Errorf("mqttbroker: record %d: %w", seq, err)
@@ -109,12 +128,7 @@ func (r *restoring) apply(seq uint64, rec *record) error {
 		r.opens(rec.seq, rec.filter)
 		return nil
 	case recordAccepted:
-		if o := r.open[rec.seq]; o != nil {
-			o.groups = slices.DeleteFunc(o.groups, func(g string) bool { return g == rec.filter })
-			if len(o.groups) == 0 {
-				delete(r.open, rec.seq)
-			}
-		}
+		r.accepted(rec)
 		return nil
 	case recordDecided:
 		r.decided = max(r.decided, rec.seq)
@@ -134,21 +148,50 @@ func (r *restoring) apply(seq uint64, rec *record) error {
 	return r.session(rec.session, seq).apply(r, seq, rec)
 }
 
-// opens notes a message that is not decided.
+// opens notes a message that is not decided, and to whom it is to go.
 func (r *restoring) opens(seq uint64, group string) {
-	o := r.open[seq]
-	if o == nil {
-		o = new(opened)
-		r.open[seq] = o
+	o, ok := r.open[seq]
+	if ok || group != "" {
+		if !ok {
+			o.reopened = true
+		}
+		o.groups = append(o.groups, group)
 	}
-	o.groups = append(o.groups, group)
+	r.open[seq] = o
+}
+
+// accepted notes that a message, or its way to a group, is decided.
+func (r *restoring) accepted(rec *record) {
+	o, ok := r.open[rec.seq]
+	switch {
+	case !ok:
+		return
+	case rec.filter == "":
+		o.reopened = true // or never open to everybody
+	default:
+		if i := slices.Index(o.groups, rec.filter); i >= 0 {
+			o.groups = slices.Delete(o.groups, i, i+1)
+		}
+	}
+	if o.reopened && len(o.groups) == 0 {
+		delete(r.open, rec.seq)
+		return
+	}
+	r.open[rec.seq] = o
 }
 
 // gets notes who has a message.
 func (r *restoring) gets(e *entry, session uint64) {
-	if o := r.open[e.seq]; o != nil {
-		o.got = append(o.got, receiver{session, e.group})
+	o, ok := r.open[e.seq]
+	switch {
+	case !ok:
+		return
+	case o.first.session == 0:
+		o.first = receiver{session, e.group}
+	default:
+		o.more = append(o.more, receiver{session, e.group})
 	}
+	r.open[e.seq] = o
 }
 
 // session returns the session with a number, which is made if need be: the record that says who has it may come later.
@@ -203,7 +246,8 @@ func (t *restored) apply(r *restoring, seq uint64, rec *record) error {
 		if rec.queued {
 			t.pop()
 		}
-		t.change(mqtt.DeltaAssigned, rec.id, rec.entry.qos, &rec.entry)
+		e := rec.entry
+		t.change(mqtt.DeltaAssigned, rec.id, e.qos, &e)
 	case recordPubrec:
 		t.change(mqtt.DeltaPubrec, rec.id, 0, nil)
 	case recordSettled:
@@ -515,12 +559,13 @@ func (r *restoring) decide(list []*Message) {
 	bt := mqttserver.NewBatch()
 	for _, m := range list {
 		o := r.open[m.seq]
-		for _, group := range o.groups[1:] {
+		targets := o.targets()
+		for _, group := range targets[1:] {
 			b.rec.hold(m)
 			b.rec.reopen(m.seq, group)
 		}
-		for _, group := range o.groups {
-			b.deliverOpen(bt, m, group, o.got)
+		for _, group := range targets {
+			b.deliverOpen(bt, m, group, o.got())
 			b.rec.accepted(m, group, Token{})
 		}
 	}
