@@ -39,11 +39,14 @@ func (j *Journal[T]) AppendTombstoneAwait(head, body []byte, t T) (lsn uint64) {
 	return lsn
 }
 
-// Await completes t when everything appended so far is durable. There is no record for it.
+// Await completes t when everything appended so far is durable. There is no record for it: when the journal fails before
+// it is completed, the outcome may be [Unknown] whatever became of the records.
 func (j *Journal[T]) Await(t T) {
 	j.mu.Lock()
 	if j.state == running {
-		j.room()
+		if p := j.room(); p.records == 0 {
+			p.early = true
+		}
 		j.addToken(t)
 		j.signal()
 	}

@@ -120,6 +120,7 @@ func (j *Journal[T]) recycle(p *pend[T]) {
 	used := len(p.buf)
 	tokens := len(p.tokens)
 	p.tokens = p.tokens[:0]
+	p.early = false
 	p.reset(0)
 	if cap(p.buf) > 4*batchTarget && used < cap(p.buf)/8 && tokens <= cap(p.tokens)/8 {
 		p.few++

@@ -52,8 +52,12 @@ func faulty(t *testing.T, n int64, err error, stuck bool) bool {
 		t.Errorf("operation %d: done after another outcome", n)
 	}
 	c := crash{fs: fs.CrashClone(uint64(n)), completed: w.completed.Load()}
-	if _, e := c.verify(newModel(), w.history, simulation()); e != nil {
+	next, e := c.verify(newModel(), w.history, simulation())
+	if e != nil {
 		t.Errorf("operation %d: %v", n, e)
+	}
+	if failed := w.failed.Load(); failed != 0 && next > failed {
+		t.Errorf("operation %d: record %d has failed, and the next is %d", n, failed, next)
 	}
 	return ops.Load() >= n
 }

@@ -60,7 +60,8 @@ const (
 type pend[T any] struct {
 	frames
 	tokens []T
-	few    int // how often little of the memory was used
+	few    int  // how often little of the memory was used
+	early  bool // the first token waits for records of earlier ones
 }
 
 // waiter waits until records are durable.

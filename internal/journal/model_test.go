@@ -109,6 +109,7 @@ type owner struct {
 	completed atomic.Uint64 // the highest token that was Done
 	broken    atomic.Bool   // there was another outcome
 	misorder  atomic.Bool
+	failed    atomic.Uint64 // the lowest token that has Failed
 }
 
 // openOwner opens a journal and rebuilds the state.
@@ -149,6 +150,9 @@ func (w *owner) start() error {
 				switch {
 				case o != Done:
 					w.broken.Store(true)
+					if o == Failed && w.failed.Load() == 0 {
+						w.failed.Store(t)
+					}
 				case w.broken.Load() || t < w.completed.Load():
 					w.misorder.Store(true)
 				default:

@@ -20,6 +20,9 @@ func (j *Journal[T]) NewReader() *Reader[T] { return &Reader[T]{j: j} }
 func (r *Reader[T]) Read(lsn uint64) ([]byte, error) {
 	if lsn < r.from || lsn >= r.end {
 		if err := r.load(lsn); err != nil {
+			if r.j.isClosed() {
+				err = ErrClosed
+			}
 			return nil, err
 		}
 	}
@@ -116,4 +119,11 @@ func (j *Journal[T]) awaitWritten(lsn uint64) error {
 		return ErrClosed
 	}
 	return nil
+}
+
+// isClosed reports whether Close has returned or is about to: files may be closed.
+func (j *Journal[T]) isClosed() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.state == closed
 }

@@ -79,7 +79,7 @@ func (j *Journal[T]) commit(p *pend[T]) Outcome {
 	}
 	j.wake(j.err)
 	j.wrote.Broadcast()
-	if wrote {
+	if wrote || p.early { // the records that an early token waits for are perhaps even durable
 		return Unknown
 	}
 	return Failed
