@@ -21,7 +21,8 @@ type publication struct {
 	expires int64 // unix milliseconds, 0 is never
 	origin  origin
 	got     []receiver // who has it already
-	open    bool       // it was recorded for this publication, which decides about it: see conclude
+	open    bool       // it was recorded for this publication, which decides about it: see answer
+	cleared bool       // it took a retained message away, which is recorded
 	locked  bool       // the lock of the topic is held: receivers are locked too, so that replays and this message are ordered
 }
 
@@ -246,12 +247,13 @@ func (b *Broker) answer(bt *mqttserver.Batch, pub *publication, from publisher, 
 	switch {
 	case pub.open:
 		b.rec.accepted(pub.m, "", t)
-	case from.wait != nil:
-		from.wait <- reason // nothing is recorded
-	case !ack:
-	case pub.origin.s != nil && !reason.IsError() && b.rec.note(pub.origin.s, record{kind: recordReceived, id: pub.origin.id}, t):
-	default:
+	case ack && pub.origin.s != nil && !reason.IsError() && b.rec.note(pub.origin.s, record{kind: recordReceived, id: pub.origin.id}, t):
+	case pub.cleared && !t.IsZero():
+		b.rec.wait(t)
+	case ack: // nothing is recorded
 		from.ack.Done(bt, reason, nil)
+	case from.wait != nil:
+		from.wait <- reason
 	}
 }
 

@@ -34,6 +34,7 @@ func (b *Broker) retain(pub *publication) mqtt.ReasonCode {
 	if len(pub.in.Payload) == 0 {
 		if old != nil {
 			b.unretain(old)
+			pub.cleared = b.rec != nil && !reserved(old.Topic())
 		}
 		return mqtt.ReasonSuccess
 	}
