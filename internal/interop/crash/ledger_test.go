@@ -114,6 +114,23 @@ func TestLedger(t *testing.T) {
 			d.sentAgain(d.q1, 1)
 			d.deliver(d.q1, false, 0, 1)
 		}, ""},
+		{"QoS 1 published again, at first before SUBSCRIBE", func(d *desk) {
+			r := d.newReceiver("other")
+			r.connected()
+			d.publish(d.q1, 3)
+			i := r.subscribing("a/b", mqtt.QoS1)
+			d.publish(d.q1, 1)
+			r.note(&i.subscribed)
+			for range 2 {
+				for _, n := range []uint32{1, 2, 3} {
+					d.sentAgain(d.q1, n)
+				}
+			}
+			for _, n := range []int{3, 1, 2, 3} {
+				r.deliver(&mqtt.Publish{Topic: []byte("a/b"), Payload: d.sent[d.q1][n], QoS: mqtt.QoS1})
+			}
+			d.deliver(d.q1, false, 0, 1, 2, 3)
+		}, ""},
 		{"QoS 1 again after DISCONNECT", func(d *desk) {
 			d.publish(d.q1, 1)
 			d.deliver(d.q1, false, 0)
@@ -249,7 +266,8 @@ func TestWills(t *testing.T) {
 			for range tt.got {
 				d.r.deliver(&mqtt.Publish{Topic: []byte(w.topic), Payload: payload, QoS: mqtt.QoS2})
 			}
-			d.willsMissing(true)
+			d.begin = d.begin.Add(-2 * willTime * time.Millisecond)
+			d.reportWills()
 			if got := strings.Join(slices.Sorted(maps.Keys(d.faults.counts)), ", "); got != tt.want {
 				t.Errorf("faults: %q, want %q", got, tt.want)
 			}

@@ -168,7 +168,7 @@ func (r *receiver) deliver(p *mqtt.Publish) {
 	}
 	t := r.track(s)
 	if t.got[n].copies == 0 {
-		if n < t.max {
+		if n < t.max && !r.second(s, m) {
 			l.faults.add(late, "%s: %s QoS %d, message %d after %d, crash %d", r.name, s.topic, s.qos, n, t.max, len(l.kills))
 		}
 		t.max = max(t.max, n)
@@ -181,6 +181,13 @@ func (r *receiver) deliver(p *mqtt.Publish) {
 	}
 	g.copies, g.here, g.at = min(g.copies, 254)+1, min(g.here, 254)+1, l.now()
 	t.last = n
+}
+
+// second reports whether a message that comes for the first time may be one that was published twice, at first before the
+// subscription was made.
+func (r *receiver) second(s *stream, m *sentMessage) bool {
+	since, ok := r.owed(s)
+	return s.qos == mqtt.QoS1 && m.again > 0 && !(ok && m.at > since)
 }
 
 // repeated judges a message that has come before.

@@ -129,7 +129,7 @@ func (h *harness) settle(ctx context.Context) error {
 		r.report()
 	}
 	h.checkRetained()
-	h.l.willsMissing(true)
+	h.l.reportWills()
 	h.dismiss()
 	h.gather.Store(false)
 	h.publishing.Store(true)
@@ -151,7 +151,7 @@ func (h *harness) drain(ctx context.Context) {
 	const quiet = 5 * time.Second
 	least, lastAt := math.MaxInt, time.Now()
 	for ctx.Err() == nil && time.Since(lastAt) < quiet {
-		missing := h.l.willsMissing(false)
+		missing := h.l.willsMissing()
 		for _, r := range h.accounts() {
 			missing += r.missing()
 		}

@@ -44,7 +44,7 @@ func (w *willer) connect(ctx context.Context) (own bool, err error) {
 	}
 	defer l.close()
 	defer led.cut(w.wills) // before it is closed: the will may come at once
-	led.update(w.wills, func(x *lastWill) { x.accepted = true })
+	led.update(w.wills, func(x *lastWill) { x.accepted, x.begin = true, led.now() })
 	w.h.sessionPresent(w.name, w.known, ack.SessionPresent)
 	w.known = true
 	ended := make(chan error, 1)

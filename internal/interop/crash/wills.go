@@ -19,6 +19,7 @@ type willStream struct {
 // A lastWill is the will of one connection.
 type lastWill struct {
 	accepted bool  // CONNACK came
+	begin    int64 // when that was, in ms
 	end      int   // willOpen …
 	endAt    int64 // in ms
 	read     bool  // the broker has read DISCONNECT
@@ -99,24 +100,37 @@ func (l *ledger) crashedSoon(ms int64) bool {
 	return ok && at-ms < soon
 }
 
-// willsMissing returns how many wills should have come. With report set they become faults.
-func (l *ledger) willsMissing(report bool) (count int) {
+// willTime is how long a will may take, in ms: more than the delay of any that is awaited, less than the time without progress
+// after which the account is balanced.
+const willTime = 4000
+
+// willsMissing returns how many wills should still come.
+func (l *ledger) willsMissing() (count int) {
+	l.eachOwed(func(*willStream, int) { count++ })
+	return count
+}
+
+// reportWills makes faults of wills that should have come.
+func (l *ledger) reportWills() {
+	l.eachOwed(func(w *willStream, n int) {
+		if x := &w.wills[n]; l.now()-x.endAt > willTime {
+			x.judged = true
+			l.faults.add(noWill, "%s QoS %d, connection %d from %d to %d ms; crashes at %d ms", w.topic, w.qos, n, x.begin, x.endAt, l.kills)
+		}
+	})
+}
+
+// eachOwed calls f for each will that should have come.
+func (l *ledger) eachOwed(f func(w *willStream, n int)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, w := range l.wills {
 		for n := range w.wills {
-			x := &w.wills[n]
-			if w.returns || !x.owed() {
-				continue
-			}
-			count++
-			if report {
-				x.judged = true
-				l.faults.add(noWill, "%s, connection %d, crash %d", w.topic, n, len(l.kills))
+			if !w.returns && w.wills[n].owed() {
+				f(w, n)
 			}
 		}
 	}
-	return count
 }
 
 // willsOwed reports whether a will of the client should still come.
