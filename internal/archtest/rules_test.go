@@ -80,7 +80,8 @@ func protocol(name string, pure ...string) []rule {
 // shell is the rule of a client or server: no broker, no other protocol.
 func shell(dir string, own ...string) rule {
 	return rule{dir: dir, own: with(core, with(own,
-		"codec/compress", "internal/netio", "internal/wsconn", "internal/proxyproto", "internal/sasl")...)}
+		"codec/compress", "internal/netio", "internal/wsconn", "internal/proxyproto", "internal/sasl",
+		"internal/journal", "internal/vfs")...)}
 }
 
 // broker is the rule of a broker: its server, and no transport of its own.

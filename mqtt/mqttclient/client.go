@@ -38,11 +38,12 @@ type Client struct {
 	calls       calls
 	auth        chan struct{} // holds a token while somebody authenticates again
 	sent        *Publication  // of every QoS 0 message that was sent at once
+	store       *store        // nil without Options.Dir
 	stats       Stats
 }
 
 // New returns a client that begins to connect in the background and goes on until it is closed or gives up; see
-// Options.Retry. The error is about the options.
+// Options.Retry. The error is about the options, or about the directory in them.
 func New(o *Options) (*Client, error) {
 	cfg, err := newConfig(o)
 	if err != nil {
@@ -59,6 +60,12 @@ func New(o *Options) (*Client, error) {
 		calls:  calls{starting: make(chan struct{}, 1), next: rand.Uint64()}, // hard to guess for others
 	}
 	c.sent = &Publication{c: c, stage: stageDone}
+	if cfg.Dir != "" {
+		if err := c.openStore(); err != nil {
+			cancel()
+			return nil, err
+		}
+	}
 	if cfg.Resume {
 		c.state.Resume()
 	}
@@ -157,10 +164,22 @@ func (c *Client) Stats() Stats {
 
 // Disconnect sends DISCONNECT, closes the client and waits until the packet is written, for as long as ctx allows. A nil
 // d is a normal disconnection, which deletes the will message; d chooses another reason, or a session expiry interval
-// with mqtt.PropSessionExpiryInterval. What is not complete fails with ErrClosed: wait for publications first.
+// with mqtt.PropSessionExpiryInterval. What is not complete fails with ErrClosed: wait for publications first. With
+// Options.Dir it waits in the directory for the next client, and SafeToRetry does not hold.
 //
 // Without a connection the client is closed and Disconnect returns ErrNotConnected: the server was not told.
 func (c *Client) Disconnect(ctx context.Context, d *mqtt.Disconnect) error {
+	err := c.leaveServer(ctx, d)
+	if c.Err() != nil {
+		if failed := c.store.close(); failed != nil {
+			return failed
+		}
+	}
+	return err
+}
+
+// leaveServer is Disconnect but for the directory.
+func (c *Client) leaveServer(ctx context.Context, d *mqtt.Disconnect) error {
 	c.mu.Lock()
 	k := c.conn
 	if c.closed {
@@ -187,19 +206,18 @@ func (c *Client) Disconnect(ctx context.Context, d *mqtt.Disconnect) error {
 	}
 }
 
-// Close closes the client without waiting. If there is a connection it sends a normal DISCONNECT, for which the network
-// has one second in the background. What is not complete fails with ErrClosed.
+// Close closes the client without waiting for the server. If there is a connection it sends a normal DISCONNECT, for
+// which the network has one second in the background. What is not complete fails with ErrClosed. With Options.Dir Close
+// writes what is to be written, and gives the directory back; what is not complete waits there for the next client, so
+// SafeToRetry does not hold for it.
 func (c *Client) Close() error {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return nil
-	}
-	if c.conn != nil {
+	if !c.closed && c.conn != nil {
 		c.conn.disconnect(nil)
 	}
 	c.shut(nil)
-	return nil
+	c.mu.Unlock()
+	return c.store.close()
 }
 
 // shut ends everything but the connection. c.mu is held.
@@ -209,9 +227,16 @@ func (c *Client) shut(err error) {
 	}
 	c.closed, c.err = true, err
 	end := c.endErr()
+	c.store.finish()
 	c.out.drain(
 		func(p *Publication) { c.finish(p, 0, end) },
-		func(p *Publication) { c.finish(p, 0, &unsentError{end}) },
+		func(p *Publication) {
+			if p.seq != 0 { // it is sent by the next client of the directory
+				c.finish(p, 0, end)
+				return
+			}
+			c.finish(p, 0, &unsentError{end})
+		},
 	)
 	for _, s := range slices.Concat(c.routes.subs, []*Subscription{c.unrouted}) {
 		if s == nil {
@@ -247,8 +272,9 @@ func (c *Client) reportFirst(err error) {
 func (c *Client) giveUp(err error) {
 	c.o.Logger.Warn("giving up", "err", err)
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.shut(err)
+	c.mu.Unlock()
+	c.store.close()
 }
 
 // sleep waits and reports whether ctx allows to go on.

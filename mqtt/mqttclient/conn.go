@@ -34,8 +34,12 @@ type conn struct {
 	stale    bool             // the server resumes a session that MQTT 3.1.1 could not refuse
 	auths    chan *mqtt.Auth  // from the server
 	subIDs   bool             // the server knows subscription identifiers
+	purge    bool             // only to delete a session
+	fresh    bool             // the server began a new session
 	draining bool             // events is at work
 	lost     []*Publication   // to be published anew
+	asked    []asked          // EventResends that wait for bodies
+	held     int              // QoS 2 messages that wait for their barrier, or for their body after that
 	crowd    *Subscription    // got QoS 0 messages lately
 	since    time.Time
 
@@ -66,6 +70,7 @@ func newConn(c *Client, nc net.Conn, server *url.URL, v mqtt.Version) *conn {
 		SendMaximum:       uint16(l.MaxInflight),
 		TopicAliasMaximum: uint16(l.TopicAliases),
 		SendAliasMaximum:  uint16(l.TopicAliases),
+		Barriers:          c.store != nil,
 	}
 	if l.MaxPacketSize < mqtt.MaxPacketSize {
 		cfg.MaximumPacketSize = l.MaxPacketSize
@@ -212,7 +217,7 @@ func (k *conn) events() {
 		return
 	}
 	k.draining = true
-	for !k.paused() {
+	for !k.paused() || k.fresh { // what a lost session leaves is taken at once
 		e, ok := k.sess.Next()
 		if !ok {
 			break
@@ -236,15 +241,23 @@ func (k *conn) event(e *mqtt.Event) {
 	case mqtt.EventPublish:
 		k.deliver(e.Packet.(*mqtt.Publish))
 	case mqtt.EventSettled:
-		if p := e.Ref.(*Publication); c.out.removeInflight(p) {
+		p := e.Ref.(*Publication)
+		if c.store != nil {
+			k.unhold(p)
+			c.store.settled(p, e.ID)
+		}
+		if c.out.removeInflight(p) {
 			c.finish(p, e.Reason, nil)
 		}
+	case mqtt.EventPersist:
+		k.persist(e)
 	case mqtt.EventResend:
 		k.resend(e.ID, e.Ref.(*Publication))
 	case mqtt.EventLost:
 		k.lose(e.Ref.(*Publication), e.Reason)
 	case mqtt.EventConnack:
 		k.connack = e.Packet.(*mqtt.Connack)
+		k.begin()
 	case mqtt.EventAuth:
 		select {
 		case k.auths <- e.Packet.(*mqtt.Auth):
@@ -261,6 +274,20 @@ func (k *conn) event(e *mqtt.Event) {
 	}
 }
 
+// begin takes note of a CONNACK: whether the machine has begun a new session.
+func (k *conn) begin() {
+	ack := k.connack
+	resumed := ack.SessionPresent
+	if k.version == mqtt.Version31 {
+		resumed = !k.clean // its CONNACK does not tell
+	}
+	k.fresh = !ack.Reason.IsError() && !resumed
+	if k.fresh && !k.purge && k.c.store != nil {
+		k.c.newSession()
+		k.c.store.begun()
+	}
+}
+
 // lose takes a message that was in flight in a session that the server has lost. reason says whether it had received it.
 func (k *conn) lose(p *Publication, reason mqtt.ReasonCode) {
 	switch {
@@ -269,8 +296,10 @@ func (k *conn) lose(p *Publication, reason mqtt.ReasonCode) {
 		p.expires = time.Time{} // it was sent once
 		k.lost = append(k.lost, p)
 	case reason == mqtt.ReasonSuccess:
+		k.c.ended(p)
 		k.c.finish(p, reason, nil)
 	default:
+		k.c.ended(p)
 		k.c.finish(p, reason, ErrSessionLost)
 	}
 }
@@ -306,14 +335,32 @@ func tracePacket(e *mqtt.Event) mqtt.Packet {
 	return &mqtt.Pingreq{}
 }
 
-// resend answers EventResend.
+// resend answers EventResend, now or when the body is in memory.
 func (k *conn) resend(id uint16, p *Publication) {
+	if len(k.asked) > 0 || p.cold() {
+		k.asked = append(k.asked, asked{id, p})
+		k.c.warm()
+		return
+	}
+	k.answer(id, p)
+}
+
+// answer answers EventResend. A message that has ended meanwhile has no body.
+func (k *conn) answer(id uint16, p *Publication) {
+	if p.pub.Topic == nil {
+		k.sess.Drop(id)
+		return
+	}
 	k.pub = p.pub
 	if k.version < mqtt.Version5 {
 		k.pub.Properties = nil
 	}
 	if k.sess.Resend(time.Now(), 0, id, &k.pub) == nil {
 		k.appendPublish()
+		if k.c.store != nil {
+			k.unhold(p)
+			k.c.store.wasSent(p)
+		}
 	}
 }
 

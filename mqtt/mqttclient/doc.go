@@ -32,6 +32,30 @@
 // Acknowledgements are sent in the order in which the messages came [MQTT-4.6.0-2], so a message that is never
 // acknowledged holds back those of all subscriptions that came after it. Close a subscription that is not read any more.
 //
+// # A directory
+//
+// With [Options].Dir the client keeps in a directory what must outlive the process, and a client that is made for the
+// same directory later goes on: it resumes the session, sends what was in flight again, and then what waited, in the
+// order of the calls.
+//
+//   - A message of QoS 1 or 2 is stored when PublishAsync returns without an error, or complete. Publish, which returns
+//     when the QoS is complete, stores it at the same time as it sends it. An error of either that [SafeToRetry] accepts
+//     says that the message is not stored any more, or is not once the next message is. Without a connection nothing is
+//     different: messages wait in the queue, whose bounds count what is on the disk, while about 1 MiB of it is in memory.
+//   - At QoS 2 a message is sent when it is durable under which packet identifier, and PUBREL when it is durable that the
+//     server has the message. So it arrives exactly once, whenever the process or the machine stops, as long as the server
+//     keeps the session: choose SessionExpiry to be longer than what the client may be away. When the server has lost the
+//     session, messages in flight are published anew at QoS 1 and fail with ErrSessionLost at QoS 2, and those that wait
+//     are sent. The Publications of an earlier process are gone: what becomes of its messages is not told.
+//   - A received message of QoS 2 belongs to the application when that has acknowledged it: then its identifier is stored,
+//     and PUBREC is sent when it is durable. A message that was not acknowledged, or not durably so, when the process
+//     stopped comes again. Subscriptions are not stored: subscribe again, or set Unrouted.
+//   - Messages of QoS 0 are not stored.
+//
+// When the disk is full, QueueBlock makes publishing wait for as long as its ctx allows; the other policies let it fail
+// with ErrQueueFull. A failed write or sync ends the client with a [*StorageError]: it acknowledges nothing that is not
+// stored. What is done is cleaned away in the background, so a directory stays in proportion to what waits.
+//
 // # Cancellation
 //
 // A ctx bounds waiting only. When the ctx of Publish ends while the message is under way, the message may still be

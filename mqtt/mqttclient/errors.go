@@ -2,6 +2,7 @@ package mqttclient
 
 import (
 	"errors"
+	"fmt"
 	"net"
 
 	"github.com/quartet-mq/quartet/mqtt"
@@ -24,6 +25,37 @@ var (
 	// been delivered; sending it again could deliver it twice.
 	ErrSessionLost = errors.New("mqttclient: the server lost the session")
 )
+
+// ErrDirInUse: another client, perhaps of another process, has the directory. It comes in a *StorageError.
+var ErrDirInUse = errors.New("mqttclient: the directory is in use")
+
+// StorageError says that Options.Dir cannot be used, or failed while the client was at work. Then the client has given
+// up: it promises nothing that it could not store. What was stored waits in the directory for the next client, so
+// messages must not be published again: SafeToRetry does not hold.
+type StorageError struct {
+	Dir string
+	Err error
+}
+
+// Error returns the text.
+func (e *StorageError) Error() string {
+	return "mqttclient: storage in " + e.Dir + ": " + e.Err.Error()
+}
+
+// Unwrap returns why.
+func (e *StorageError) Unwrap() error { return e.Err }
+
+// ClientIDError says that Options.Dir belongs to another client identifier.
+type ClientIDError struct {
+	Dir    string
+	Stored string // to which it belongs
+	Given  string // that of Options
+}
+
+// Error returns the text.
+func (e *ClientIDError) Error() string {
+	return fmt.Sprintf("mqttclient: %s belongs to the client identifier %q, not %q", e.Dir, e.Stored, e.Given)
+}
 
 // goneError is an error that wraps net.ErrClosed.
 type goneError string

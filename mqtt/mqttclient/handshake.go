@@ -14,6 +14,7 @@ import (
 // handshake sends CONNECT and goes on until the connection is up. With purge it starts a new session and ends it.
 func (k *conn) handshake(ctx context.Context, purge bool) error {
 	c := k.c
+	k.purge = purge
 	p, err := k.connectPacket(ctx, purge)
 	if err != nil {
 		return err
@@ -33,6 +34,11 @@ func (k *conn) handshake(ctx context.Context, purge bool) error {
 	}
 	if err := k.awaitConnack(ctx); err != nil {
 		return err
+	}
+	if k.fresh && !purge && c.store != nil { // otherwise an old State could meet messages of the new session
+		if err := c.store.j.Sync(ctx); err != nil {
+			return &StorageError{Dir: c.o.Dir, Err: err}
+		}
 	}
 	return k.accepted(purge)
 }
@@ -206,6 +212,9 @@ func (c *Client) down(k *conn) error {
 	c.mu.Lock()
 	k.fail(net.ErrClosed)
 	k.sess.Lost()
+	for p := c.out.first; k.held > 0 && p != nil; p = p.next {
+		k.unhold(p)
+	}
 	c.conn = nil
 	if !c.closed {
 		c.up = make(chan struct{})

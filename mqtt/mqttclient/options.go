@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/quartet-mq/quartet/internal/vfs"
 	"github.com/quartet-mq/quartet/mqtt"
 )
 
@@ -27,6 +28,18 @@ type Options struct {
 	// ClientID identifies the session. Empty chooses a random one of 22 letters and digits for the life of the client;
 	// Close and Disconnect then end the session at a version 5 server, too, since nobody could resume it.
 	ClientID string
+
+	// Dir is a directory in which the client keeps what must outlive the process: messages of QoS 1 and 2 that are
+	// published and not complete, and the state of the session. It is made if need be, and locked. Empty keeps everything
+	// in memory. See the package comment.
+	//
+	// The directory belongs to one client identifier; another is refused with a *ClientIDError. When ClientID is empty,
+	// it is the one in the directory, where a random one is stored at first. When the directory knows a session, Resume
+	// is implied.
+	Dir string
+	// NoSync takes as stored what the operating system has taken, without waiting for the disk. It survives the end of
+	// the process, but not of the machine.
+	NoSync bool
 
 	// Resume makes the first connection continue the session that an earlier process left at the server, with the clean
 	// start flag off. Messages that come before the application has subscribed go to Unrouted. Without Resume the first
@@ -103,6 +116,9 @@ type Options struct {
 
 	// Trace observes the client.
 	Trace *Trace
+
+	fs      vfs.FS // for tests: of Dir, and the size of the files in it
+	segment int64
 }
 
 // DialFunc makes a connection to a server.
@@ -135,7 +151,8 @@ type Limits struct {
 
 // Queue bounds the messages that are published and not sent yet, because there is no connection, too many are in
 // flight, or the network is slow. A message whose expiry interval (mqtt.PropMessageExpiryInterval) ends there fails with
-// ErrExpired; with others the server is told what is left of it.
+// ErrExpired; with others the server is told what is left of it. With Options.Dir the bounds are those of the messages
+// on the disk, too, of which about 1 MiB is in memory.
 type Queue struct {
 	// Messages is how many. Zero is 16,384. Negative: Publish and PublishAsync fail with ErrNotConnected while there is
 	// no connection.
@@ -152,7 +169,7 @@ type QueuePolicy uint8
 
 // The queue policies.
 const (
-	QueueBlock      QueuePolicy = iota // Publish and PublishAsync wait for room, as long as their ctx allows
+	QueueBlock      QueuePolicy = iota // Publish and PublishAsync wait for room, on the disk too, as long as their ctx allows
 	QueueDropOldest                    // the oldest queued message fails with ErrQueueFull
 	QueueError                         // the new message fails with ErrQueueFull
 )
@@ -201,12 +218,14 @@ func newConfig(o *Options) (*config, error) {
 	if c.Retry == nil {
 		c.Retry = DefaultRetry
 	}
-	if c.ClientID == "" {
+	if c.ClientID == "" && c.Dir == "" {
 		c.ClientID, c.nameless = rand.Text()[:22], true
 	}
 	c.setDefaults()
 	v := orDefault(c.Version, mqtt.Version5)
-	if _, err := mqtt.Append(nil, c.connectPacket(v, c.Username, c.Password), v); err != nil {
+	p := c.connectPacket(v, c.Username, c.Password)
+	p.ClientID = orDefault(p.ClientID, "chosen later")
+	if _, err := mqtt.Append(nil, p, v); err != nil {
 		return nil, fmt.Errorf("mqttclient: %w", err)
 	}
 	return c, nil

@@ -1,7 +1,7 @@
 package mqttclient
 
-// outbox holds the messages that are published and not complete: those that wait to be sent, and those in flight. It is
-// the one place that would write them to a store. Client.mu guards it.
+// outbox holds the messages that are published and not complete: those that wait to be sent, and those in flight. Those
+// with a record wait in the order of their numbers. Client.mu guards it.
 type outbox struct {
 	queue ring[*Publication]
 	bytes int // of the queue
@@ -39,6 +39,14 @@ func (o *outbox) removeQueued(p *Publication) {
 // wakeWaiters lets those go on that wait for room, once half of the queue is free: one wake-up for many messages.
 func (o *outbox) wakeWaiters(q *Queue) {
 	if o.room != nil && o.queue.len() <= q.Messages/2 && o.bytes <= q.Bytes/2 {
+		close(o.room)
+		o.room = nil
+	}
+}
+
+// wakeAll lets all go on that wait for room.
+func (o *outbox) wakeAll() {
+	if o.room != nil {
 		close(o.room)
 		o.room = nil
 	}
@@ -102,8 +110,5 @@ func (o *outbox) drain(inflight, queued func(*Publication)) {
 	for o.queue.len() > 0 {
 		queued(o.pop())
 	}
-	if o.room != nil {
-		close(o.room)
-		o.room = nil
-	}
+	o.wakeAll()
 }

@@ -2,6 +2,7 @@ package mqttclient
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"github.com/quartet-mq/quartet/mqtt"
@@ -13,8 +14,11 @@ type Publication struct {
 	prev, next *Publication // list of those in flight, in order
 	pub        mqtt.Publish // its slices are the publication's own
 	expires    time.Time    // while it was not sent; zero is never
+	n          uint32       // what it counts in a queue of bytes
 	stage      stage        // from here on guarded by c.mu
 	reason     mqtt.ReasonCode
+	held       bool   // it waits for its barrier, or for its body after that
+	seq        uint64 // of the record of its body, if there is one that is needed
 	err        error
 	ch         chan struct{} // made when somebody waits, closed at the end
 }
@@ -69,14 +73,17 @@ func (p *Publication) Wait(ctx context.Context) error {
 }
 
 // size is what the publication counts in a queue of bytes.
-func (p *Publication) size() int {
-	return len(p.pub.Topic) + len(p.pub.Payload) + len(p.pub.Properties)
-}
+func (p *Publication) size() int { return int(p.n) }
 
-// newPublication copies m. Small messages and their publication are one allocation.
+// newPublication copies m. Small messages and their publication are one allocation, unless the body may go before.
 func newPublication(c *Client, m *Message) *Publication {
-	p, b := newPublicationBlock(m.size())
-	p.c = c
+	size := m.size()
+	inline := size
+	if c.store != nil && m.QoS > mqtt.QoS0 {
+		inline = math.MaxInt
+	}
+	p, b := newPublicationBlock(size, inline)
+	p.c, p.n = c, uint32(min(size, math.MaxUint32))
 	p.pub.QoS, p.pub.Retain = m.QoS, m.Retain
 	b = append(b, m.Topic...)
 	t := len(b)
@@ -120,8 +127,9 @@ type publicationBlock[B any] struct {
 	b B
 }
 
-func newPublicationBlock(n int) (*Publication, []byte) {
-	switch {
+// newPublicationBlock returns memory for n bytes, in the block of the publication when there is one for inline.
+func newPublicationBlock(n, inline int) (*Publication, []byte) {
+	switch n := inline; {
 	case n <= 64:
 		x := new(publicationBlock[[64]byte])
 		return &x.Publication, x.b[:0]

@@ -33,10 +33,30 @@ func (c *Client) Publish(ctx context.Context, m *Message) error {
 // QueueBlock; ctx bounds that. Errors that come later are those of the Publication.
 func (c *Client) PublishAsync(ctx context.Context, m *Message) (*Publication, error) {
 	p, err := c.publish(ctx, m)
-	if p == nil && err == nil {
-		p = c.sent
+	switch {
+	case err != nil:
+		return nil, err
+	case p == nil:
+		return c.sent, nil
+	case c.store != nil && m.QoS > mqtt.QoS0:
+		err = c.stored(ctx, p)
 	}
-	return p, err
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// stored waits until p is durable or complete, or ctx ends. The error is that of a message that is not.
+func (c *Client) stored(ctx context.Context, p *Publication) error {
+	c.store.await(ctx, p)
+	if ctx.Err() != nil {
+		return c.withdraw(ctx, p)
+	}
+	if err := p.Err(); errors.Is(err, ErrClosed) {
+		return err
+	}
+	return nil
 }
 
 // publish sends or queues m. The publication is nil when the message is complete already.
@@ -52,6 +72,9 @@ func (c *Client) publish(ctx context.Context, m *Message) (*Publication, error) 
 			return nil, err
 		}
 	}
+	if err := c.checkStored(m); err != nil {
+		return nil, &unsentError{err}
+	}
 	p := newPublication(c, m)
 	if err := c.submit(ctx, p); err != nil {
 		return nil, err
@@ -64,7 +87,7 @@ func (c *Client) publishNow(m *Message) (sent bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	k := c.conn
-	if k == nil || !k.open() || c.out.queue.len() > 0 {
+	if k == nil || !k.open() || c.out.queue.len() > 0 || k.held > 0 {
 		return false, nil
 	}
 	k.topic = append(k.topic[:0], m.Topic...)
@@ -84,25 +107,39 @@ func (c *Client) submit(ctx context.Context, p *Publication) error {
 		if err := c.mayPublish(); err != nil {
 			return &unsentError{err}
 		}
-		if c.out.queue.len() == 0 && c.trySend(p) {
+		keep := c.store != nil && p.pub.QoS > mqtt.QoS0
+		if !keep && c.out.queue.len() == 0 && c.trySend(p) {
 			c.conn.kick()
 			return nil
 		}
-		if c.out.fits(&c.o.Queue, p.size()) {
-			c.out.push(p)
+		full := keep && c.store.full()
+		if full {
+			c.store.j.Await(token{}) // makes the journal look at the disk again
+		}
+		if !full && c.out.fits(&c.o.Queue, p.size()) {
+			if keep {
+				c.enqueue(p)
+			} else {
+				c.out.push(p)
+			}
 			return nil
 		}
-		switch c.o.Queue.Policy {
-		case QueueError:
+		switch {
+		case c.o.Queue.Policy == QueueError, c.o.Queue.Policy == QueueDropOldest && full:
 			return &unsentError{ErrQueueFull}
-		case QueueDropOldest:
-			c.finish(c.out.pop(), 0, &unsentError{ErrQueueFull})
+		case c.o.Queue.Policy == QueueDropOldest:
+			c.drop(c.out.pop(), ErrQueueFull)
 			continue
 		}
 		room := c.out.waitRoom()
+		var again <-chan time.Time
+		if full {
+			again = time.After(pressureInterval)
+		}
 		c.mu.Unlock()
 		select {
 		case <-room:
+		case <-again:
 		case <-ctx.Done():
 		}
 		c.mu.Lock()
@@ -132,7 +169,7 @@ func (c *Client) withdraw(ctx context.Context, p *Publication) error {
 		return p.err
 	case stageQueued:
 		c.out.removeQueued(p)
-		c.finish(p, 0, &unsentError{context.Cause(ctx)})
+		c.drop(p, context.Cause(ctx))
 		return p.err
 	}
 	return context.Cause(ctx)
@@ -142,12 +179,12 @@ func (c *Client) withdraw(ctx context.Context, p *Publication) error {
 // c.mu is held.
 func (c *Client) trySend(p *Publication) bool {
 	k := c.conn
-	if k == nil || !k.open() {
+	if k == nil || !k.open() || k.held > 0 && p.pub.QoS < mqtt.QoS2 {
 		return false
 	}
 	k.pub = p.pub
 	if !p.age(&k.pub) {
-		c.finish(p, 0, &unsentError{ErrExpired})
+		c.drop(p, ErrExpired)
 		return true
 	}
 	sent, err := k.send(p)
@@ -155,19 +192,54 @@ func (c *Client) trySend(p *Publication) bool {
 	case errors.Is(err, mqtt.ErrQuota):
 		return false
 	case err != nil:
-		c.finish(p, 0, &unsentError{err})
+		c.drop(p, err)
 	case p.pub.QoS == 0:
 		c.finish(p, 0, nil)
-	case sent:
+	default:
 		c.out.addInflight(p)
+		if c.store != nil {
+			k.record(p, sent)
+		}
 	}
 	return true
+}
+
+// record records that k.pub, which is p, is in flight. At QoS 2 it is sent when that is durable.
+func (k *conn) record(p *Publication, sent bool) {
+	if sent {
+		k.c.store.assigned(p, k.pub.ID, token{})
+		k.c.store.wasSent(p)
+		return
+	}
+	p.held = true
+	k.held++
+	k.events()
+}
+
+// drop ends a message that was not sent. c.mu is held.
+func (c *Client) drop(p *Publication, err error) {
+	if c.store != nil {
+		c.store.dropped(p)
+	}
+	c.finish(p, 0, &unsentError{err})
+}
+
+// ended takes back the body of a message that was in flight. c.mu is held.
+func (c *Client) ended(p *Publication) {
+	if c.store != nil {
+		p.held = false
+		c.store.release(p)
+	}
 }
 
 // sendQueued sends what the queue holds, as far as it goes now. c.mu is held.
 func (c *Client) sendQueued() {
 	for c.out.queue.len() > 0 {
 		p := c.out.queue.front()
+		if p.cold() {
+			c.warm()
+			break
+		}
 		if !c.trySend(p) {
 			break
 		}
@@ -187,6 +259,14 @@ func (c *Client) finish(p *Publication, reason mqtt.ReasonCode, err error) {
 	if p.ch != nil {
 		close(p.ch)
 	}
+}
+
+// checkStored returns why m cannot be stored.
+func (c *Client) checkStored(m *Message) error {
+	if c.store != nil && m.QoS > mqtt.QoS0 && m.size() > maxMessage-32 {
+		return &mqtt.Error{Code: mqtt.ReasonPacketTooLarge}
+	}
+	return nil
 }
 
 // checkMessage returns why m cannot be published.

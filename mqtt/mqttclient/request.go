@@ -40,9 +40,12 @@ func (c *Client) Request(ctx context.Context, m *Message) (*Message, error) {
 	}
 	q.Properties = q.Properties.AppendString(mqtt.PropResponseTopic, topic)
 	q.Properties = q.Properties.AppendBytes(mqtt.PropCorrelationData, binary.BigEndian.AppendUint64(nil, id))
-	p, err := c.PublishAsync(ctx, q)
+	p, err := c.publish(ctx, q) // nobody waits for the response of a request that was only stored
 	if err != nil {
 		return nil, err
+	}
+	if p == nil {
+		p = c.sent
 	}
 	published := p.Done()
 	for {
