@@ -92,7 +92,7 @@ func oneByOne(f *load.Flow, p *load.Pub, d time.Duration, times *[]time.Duration
 	begin := time.Now()
 	for now := begin; now.Sub(begin) < d; {
 		want := p.Sent + 1
-		p.PublishOne(f.Loop)
+		p.Publish(f.Loop, 1)
 		for p.Acked < want {
 			if err := f.Poll(100 * time.Millisecond); err != nil {
 				return err

@@ -62,8 +62,19 @@ func (p *Pub) Packet(c *Conn, b []byte) {
 // Size returns the size of a PUBLISH in bytes.
 func (p *Pub) Size() int { return p.size }
 
-// PublishOne publishes one message, unless as many are unacknowledged as may be.
-func (p *Pub) PublishOne(l *Loop) { p.step(l, 1) }
+// Retain sets the flag of that name in all messages.
+func (p *Pub) Retain() {
+	for at := 0; at < len(p.ring); at += p.size {
+		p.ring[at] |= 1
+	}
+}
+
+// Publish publishes n messages at QoS 1 or 2, or fewer if too many are unacknowledged. It returns how many.
+func (p *Pub) Publish(l *Loop, n int64) int64 {
+	before := p.Sent
+	p.step(l, n)
+	return p.Sent - before
+}
 
 // step publishes up to room messages and reports whether it has published any.
 func (p *Pub) step(l *Loop, room int64) bool {
