@@ -31,6 +31,7 @@ type options struct {
 	sessions, messages int
 	d                  time.Duration // of pinned
 	bytes              int64         // of pinned
+	slack              int64         // of pinned: how far over its bound the directory may be
 	probe              time.Duration // of each part of latency
 	retained           int           // messages of latency
 	quiet              time.Duration // until memory is read
@@ -38,7 +39,7 @@ type options struct {
 
 // smokeOptions are the small numbers.
 var smokeOptions = options{
-	sessions: 2000, messages: 50_000, d: 3 * time.Second, probe: time.Second, retained: 20_000,
+	sessions: 2000, messages: 50_000, d: 3 * time.Second, slack: segment, probe: time.Second, retained: 20_000,
 	quiet: 300 * time.Millisecond,
 }
 

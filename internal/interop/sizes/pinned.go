@@ -10,6 +10,9 @@ import (
 // segment is the size of the journal's largest files. What the size of the directory is held to depends on it.
 const segment = 64 << 20
 
+// sampling is the time between two looks at the directory.
+const sampling = 250 * time.Millisecond
+
 // bound returns what the directory may take with so many live bytes.
 func bound(live float64) float64 { return 3*live + 2*segment }
 
@@ -60,7 +63,7 @@ func (e *env) churn() error {
 	w := watch{e: e, spare: 1 << 62}
 	begin := time.Now()
 	for time.Since(begin) < e.d && e.ctx.Err() == nil {
-		if err := f.Publish(time.Now().Add(time.Second)); err != nil {
+		if err := f.Publish(time.Now().Add(sampling)); err != nil {
 			return err
 		}
 		m, err := w.sample()
@@ -75,7 +78,7 @@ func (e *env) churn() error {
 	if err := e.ctx.Err(); err != nil {
 		return err
 	}
-	if w.spare < 0 {
+	if w.spare < -float64(e.slack) {
 		return fmt.Errorf("the directory grew over its bound by %s", mib(-w.spare))
 	}
 	return nil
@@ -115,6 +118,7 @@ func (e *env) addChurn(f *load.Flow) error {
 type watch struct {
 	e            *env
 	samples      int
+	over         int     // of them, over the bound
 	most, live   float64 // the largest size, and what was live then
 	last         map[string]float64
 	spare        float64 // how much there was below the bound, at least
@@ -138,12 +142,16 @@ func (w *watch) sample() (map[string]float64, error) {
 	if float64(size) > w.most {
 		w.most, w.live = float64(size), m[liveBytes]
 	}
-	if spare := bound(m[liveBytes]) - float64(size); spare < w.spare {
+	spare := bound(m[liveBytes]) - float64(size)
+	if spare < 0 {
+		w.over++
+	}
+	if spare < w.spare {
 		w.spare, w.spareSize, w.spareLive = spare, float64(size), m[liveBytes]
 	}
 	rss, err := w.e.RSS()
 	w.memory = max(w.memory, rss)
-	if w.samples%30 == 1 {
+	if w.samples%120 == 1 {
 		w.e.log("written %s, rewritten %s, live %s, directory %s, memory %s",
 			mib(m[writtenBytes]), mib(m[rewrittenBytes]), mib(m[liveBytes]), mib(size), mib(rss))
 	}
@@ -158,5 +166,6 @@ func (w *watch) report(d time.Duration) {
 	t.add("directory, at most", "%s with %s live; %s allocated", mib(w.most), mib(w.live), mib(w.largestTaken))
 	t.add("directory at the end", "%s with %s live", mib(w.sizeAtEnd), mib(w.last[liveBytes]))
 	t.add("nearest to the bound, 3 × live + 2 segments", "%s of %s, with %s live", mib(w.spareSize), mib(bound(w.spareLive)), mib(w.spareLive))
+	t.add("over the bound", "in %d of %d samples", w.over, w.samples)
 	t.add("memory, at most", "%s", mib(w.memory))
 }

@@ -89,7 +89,7 @@ func (e *env) checkSession(i int) error {
 // makeSessions makes all sessions over many connections at a time, from addresses of their own: so no port is used twice
 // within the minute that the system wants.
 func (e *env) makeSessions() error {
-	const workers = 32
+	const workers = 64
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	var errs [workers]error
