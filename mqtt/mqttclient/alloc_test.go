@@ -96,6 +96,26 @@ func BenchmarkPublish(b *testing.B) {
 	}
 }
 
+// BenchmarkPublishQoS1 publishes, and takes the acknowledgement.
+func BenchmarkPublishQoS1(b *testing.B) {
+	c, k := connected(b, nil)
+	m := &Message{Topic: "a/b/c", Payload: make([]byte, 256), QoS: mqtt.QoS1}
+	b.ReportAllocs()
+	id := uint16(0)
+	for b.Loop() {
+		p, err := c.PublishAsync(b.Context(), m)
+		if err != nil {
+			b.Fatal(err)
+		}
+		id = id%65_535 + 1
+		k.in.Append([]byte{0x40, 2, byte(id >> 8), byte(id)})
+		k.feed()
+		if err := p.Err(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 // BenchmarkReceive decodes, routes and hands out.
 func BenchmarkReceive(b *testing.B) {
 	c, k := connected(b, nil)

@@ -388,8 +388,12 @@ func TestDirBarriers(t *testing.T) {
 		}
 		p.quiet()
 		let()
-		close(hold)
 		p.expect("PUBREC")
+		p.send(&mqtt.Pubrel{ID: 1})
+		p.quiet()
+		let()
+		p.expect("PUBCOMP")
+		close(hold)
 	})
 }
 
