@@ -29,7 +29,7 @@ type Broker struct {
 	ids       atomic.Uint64 // the last number of a session or in-process subscriber
 	permitGen atomic.Uint32 // counts Reauthorize
 	counters  [stripes]counters
-	drops     [DropDenied + 1]atomic.Int64
+	drops     [DropUnreadable + 1]atomic.Int64
 	gauges    gauges
 	batches   sync.Pool // of Publish
 	sys       sys
@@ -111,6 +111,13 @@ func (b *Broker) spawn(f func()) bool {
 	}
 	b.background.Go(f)
 	return true
+}
+
+// isStopped reports whether the broker is being closed.
+func (b *Broker) isStopped() bool {
+	b.spawning.Lock()
+	defer b.spawning.Unlock()
+	return b.stopped
 }
 
 // due is called when a deadline has come.

@@ -182,6 +182,14 @@ func (c *conn) load() {
 	}
 }
 
+// goOn sends what waits.
+func (c *conn) goOn() {
+	bt := mqttserver.NewBatch()
+	c.drain(bt)
+	bt.Flush()
+	bt.Wait()
+}
+
 // loadSome loads some messages. It reports whether there may be more to load; otherwise nobody is loading any more.
 func (c *conn) loadSome(r JournalReader) bool {
 	b, s := c.b, c.s
@@ -211,10 +219,13 @@ func (c *conn) loadSome(r JournalReader) bool {
 		s.mu.Unlock()
 		return true
 	}
-	if len(messages) == 0 {
-		co.loading = false
-		s.mu.Unlock()
-		return false
+	if len(messages) == 0 { // it would stop all that come after it
+		defer s.mu.Unlock()
+		if co.loading = !b.rec.broken() && !b.isStopped(); co.loading {
+			b.discardFront(s, DropUnreadable)
+			s.trim()
+		}
+		return co.loading && s.backlog != nil
 	}
 	moved := c.loaded(co, messages)
 	s.mu.Unlock()
@@ -279,7 +290,14 @@ func (c *conn) toLoad(r JournalReader) (list []entry, gen uint32) {
 			return nil, 0
 		}
 		q := &s.backlog.queue
-		if s.conn.Load() != c || q.k >= c.b.opts.hotMessages || !q.isCold() || c.b.rec.broken() {
+		if now := s.conn.Load(); now != c {
+			co.loading = false
+			if now != nil { // it does not load because this one did
+				c.b.spawn(now.goOn)
+			}
+			return nil, 0
+		}
+		if q.k >= c.b.opts.hotMessages || !q.isCold() || c.b.rec.broken() {
 			co.loading = false
 			return nil, 0
 		}
@@ -316,7 +334,7 @@ func (b *Broker) openPage(s *session, co *cold, r JournalReader) bool {
 	}
 	if err != nil {
 		b.opts.Logger.Error("journal: a page of a queue cannot be read", "client", s.id, "err", err)
-		return false
+		return false // it stays like this: what is in the page may be what must not be lost
 	}
 	s.backlog.queue.bytes -= p.bytes - list.bytes // what had gone
 	co.opened = append(co.opened, openedPage{seq: p.seq, live: p.live, left: list.n})

@@ -44,7 +44,8 @@ type Events struct {
 	// Subscribed and Unsubscribed: a client's subscription was made or replaced; it was removed by UNSUBSCRIBE.
 	Subscribed   func(c *Client, s mqtt.Subscription)
 	Unsubscribed func(c *Client, filter string)
-	// Dropped: a message does not reach a client. topic is valid during the call.
+	// Dropped: a message does not reach a client. topic is valid during the call; it is empty when the message is not in
+	// memory.
 	Dropped func(client, topic string, why Drop)
 }
 
@@ -82,6 +83,7 @@ const (
 	DropSlow                      // QoS 0, and the client does not read fast enough
 	DropEnded                     // the session ended while it waited
 	DropDenied                    // the client may not receive it any more
+	DropUnreadable                // the journal cannot read it; that is logged
 )
 
 // String returns the reason in a few words.
@@ -99,6 +101,8 @@ func (d Drop) String() string {
 		return "session ended"
 	case DropDenied:
 		return "not authorized"
+	case DropUnreadable:
+		return "unreadable"
 	}
 	return "unknown"
 }

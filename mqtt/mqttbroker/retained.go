@@ -384,9 +384,7 @@ func (c *conn) readFirst() {
 			}
 		}
 		c.s.mu.Unlock()
-		bt := mqttserver.NewBatch()
-		c.drain(bt)
-		bt.Flush()
+		c.goOn()
 	})
 }
 

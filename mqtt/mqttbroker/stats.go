@@ -22,12 +22,13 @@ type Stats struct {
 	Sent          int64 // messages sent to clients and in-process subscribers, or queued for them
 	SentBytes     int64 // their payloads
 
-	DroppedQueueFull int64
-	DroppedExpired   int64
-	DroppedTooLarge  int64
-	DroppedSlow      int64
-	DroppedEnded     int64
-	DroppedDenied    int64
+	DroppedQueueFull  int64
+	DroppedExpired    int64
+	DroppedTooLarge   int64
+	DroppedSlow       int64
+	DroppedEnded      int64
+	DroppedDenied     int64
+	DroppedUnreadable int64
 
 	Retained      int64
 	RetainedBytes int64 // topics, properties and payloads
@@ -38,7 +39,7 @@ type Stats struct {
 
 // Dropped returns the number of messages that did not reach a client that had subscribed to them, for any reason.
 func (s *Stats) Dropped() int64 {
-	return s.DroppedQueueFull + s.DroppedExpired + s.DroppedTooLarge + s.DroppedSlow + s.DroppedEnded + s.DroppedDenied
+	return s.DroppedQueueFull + s.DroppedExpired + s.DroppedTooLarge + s.DroppedSlow + s.DroppedEnded + s.DroppedDenied + s.DroppedUnreadable
 }
 
 // counters are counts of messages. There are several, so that connections seldom share a cache line.
@@ -87,6 +88,7 @@ func (b *Broker) Stats() Stats {
 		DroppedSlow:         b.drops[DropSlow].Load(),
 		DroppedEnded:        b.drops[DropEnded].Load(),
 		DroppedDenied:       b.drops[DropDenied].Load(),
+		DroppedUnreadable:   b.drops[DropUnreadable].Load(),
 		Retained:            b.gauges.retained.Load(),
 		RetainedBytes:       b.gauges.retainedBytes.Load(),
 	}
