@@ -90,11 +90,19 @@ func (h *harness) sessionPresent(name string, known, present bool) {
 	}
 }
 
+// new returns the newest version that the broker speaks.
+func (h *harness) new() mqtt.Version {
+	if h.o.old {
+		return mqtt.Version311
+	}
+	return mqtt.Version5
+}
+
 // populate makes the clients. There are some of each version and QoS.
 func (h *harness) populate() {
 	const publishers, topics = 6, 3
 	h.rate = float64(h.o.rate) / publishers
-	versions := []mqtt.Version{mqtt.Version311, mqtt.Version5}
+	versions := []mqtt.Version{mqtt.Version311, h.new()}
 	for i := range publishers {
 		p := &publisher{h: h, name: fmt.Sprintf("pub-%d", i), v: versions[i%2], r: h.random()}
 		for t := range topics {
@@ -118,16 +126,16 @@ func (h *harness) populate() {
 		return s
 	}
 	add("steady-311", mqtt.Version311, mqtt.QoS2, steady, "load/#")
-	add("steady-5", mqtt.Version5, mqtt.QoS2, steady, "load/+/0", "load/+/1").quota = 10
+	add("steady-5", h.new(), mqtt.QoS2, steady, "load/+/0", "load/+/1").quota = 10
 	add("flapping-311", mqtt.Version311, mqtt.QoS1, flapping, "load/#")
-	add("flapping-5", mqtt.Version5, mqtt.QoS2, flapping, "load/#")
+	add("flapping-5", h.new(), mqtt.QoS2, flapping, "load/#")
 	add("absent-311", mqtt.Version311, mqtt.QoS2, absent, "load/0/+", "load/1/+", "load/2/+")
-	add("absent-5", mqtt.Version5, mqtt.QoS1, absent, "load/3/#", "load/4/#").quota = 100
-	add("watcher", mqtt.Version5, mqtt.QoS2, steady, "will/#")
-	for _, v := range versions {
-		s := add(fmt.Sprintf("changing-%v", v), v, mqtt.QoS2, flapping)
-		for i := range publishers {
-			h.changes[s.name] = append(h.changes[s.name], fmt.Sprintf("load/%d/1", i), fmt.Sprintf("load/%d/2", i))
+	add("absent-5", h.new(), mqtt.QoS1, absent, "load/3/#", "load/4/#").quota = 100
+	add("watcher", h.new(), mqtt.QoS2, steady, "will/#")
+	for i, v := range versions {
+		s := add(fmt.Sprintf("changing-%d", i), v, mqtt.QoS2, flapping)
+		for p := range publishers {
+			h.changes[s.name] = append(h.changes[s.name], fmt.Sprintf("load/%d/1", p), fmt.Sprintf("load/%d/2", p))
 		}
 	}
 }
@@ -142,6 +150,12 @@ func (h *harness) willers() (ws []*willer) {
 		{v: mqtt.Version5, delay: 1, away: true},
 		{v: mqtt.Version5, delay: 3600},
 	} {
+		if h.o.old && x.v == mqtt.Version5 {
+			if x.delay > 0 {
+				continue // there are no delays
+			}
+			x.v = mqtt.Version311
+		}
 		x.h, x.r, x.name = h, h.random(), fmt.Sprintf("will-%d", i)
 		x.wills = h.l.newWillStream("will/"+x.name, mqtt.QoS(1+i/2%2), x.delay > 1)
 		ws = append(ws, &x)
@@ -173,7 +187,7 @@ func (h *harness) invite(ctx context.Context) {
 		h.mu.Lock()
 		if h.publishing.Load() && !h.gather.Load() && len(h.newcomers) < most {
 			h.made++
-			v := mqtt.Version(mqtt.Version311 + mqtt.Version(h.made%2))
+			v := []mqtt.Version{mqtt.Version311, h.new()}[h.made%2]
 			filter := fmt.Sprintf("load/%d/+", h.made%6)
 			s := newSubscriber(h, fmt.Sprintf("new-%d", h.made), v, mqtt.QoS2, absent, filter)
 			c, stop := context.WithCancel(ctx)
@@ -246,7 +260,7 @@ func (h *harness) checkEnded() {
 
 // checkRetained asks for all retained messages while nobody publishes any.
 func (h *harness) checkRetained() {
-	v := []mqtt.Version{mqtt.Version311, mqtt.Version5}[h.r.IntN(2)]
+	v := []mqtt.Version{mqtt.Version311, h.new()}[h.r.IntN(2)]
 	l, _, err := dial(h.addr, &mqtt.Connect{Version: v, ClientID: "checker", CleanStart: true})
 	if err != nil {
 		h.l.fault(cutOff, "checker: %v", err)

@@ -36,6 +36,7 @@ type options struct {
 	seed              uint64
 	between           time.Duration
 	calm              bool     // only pretend to kill
+	old               bool     // version 3.1.1 only
 	args              []string // of our broker
 }
 
@@ -62,6 +63,7 @@ func main() {
 		if b.Name != *name {
 			continue
 		}
+		o.old = b.Name == "nats"
 		faults, err := prepareAndRun(ctx, b, o)
 		if err != nil {
 			log.Fatal(err)

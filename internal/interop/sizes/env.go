@@ -113,6 +113,7 @@ const (
 	liveBytes      = "quartet_journal_live_bytes"
 	diskBytes      = "quartet_journal_disk_bytes"
 	writtenBytes   = `quartet_journal_bytes_total{kind="written"}`
+	syncs          = "quartet_journal_syncs_total"
 	rewrittenBytes = `quartet_journal_bytes_total{kind="rewritten"}`
 )
 

@@ -15,8 +15,8 @@ const (
 	every     = 50 * time.Millisecond
 )
 
-// latency measures the time to PUBACK of a publisher that waits for each, at first alone, then beside a publisher that
-// replaces retained messages in random order: all segments get holes, and the journal is rewritten. The times are told apart
+// latency measures the time to PUBACK of a publisher that waits for each, at first alone, then with a subscriber that gets
+// its messages, then beside a publisher that replaces retained messages in random order: all segments get holes, and the journal is rewritten. The times are told apart
 // by whether it was rewritten meanwhile.
 func latency(e *env) error {
 	p, err := newProbe(e)
@@ -28,6 +28,15 @@ func latency(e *env) error {
 		return err
 	}
 	p.report("alone")
+	e.table.add("alone: syncs per message", "%.2f", p.syncs/float64(len(p.quiet)))
+	if _, err := p.f.Subscriber("subscriber", 1, "one"); err != nil {
+		return err
+	}
+	if err := p.run(0, e.probe); err != nil {
+		return err
+	}
+	p.report("with a subscriber")
+	e.table.add("with a subscriber: syncs per message", "%.2f", p.syncs/float64(len(p.quiet)))
 	if err := p.store(); err != nil {
 		return err
 	}
@@ -54,7 +63,8 @@ type probe struct {
 	churn       int64 // messages of many in this run
 	quiet, busy []time.Duration
 	pending     []time.Duration // since the last look
-	rewritten   float64         // bytes
+	rewritten   float64         // bytes in this run
+	syncs       float64         // in this run
 	looks, hits int
 }
 
@@ -105,7 +115,8 @@ func (p *probe) run(rate int, d time.Duration) error {
 	}
 	begin := time.Now()
 	p.churn = 0
-	last, lastAt, first := m[rewrittenBytes], begin, m[rewrittenBytes]
+	first := m
+	last, lastAt := m[rewrittenBytes], begin
 	for now := begin; now.Sub(begin) < d; {
 		want := p.one.Acked + 1
 		p.one.Publish(p.f.Loop, 1)
@@ -135,7 +146,7 @@ func (p *probe) run(rate int, d time.Duration) error {
 			return err
 		}
 	}
-	p.rewritten = last - first
+	p.rewritten, p.syncs = last-first[rewrittenBytes], m[syncs]-first[syncs]
 	return nil
 }
 
