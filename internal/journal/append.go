@@ -16,6 +16,7 @@ func (j *Journal[T]) AppendAwait(head, body []byte, live int, t T) (lsn uint64) 
 	j.mu.Lock()
 	if lsn = j.add(head, body, live, false); lsn != 0 {
 		j.addToken(t)
+		j.signal()
 	}
 	j.mu.Unlock()
 	return lsn
@@ -34,6 +35,7 @@ func (j *Journal[T]) AppendTombstoneAwait(head, body []byte, t T) (lsn uint64) {
 	j.mu.Lock()
 	if lsn = j.add(head, body, 0, true); lsn != 0 {
 		j.addToken(t)
+		j.signal()
 	}
 	j.mu.Unlock()
 	return lsn
@@ -125,9 +127,13 @@ func (j *Journal[T]) addToken(t T) {
 	p.tokens = append(p.tokens, t)
 }
 
-// signal wakes the writer if it sleeps.
+// signal wakes the writer if it sleeps and has something to do. The caller holds mu.
 func (j *Journal[T]) signal() {
-	if j.idle {
+	switch {
+	case !j.idle:
+	case len(j.queue) == 0 && j.lazy():
+		j.setTimer()
+	default:
 		j.idle = false
 		j.work.Signal()
 	}

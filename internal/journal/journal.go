@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Journal is a log of records in a directory. Its methods are safe for concurrent use once Start has returned; before
@@ -28,6 +29,9 @@ type Journal[T any] struct {
 	pending int64  // bytes appended, not durable
 	notes   uint64 // bytes appended that are not live
 	waiting []waiter
+	timer   *time.Timer // ends the wait of records for which nobody waits
+	timing  bool        // it runs
+	hurry   bool        // what is pending is to be written
 	err     error // why it is poisoned
 
 	calls    calls[T]
@@ -203,6 +207,7 @@ func (j *Journal[T]) awaitDurable() chan error {
 		done <- ErrClosed
 	default:
 		j.waiting = append(j.waiting, waiter{j.chain, done})
+		j.hurryUp()
 	}
 	return done
 }
@@ -235,6 +240,9 @@ func (j *Journal[T]) Close() error {
 	}
 	j.state = ending
 	j.work.Signal()
+	if j.timer != nil {
+		j.timer.Stop()
+	}
 	j.mu.Unlock()
 	close(j.closing)
 	j.ended.Wait()

@@ -113,6 +113,7 @@ func (j *Journal[T]) awaitWritten(lsn uint64) error {
 		case j.state == closed || j.state == opened:
 			return ErrClosed
 		}
+		j.hurryUp()
 		j.wrote.Wait()
 	}
 	if j.state == closed {

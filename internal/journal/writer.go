@@ -10,6 +10,44 @@ import (
 // keepPends is how many unused pends are kept.
 const keepPends = 4
 
+// Records for which nobody waits are written with the next one for which somebody does, or when there are lazyBytes of
+// them, or after lazyTime.
+const (
+	lazyBytes = 64 << 10
+	lazyTime  = 5 * time.Millisecond
+)
+
+// lazy reports whether what is pending may wait. The caller holds mu.
+func (j *Journal[T]) lazy() bool {
+	return j.cur != nil && len(j.cur.tokens) == 0 && j.cur.size < lazyBytes && !j.hurry && j.state == running
+}
+
+// hurryUp makes the writer write what is pending. The caller holds mu.
+func (j *Journal[T]) hurryUp() {
+	j.hurry = true
+	j.signal()
+}
+
+// setTimer sees to it that what is pending does not wait too long. The caller holds mu.
+func (j *Journal[T]) setTimer() {
+	if j.timing {
+		return
+	}
+	j.timing = true
+	if j.timer == nil {
+		j.timer = time.AfterFunc(lazyTime, func() {
+			j.mu.Lock()
+			defer j.mu.Unlock()
+			j.timing = false
+			if j.cur != nil {
+				j.hurryUp()
+			}
+		})
+		return
+	}
+	j.timer.Reset(lazyTime)
+}
+
 // writer is the goroutine that writes.
 func (j *Journal[T]) writer() {
 	for {
@@ -27,14 +65,17 @@ func (j *Journal[T]) writer() {
 func (j *Journal[T]) take() *pend[T] {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	for len(j.queue) == 0 && j.cur == nil {
+	for len(j.queue) == 0 && (j.cur == nil || j.lazy()) {
 		if j.state != running {
 			return nil
+		}
+		if j.cur != nil {
+			j.setTimer()
 		}
 		j.idle = true
 		j.work.Wait()
 	}
-	j.idle = false
+	j.idle, j.hurry = false, false
 	if len(j.queue) == 0 {
 		j.queue = append(j.queue, j.cur)
 		j.cur = nil
@@ -239,6 +280,9 @@ func (j *Journal[T]) preparer() {
 		if j.hasPrepared() {
 			continue
 		}
+		if !j.awaitBound() {
+			return
+		}
 		j.s.setMaking(true)
 		g, err := j.s.create(j.s.nextSize(j.s.activeSize()), j.pauseFill)
 		j.s.mu.Lock()
@@ -263,6 +307,34 @@ func (j *Journal[T]) preparer() {
 		}
 		poke(j.prepare)
 	}
+}
+
+// awaitBound waits, while the directory would become larger than three times what is live and two segments, until the
+// cleaner has made it smaller or the next segment is needed soon. It returns false when the journal ends.
+func (j *Journal[T]) awaitBound() bool {
+	for j.s.beyondBound() {
+		poke(j.clean)
+		if !j.sleep(5 * time.Millisecond) {
+			return false
+		}
+	}
+	return true
+}
+
+// beyondBound reports whether another segment would be beyond the bound while the last one has room.
+func (s *store) beyondBound() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	last := s.segs[len(s.segs)-1]
+	if last.used > last.size/4*3 || s.spare != nil {
+		return false
+	}
+	size, live := s.nextSize(last.size), int64(0)
+	for _, g := range s.segs {
+		size += g.size
+		live += max(0, g.live.Load())
+	}
+	return size > 3*live+2*s.opt.SegmentSize
 }
 
 func (s *store) setMaking(making bool) {

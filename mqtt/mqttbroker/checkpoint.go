@@ -140,16 +140,20 @@ func (b *Broker) checkpoint(below uint64) {
 
 // keep says what is to become of a record.
 func (b *Broker) keep(seq uint64, raw []byte) Verdict {
+	switch recordKind(raw[0]) { // most records are of these kinds
+	case recordMessage:
+		return keepIf(b.rec.needs(seq))
+	case recordAccepted, recordQueued, recordSent, recordDropped, recordPubrec, recordSettled, recordReceived, recordReleased:
+		return Discard // checkpoint has made it superfluous
+	case recordEnded, recordUnretained:
+		return Tombstone
+	}
 	var rec record
 	if err := rec.parse(raw); err != nil {
 		b.opts.Logger.Error("journal: unknown record", "seq", seq, "err", err)
 		return Keep
 	}
 	switch rec.kind {
-	case recordEnded, recordUnretained:
-		return Tombstone
-	case recordMessage:
-		return keepIf(b.rec.needs(seq))
 	case recordRetained:
 		m, ok := b.retained.names.Get(rec.filter)
 		return keepIf(ok && m.seq == rec.seq)
@@ -159,7 +163,7 @@ func (b *Broker) keep(seq uint64, raw []byte) Verdict {
 		s := b.recordedSession(rec.owner.client, rec.session)
 		return keepIf(s != nil && s.needs(b.rec, &rec, seq))
 	}
-	return Discard // checkpoint has made it superfluous
+	return Discard
 }
 
 func keepIf(needed bool) Verdict {

@@ -104,8 +104,14 @@ func (b *Broker) attach(ctx context.Context, c *conn, p *mqtt.Connect, permit Pe
 	for {
 		b.mu.Lock()
 		s := b.sessions[c.client.ID]
-		if s == nil || s.owner == nil {
+		if s == nil || s.owner == nil && !s.willDue() {
 			break
+		}
+		if s.owner == nil { // the will delay has passed, and the client comes before the timer
+			w := s.takeWill()
+			b.mu.Unlock()
+			b.publishWill(s, w)
+			continue
 		}
 		old := s.owner
 		b.mu.Unlock()

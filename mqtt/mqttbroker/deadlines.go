@@ -29,12 +29,12 @@ type deadline struct {
 	m  *Message
 }
 
-// start begins to fire.
+// start begins to fire: what is due already before it returns.
 func (d *deadlines) start() {
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	d.begun = true
-	d.arm()
+	d.mu.Unlock()
+	d.run()
 }
 
 // set moves the deadline of a session; at 0 takes it out.

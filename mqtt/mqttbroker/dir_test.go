@@ -120,7 +120,7 @@ func TestDirKeeps(t *testing.T) {
 		for _, q := range s.all() {
 			s.answer(q)
 		}
-		w.wait()
+		w.pass(10 * time.Millisecond) // nobody waits for that to be durable
 		again()
 		s = w.connect("s", resume, expiry(3600))
 		s.want("")
@@ -194,6 +194,13 @@ func TestDirKeeps(t *testing.T) {
 		s = w.back("s")
 		w.pass(time.Hour)
 		s.want("")
+	})
+	both(t, "a will whose client comes back at once", Options{}, func(w *world, again func()) {
+		w.connect("s", expiry(3600)).sub(1, "w")
+		w.connect("c", expiry(3600), withWill(mqtt.Will{Topic: "w", QoS: 1, Payload: []byte("first")}))
+		again()
+		w.connect("c", resume, expiry(3600), withWill(mqtt.Will{Topic: "w", QoS: 1, Payload: []byte("second")}))
+		w.back("s").want("w=first")
 	})
 	both(t, "ends of sessions", Options{}, func(w *world, again func()) {
 		w.connect("short", expiry(10)).sub(1, "t")

@@ -45,6 +45,9 @@ func (s *session) takeWill() *will {
 	return w
 }
 
+// willDue reports whether the delay of the will of a client that is away has passed. b.mu is held.
+func (s *session) willDue() bool { return s.will != nil && s.will.due <= time.Now().UnixMilli() }
+
 // publishWill publishes a will, nil for none.
 func (b *Broker) publishWill(s *session, w *will) {
 	if w == nil {
