@@ -5,6 +5,7 @@ package mqttclient
 import (
 	"io"
 	"net"
+	"runtime"
 	"testing"
 	"time"
 
@@ -106,6 +107,9 @@ func BenchmarkPublishQoS1(b *testing.B) {
 		p, err := c.PublishAsync(b.Context(), m)
 		if err != nil {
 			b.Fatal(err)
+		}
+		for c.Stats().Queued > 0 { // the output buffer is full
+			runtime.Gosched()
 		}
 		id = id%65_535 + 1
 		k.in.Append([]byte{0x40, 2, byte(id >> 8), byte(id)})

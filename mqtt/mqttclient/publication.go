@@ -130,20 +130,20 @@ type publicationBlock[B any] struct {
 // newPublicationBlock returns memory for n bytes, in the block of the publication when there is one for inline.
 func newPublicationBlock(n, inline int) (*Publication, []byte) {
 	switch n := inline; {
-	case n <= 64:
-		x := new(publicationBlock[[64]byte])
+	case n <= 72:
+		x := new(publicationBlock[[72]byte])
 		return &x.Publication, x.b[:0]
-	case n <= 128:
-		x := new(publicationBlock[[128]byte])
+	case n <= 120:
+		x := new(publicationBlock[[120]byte])
 		return &x.Publication, x.b[:0]
-	case n <= 320:
-		x := new(publicationBlock[[320]byte])
+	case n <= 312:
+		x := new(publicationBlock[[312]byte])
 		return &x.Publication, x.b[:0]
-	case n <= 576:
-		x := new(publicationBlock[[576]byte])
+	case n <= 600:
+		x := new(publicationBlock[[600]byte])
 		return &x.Publication, x.b[:0]
-	case n <= 1088:
-		x := new(publicationBlock[[1088]byte])
+	case n <= 1112:
+		x := new(publicationBlock[[1112]byte])
 		return &x.Publication, x.b[:0]
 	}
 	return new(Publication), make([]byte, 0, n)
