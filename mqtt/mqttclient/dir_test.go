@@ -59,6 +59,7 @@ func (d *disk) restart() *Client {
 // crash opens the client that is there after a loss of power.
 func (d *disk) crash() *Client {
 	d.t.Helper()
+	time.Sleep(10 * time.Millisecond) // what nobody waits for is written late
 	synctest.Wait()
 	clone := d.fs.DropClone()
 	d.c.Close()

@@ -83,7 +83,7 @@ func newPublication(c *Client, m *Message) *Publication {
 		inline = math.MaxInt
 	}
 	p, b := newPublicationBlock(size, inline)
-	p.c, p.n = c, uint32(min(size, math.MaxUint32))
+	p.c, p.n = c, uint32(min(uint64(size), math.MaxUint32))
 	p.pub.QoS, p.pub.Retain = m.QoS, m.Retain
 	b = append(b, m.Topic...)
 	t := len(b)

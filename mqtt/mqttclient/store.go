@@ -141,13 +141,18 @@ func (c *Client) pressed(p journal.Pressure) {
 	}
 }
 
-// note appends a record that a checkpoint makes unnecessary.
+// note appends a record that a checkpoint makes unnecessary. When nothing waits for it, it is written with the next one.
 func (s *store) note(r record, t token) {
 	if s.over {
 		return
 	}
 	s.head = r.appendTo(s.head[:0])
-	seq := s.j.AppendAwait(s.head, nil, 0, t)
+	var seq uint64
+	if t.kind == tokenNone {
+		seq = s.j.Append(s.head, nil, 0)
+	} else {
+		seq = s.j.AppendAwait(s.head, nil, 0, t)
+	}
 	if s.dirty == 0 {
 		s.dirty = seq
 	}
