@@ -32,7 +32,7 @@ type Journal[T any] struct {
 	timer   *time.Timer // ends the wait of records for which nobody waits
 	timing  bool        // it runs
 	hurry   bool        // what is pending is to be written
-	err     error // why it is poisoned
+	err     error       // why it is poisoned
 
 	calls    calls[T]
 	pressure pressure

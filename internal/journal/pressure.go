@@ -88,6 +88,7 @@ func (j *Journal[T]) checkFree() {
 	}
 	if j.pressure.disk.Swap(uint32(level)) != uint32(level) {
 		j.notePressure()
+		poke(j.clean) // it looks again, even if nobody appends
 	}
 }
 

@@ -78,7 +78,8 @@ func openStore(dir string, o *Options) (_ *store, err error) {
 	for _, name := range names {
 		switch {
 		case strings.HasSuffix(name, tmpSuffix) || name == spareFile:
-			if err := s.fs.Remove(s.path(name)); err != nil {
+			// The temporary file of the directory's own header has its name by now.
+			if err := s.fs.Remove(s.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return nil, err
 			}
 		case strings.HasSuffix(name, segSuffix):

@@ -84,7 +84,7 @@ func TestDiskFull(t *testing.T) {
 				t.Error("a client that cannot be told is still connected")
 			}
 			w.crash()
-			w.opts.fs.(*vfs.Mem).SetCapacity(0)
+			w.opts.fs.(*vfs.Mem).SetCapacity(1 << 30)
 			s := w.back("s")
 			w.pass(2 * time.Second)
 			checkNumbers(t, s, n)
