@@ -56,11 +56,11 @@ func (j *Journal[T]) complete(p *pend[T], o Outcome) {
 	c.mu.Unlock()
 }
 
-// quiet reports whether the writer has nothing to write.
+// quiet reports whether the writer has nothing to write now.
 func (j *Journal[T]) quiet() bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return len(j.queue) == 0 && j.cur == nil
+	return len(j.queue) == 0 && (j.cur == nil || j.lazy())
 }
 
 func (j *Journal[T]) call(p *pend[T], o Outcome) {
