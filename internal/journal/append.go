@@ -3,7 +3,7 @@ package journal
 // Append adds a record of head followed by body and returns its number. It copies both, but a body of 4 KiB or more is
 // kept until it is written: it must never change. live is how many of its bytes count as live until Release takes them
 // back; 0 is a note, which Checkpoint makes unnecessary. A record has at most 256 MiB; a longer one poisons the journal.
-// After Close, Append does nothing and returns 0.
+// After Close, Append does nothing and returns 0; a token that is given then fails, on a goroutine of its own.
 func (j *Journal[T]) Append(head, body []byte, live int) (lsn uint64) {
 	j.mu.Lock()
 	lsn = j.add(head, body, live, false)
@@ -14,12 +14,21 @@ func (j *Journal[T]) Append(head, body []byte, live int) (lsn uint64) {
 // AppendAwait is Append, and t is completed when the record is durable.
 func (j *Journal[T]) AppendAwait(head, body []byte, live int, t T) (lsn uint64) {
 	j.mu.Lock()
-	if lsn = j.add(head, body, live, false); lsn != 0 {
-		j.addToken(t)
-		j.signal()
+	defer j.mu.Unlock()
+	if lsn = j.add(head, body, live, false); lsn == 0 {
+		j.late(t)
+		return 0
 	}
-	j.mu.Unlock()
+	j.addToken(t)
+	j.signal()
 	return lsn
+}
+
+// late fails a token that was given when the journal was at its end. The caller holds mu.
+func (j *Journal[T]) late(t T) {
+	if j.state != opened && j.h.Complete != nil {
+		go j.h.Complete([]T{t}, Failed)
+	}
 }
 
 // AppendTombstone is Append of a record for which Keep says [Tombstone]. It is not live.
@@ -33,11 +42,13 @@ func (j *Journal[T]) AppendTombstone(head, body []byte) (lsn uint64) {
 // AppendTombstoneAwait is AppendTombstone, and t is completed when the record is durable.
 func (j *Journal[T]) AppendTombstoneAwait(head, body []byte, t T) (lsn uint64) {
 	j.mu.Lock()
-	if lsn = j.add(head, body, 0, true); lsn != 0 {
-		j.addToken(t)
-		j.signal()
+	defer j.mu.Unlock()
+	if lsn = j.add(head, body, 0, true); lsn == 0 {
+		j.late(t)
+		return 0
 	}
-	j.mu.Unlock()
+	j.addToken(t)
+	j.signal()
 	return lsn
 }
 
@@ -45,14 +56,16 @@ func (j *Journal[T]) AppendTombstoneAwait(head, body []byte, t T) (lsn uint64) {
 // it is completed, the outcome may be [Unknown] whatever became of the records.
 func (j *Journal[T]) Await(t T) {
 	j.mu.Lock()
-	if j.state == running {
-		if p := j.room(); p.records == 0 {
-			p.early = true
-		}
-		j.addToken(t)
-		j.signal()
+	defer j.mu.Unlock()
+	if j.state != running {
+		j.late(t)
+		return
 	}
-	j.mu.Unlock()
+	if p := j.room(); p.records == 0 {
+		p.early = true
+	}
+	j.addToken(t)
+	j.signal()
 }
 
 // Reserve takes a number for something that is not recorded. After a restart, numbers that were reserved after the last

@@ -27,6 +27,7 @@ type Broker struct {
 	deadlines deadlines
 	seq       atomic.Uint64 // the last number of a message
 	ids       atomic.Uint64 // the last number of a session or in-process subscriber
+	gens      atomic.Uint64 // see cold
 	permitGen atomic.Uint32 // counts Reauthorize
 	counters  [stripes]counters
 	drops     [DropUnreadable + 1]atomic.Int64
@@ -192,6 +193,7 @@ func (b *Broker) Close() error {
 	if b.rec == nil {
 		return nil
 	}
+	b.rec.closing.Store(true)
 	err := b.rec.j.Close()
 	b.background.Wait()
 	return err

@@ -7,11 +7,21 @@ import (
 )
 
 // rewrite records what a session has, in place of all its records so far. s.mu is held.
-func (b *Broker) rewrite(s *session) {
+func (b *Broker) rewrite(s *session) { b.rewriteMoving(s, nil) }
+
+// rewriteMoving is rewrite when deliveries have just been taken out of the session, to go to other members of their
+// groups: both is recorded at once. s.mu is held.
+func (b *Broker) rewriteMoving(s *session, refs []any) {
 	if b.rec == nil || !s.durable {
 		return
 	}
-	b.rec.checkpoint(s, b.appendCheckpoint(nil, s))
+	var moved []entry
+	for _, ref := range refs {
+		if recorded(ref) {
+			moved = append(moved, entryOf(ref))
+		}
+	}
+	b.rec.checkpoint(s, b.appendCheckpoint(nil, s), moved)
 	if c := s.cold(); c != nil { // what is in memory is in the checkpoint
 		for _, p := range c.opened {
 			b.rec.j.Release(p.seq, p.live)
@@ -130,6 +140,9 @@ func (b *Broker) checkpoint(below uint64) {
 		r.mu.Unlock()
 		if written >= pace {
 			written = 0
+			if r.pressure() == PressureFull { // perhaps it waits for the room that this is to make
+				continue
+			}
 			done := make(chan struct{})
 			r.await(nil, func(*mqttserver.Batch, Outcome) { close(done) })
 			<-done
@@ -143,7 +156,8 @@ func (b *Broker) keep(seq uint64, raw []byte) Verdict {
 	switch recordKind(raw[0]) { // most records are of these kinds
 	case recordMessage:
 		return keepIf(b.rec.needs(seq))
-	case recordAccepted, recordQueued, recordSent, recordDropped, recordPubrec, recordSettled, recordReceived, recordReleased:
+	case recordAccepted, recordReopened, recordQueued, recordSent, recordDropped, recordPubrec, recordSettled, recordReceived,
+		recordReleased:
 		return Discard // checkpoint has made it superfluous
 	case recordEnded, recordUnretained:
 		return Tombstone

@@ -13,7 +13,8 @@ type cold struct {
 	opened  []openedPage
 	inline  int // how many of the first entries of the queue are in the session's last checkpoint
 	loading bool
-	gen     uint32 // counts changes of head other than by the loader
+	failed  bool   // a page cannot be read
+	gen     uint64 // another one after each change of head other than by the loader; see Broker.gens
 }
 
 // page is a record with many entries.
@@ -43,6 +44,14 @@ func (q *queue) isCold() bool { return q.n > q.k }
 
 // takesHot reports whether the next reference may wait in memory.
 func (q *queue) takesHot(limit int) bool { return !q.isCold() && q.k < limit && q.bytes < hotBytes }
+
+// hotBytes returns what the messages in memory count.
+func (q *queue) hotBytes() (n int) {
+	for i := range q.k {
+		n += sizeOf(q.at(i))
+	}
+	return n
+}
 
 // pushCold appends a reference that is recorded.
 func (q *queue) pushCold(e *entry) {
@@ -125,7 +134,7 @@ func (b *Broker) chill(s *session) {
 		q.cold = new(cold)
 	}
 	q.cold.head.prepend(&front)
-	q.cold.gen++
+	q.cold.gen = b.gens.Add(1)
 	q.ring, q.head, q.k = nil, 0, 0
 }
 
@@ -160,7 +169,7 @@ func (b *Broker) fetch(s *session) {
 			return
 		}
 		opened := co.head.n > 0 || b.openPage(s, co, b.rec.j.Reader())
-		co.loading = false
+		co.loading, co.failed = false, !opened
 		if opened && s.backlog != nil {
 			b.makeRoom(s)
 			s.trim()
@@ -201,12 +210,14 @@ func (c *conn) loadSome(r JournalReader) bool {
 	}
 	messages := make([]*Message, 0, len(list))
 	for i := range list {
-		m, err := readMessage(r, list[i].seq)
+		m, err := b.readSurely(r, list[i].seq)
 		if err == nil {
 			messages = append(messages, m)
 			continue
 		}
-		b.opts.Logger.Error("journal: a message that waits cannot be read", "client", s.id, "err", err)
+		if !b.isStopped() {
+			b.opts.Logger.Error("journal: a message that waits cannot be read", "client", s.id, "err", err)
+		}
 		break
 	}
 	s.mu.Lock()
@@ -215,15 +226,14 @@ func (c *conn) loadSome(r JournalReader) bool {
 		s.mu.Unlock()
 		return false
 	}
-	if co.gen != gen { // the queue was changed
+	if co.gen != gen || s.conn.Load() != c { // the queue was changed, or the client has gone
 		s.mu.Unlock()
 		return true
 	}
-	if len(messages) == 0 { // it would stop all that come after it
+	if len(messages) == 0 {
 		defer s.mu.Unlock()
 		if co.loading = !b.rec.broken() && !b.isStopped(); co.loading {
-			b.discardFront(s, DropUnreadable)
-			s.trim()
+			b.skipUnreadable(s, co)
 		}
 		return co.loading && s.backlog != nil
 	}
@@ -231,6 +241,33 @@ func (c *conn) loadSome(r JournalReader) bool {
 	s.mu.Unlock()
 	b.redispatch(moved)
 	return true
+}
+
+// readSurely reads a message, several times if need be.
+func (b *Broker) readSurely(r JournalReader, seq uint64) (m *Message, err error) {
+	for range 3 {
+		if m, err = readMessage(r, seq); err == nil || b.isStopped() {
+			return m, err
+		}
+		r = b.rec.j.Reader()
+	}
+	return nil, err
+}
+
+// skipUnreadable drops the first message of the head, which would stop all that come after it. s.mu is held.
+func (b *Broker) skipUnreadable(s *session, co *cold) {
+	q := &s.backlog.queue
+	e := co.head.pop()
+	co.gen = b.gens.Add(1)
+	q.n--
+	q.bytes -= int(e.size)
+	b.rec.releaseSeq(e.seq, int(e.size))
+	b.dropped(s, "", DropUnreadable)
+	b.rewrite(s)
+	if q.n == 0 {
+		q.cold = nil
+	}
+	s.trim()
 }
 
 // cold returns the cold part of the queue, or nil. s.mu is held.
@@ -261,11 +298,15 @@ func (c *conn) loaded(co *cold, messages []*Message) (moved []any) {
 		q.n--
 		q.bytes -= m.bytes()
 	}
-	c.b.reopen(s, moved)
-	if len(denied) > 0 {
-		c.b.withdrawn(s, denied, DropDenied)
-	} else if len(moved) > 0 {
-		c.b.rewrite(s)
+	for _, ref := range denied {
+		if s.recordsOf(ref) {
+			m, _, _, _ := unpack(ref)
+			c.b.rec.release(m)
+		}
+		c.b.lost(s, ref, DropDenied)
+	}
+	if len(denied)+len(moved) > 0 {
+		c.b.rewriteMoving(s, moved)
 	}
 	return moved
 }
@@ -282,7 +323,7 @@ func (s *session) checks() bool {
 
 // toLoad returns the next entries whose messages are to be loaded, none when nothing is to be loaded any more; they stay
 // in the head. s.mu is held, but not while a page is read.
-func (c *conn) toLoad(r JournalReader) (list []entry, gen uint32) {
+func (c *conn) toLoad(r JournalReader) (list []entry, gen uint64) {
 	s := c.s
 	for {
 		co := s.cold()
@@ -297,7 +338,7 @@ func (c *conn) toLoad(r JournalReader) (list []entry, gen uint32) {
 			}
 			return nil, 0
 		}
-		if q.k >= c.b.opts.hotMessages || !q.isCold() || c.b.rec.broken() {
+		if q.k >= c.b.opts.hotMessages || q.k > 0 && q.hotBytes() >= hotBytes || !q.isCold() || c.b.rec.broken() {
 			co.loading = false
 			return nil, 0
 		}

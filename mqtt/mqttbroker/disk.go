@@ -3,6 +3,7 @@ package mqttbroker
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/quartet-mq/quartet/internal/journal"
 )
@@ -56,17 +57,31 @@ func (f fileJournal) Reader() JournalReader { return f.NewReader() }
 // Pressure implements [Journal].
 func (f fileJournal) Pressure() Pressure { return Pressure(f.Journal.Pressure()) }
 
-// JournalStats are counts of the journal in [Options].Dir.
-type JournalStats = journal.Stats
+// JournalStats are counts of the journal in [Options].Dir since New, and what it holds now. Bytes are those of records,
+// unless they are called those of the disk.
+type JournalStats struct {
+	Records   uint64 // written
+	Bytes     uint64 // of those records
+	Rewritten uint64 // bytes that were moved
+	Syncs     uint64
+	LiveBytes int64 // of records that are needed
+	DeadBytes int64 // of records that are not needed any more
+	DiskBytes int64 // sizes of the files
+	Segments  int   // files
+	Pending   int64 // bytes that are not durable yet
+	Free      int64 // bytes of the disk that were free when last looked at
 
-// Backup copies the directory of a broker that is running to another one, which a broker can be started on. The copy is
-// the state of one moment during the call. dir is made, and must not exist or be empty.
+	// How long syncs take. The quantiles are within an eighth.
+	SyncTime, SyncMax, SyncP50, SyncP99 time.Duration
+}
+
+// Backup copies the directory of a broker that is running, while it goes on, to another directory of the same file
+// system, which is made if need be. A broker can be started on the copy: it has everything that was acknowledged before
+// the call. It may be called by several goroutines, for different directories. What an error leaves is not a whole copy.
 func (b *Broker) Backup(ctx context.Context, dir string) error {
 	f, ok := b.opts.Journal.(fileJournal)
 	if !ok {
 		return errors.New("mqttbroker: Backup needs Options.Dir")
 	}
-	return any(f.Journal).(interface {
-		Backup(context.Context, string) error
-	}).Backup(ctx, dir)
+	return f.Journal.Backup(ctx, dir)
 }

@@ -77,13 +77,13 @@ type Drop uint8
 
 // The reasons of [Events].Dropped.
 const (
-	DropQueueFull Drop = iota + 1 // the queue of the session is full
-	DropExpired                   // its expiry interval has passed while it waited
-	DropTooLarge                  // larger than the client's maximum packet size
-	DropSlow                      // QoS 0, and the client does not read fast enough
-	DropEnded                     // the session ended while it waited
-	DropDenied                    // the client may not receive it any more
-	DropUnreadable                // the journal cannot read it; that is logged
+	DropQueueFull  Drop = iota + 1 // the queue of the session is full
+	DropExpired                    // its expiry interval has passed while it waited
+	DropTooLarge                   // larger than the client's maximum packet size
+	DropSlow                       // QoS 0, and the client does not read fast enough
+	DropEnded                      // the session ended while it waited
+	DropDenied                     // the client may not receive it any more
+	DropUnreadable                 // the journal cannot read it; that is logged
 )
 
 // String returns the reason in a few words.

@@ -132,15 +132,18 @@ func (b *Broker) deliver0(bt *mqttserver.Batch, sc *scratch, pub *publication, s
 	if c != nil && locked && c.replaying.Load() && s.waits() { // the retained message of the topic may be in the queue, see ahead
 		return b.enqueue(s, refOf(pub.message(b), 0, sc.out.Retain, ids, nil))
 	}
-	if c == nil {
-		if !b.opts.QueueQoS0 {
-			return false
-		}
+	if c == nil && b.opts.QueueQoS0 {
+		m := b.messageFor(pub, s)
 		if !locked {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 		}
-		return b.enqueue(s, refOf(pub.message(b), 0, sc.out.Retain, ids, nil))
+		if c = s.conn.Load(); c == nil {
+			return b.enqueue(s, refOf(m, 0, sc.out.Retain, ids, nil))
+		}
+	}
+	if c == nil {
+		return false
 	}
 	switch c.c.Publish(bt, &sc.out, nil) {
 	case mqttserver.Sent:

@@ -231,7 +231,7 @@ func (b *Broker) redispatch(refs []any) {
 		}
 		pub := sc.publication(m, publisher{stripe: &b.counters[0]}, now)
 		if g == nil || o.m.expired(now) || !g.deliver(bt, sc, pub) {
-			b.drops[DropEnded].Add(1)
+			b.noMember(o)
 		}
 		if pub.open {
 			b.rec.accepted(pub.m, "", Token{})
@@ -244,8 +244,17 @@ func (b *Broker) redispatch(refs []any) {
 	}
 }
 
+// noMember counts a delivery for which there is no other member.
+func (b *Broker) noMember(o *outgoing) {
+	if o.member.s != nil {
+		b.lost(o.member.s, o, DropEnded)
+		return
+	}
+	b.drops[DropEnded].Add(1)
+}
+
 // takeShared takes out of the queue, as far as that is in memory, what came by a shared subscription, by one member or
-// (nil) by any. s.mu is held.
+// (nil) by any. The caller records that. s.mu is held.
 func (b *Broker) takeShared(s *session, member *subscription) []any {
 	if s.backlog == nil {
 		return nil
@@ -255,16 +264,5 @@ func (b *Broker) takeShared(s *session, member *subscription) []any {
 		o, ok := ref.(*outgoing)
 		return !ok || o.member == nil || member != nil && o.member != member
 	})
-	b.reopen(s, refs)
 	return refs
-}
-
-// reopen records that deliveries are to go to other members of their groups. s.mu is held.
-func (b *Broker) reopen(s *session, refs []any) {
-	for _, ref := range refs {
-		if s.recordsOf(ref) {
-			o := ref.(*outgoing)
-			b.rec.reopen(o.m.seq, o.member.filter)
-		}
-	}
 }

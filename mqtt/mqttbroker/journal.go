@@ -28,8 +28,9 @@ type Journal interface {
 	Reader() JournalReader
 	// Pressure tells how much room there is. It is called for each message.
 	Pressure() Pressure
-	// Close ends the journal. Every token is completed before it returns. The other methods may still be called; they do
-	// nothing then.
+	// Close ends the journal. The broker calls it once, also when New fails. Every token is completed before it returns. The
+	// other methods may still be called: they do nothing then, but that a token which is given to Append fails, from a
+	// goroutine of its own.
 	Close() error
 }
 
@@ -78,7 +79,7 @@ type Outcome uint8
 const (
 	Done    Outcome = iota + 1 // durable
 	Failed                     // not durable
-	Unknown                    // perhaps durable: leadership was lost, or the sync failed
+	Unknown                    // perhaps durable: leadership was lost, or the sync failed. The broker does as for Failed
 )
 
 // Pressure says how much room a journal has.

@@ -105,6 +105,9 @@ func (j *heldJournal) Append(e Entry, t Token) uint64 {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.closed {
+		if !t.IsZero() {
+			go j.handler.Complete([]Token{t}, Failed)
+		}
 		return 0
 	}
 	if len(e.Head) > 0 || t.IsZero() {

@@ -72,10 +72,11 @@ type Options struct {
 	// DiskReserve is how many bytes the broker leaves free on the file system of Dir. Below twice that publishers are slowed,
 	// below it messages of QoS 1 and 2 and retained ones are refused with ReasonQuotaExceeded. Default 256 MiB.
 	DiskReserve int64
-	// DiskLimit is how many bytes Dir may have; above seven eighths of it publishers are slowed, above it refused. Default no
-	// limit.
+	// DiskLimit is how many bytes Dir may have; above seven eighths of it publishers are slowed, above it refused. It must be
+	// more than Dir takes anyway, see SegmentSize. Default no limit.
 	DiskLimit int64
-	// SegmentSize is the size of the files in Dir. Default 64 MiB.
+	// SegmentSize is the size of the files in Dir, at least 4 KiB. Default 64 MiB. Dir takes three times what is needed of it
+	// at most, and two files.
 	SegmentSize int64
 	// RetainedMemory is how many bytes of retained payloads stay in memory beside the journal; more are read when somebody
 	// subscribes. Default 64 MiB, negative all. Without a journal all are in memory.

@@ -22,7 +22,9 @@ type publication struct {
 	origin  origin
 	got     []receiver // who has it already
 	open    bool       // it was recorded for this publication, which decides about it: see answer
+	keep    bool       // it is to be recorded as the retained message of its topic
 	cleared bool       // it took a retained message away, which is recorded
+	full    bool       // it was refused because the journal has no room
 	locked  bool       // the lock of the topic is held: receivers are locked too, so that replays and this message are ordered
 }
 
@@ -64,14 +66,9 @@ func (p *publication) durable(b *Broker) *Message {
 	default:
 		p.m = p.m.copied()
 	}
-	b.rec.message(p.m, p.origin, p.retains(), Token{})
+	b.rec.message(p.m, p.origin, p.keep, Token{})
 	p.seq, p.open = p.m.seq, true
 	return p.m
-}
-
-// retains reports whether the message is to be retained, and the journal to have it as such.
-func (p *publication) retains() bool {
-	return p.in.Retain && len(p.in.Payload) > 0 && !reserved(p.name())
 }
 
 // size returns what the message counts.
@@ -160,7 +157,7 @@ func (b *Broker) accept(ctx context.Context, bt *mqttserver.Batch, sc *scratch, 
 	reason := b.hook(ctx, sc, p, from)
 	if !reason.IsError() {
 		b.forwardable(sc, p)
-		reason = b.admit(bt, pub)
+		reason = b.admit(bt, pub, from.dead)
 	}
 	switch {
 	case reason.IsError():
@@ -187,14 +184,17 @@ func (p *publisher) origin(qos mqtt.QoS) origin {
 }
 
 // admit reports whether the message can be taken at all, and slows its publisher down when the journal has little room.
-func (b *Broker) admit(bt *mqttserver.Batch, pub *publication) mqtt.ReasonCode {
+// Wills are taken while there is any.
+func (b *Broker) admit(bt *mqttserver.Batch, pub *publication, will bool) mqtt.ReasonCode {
 	p := pub.in
 	if b.rec != nil && (p.QoS > 0 || p.Retain) {
 		pressure := b.rec.pressure()
 		switch {
 		case b.rec.broken():
 			return mqtt.ReasonServerUnavailable
+		case will:
 		case pressure == PressureFull:
+			pub.full = true
 			return mqtt.ReasonQuotaExceeded
 		case pressure == PressureSlow:
 			bt.Slow(slowPause)
@@ -213,13 +213,17 @@ const slowPause = 20 * time.Millisecond
 // the order of acceptance, so deliveries do.
 func (b *Broker) acceptThenDeliver(pub *publication, from publisher, qos mqtt.QoS) {
 	m := newMessage(pub.name(), pub.in, 0, pub.expires)
-	b.rec.message(m, pub.origin, pub.retains(), Token{kind: tokenFunc, c: from.c, then: func(bt *mqttserver.Batch, o Outcome) {
+	origin := pub.origin
+	b.rec.message(m, origin, false, Token{kind: tokenFunc, c: from.c, then: func(bt *mqttserver.Batch, o Outcome) {
 		sc := b.scratch(bt)
 		late := sc.publication(m, from, time.Now().UnixMilli())
 		late.open = true
 		reason := mqtt.ReasonServerUnavailable
 		if o == Done {
 			reason = b.distribute(bt, sc, late)
+		}
+		if reason.IsError() && origin.s != nil && !origin.will { // the identifier can be used again
+			b.rec.note(origin.s, record{kind: recordReleased, id: origin.id}, Token{})
 		}
 		b.answer(bt, late, from, qos, reason)
 	}})
@@ -235,7 +239,7 @@ func (b *Broker) answer(bt *mqttserver.Batch, pub *publication, from publisher, 
 	case from.c == nil, qos == mqtt.QoS0:
 	case b.rec.broken():
 		from.c.cut(bt)
-	case !from.c.v5 && reason == mqtt.ReasonQuotaExceeded && b.rec.pressure() == PressureFull:
+	case !from.c.v5 && pub.full:
 		from.c.cut(bt) // there is no other way to say that the message is not stored
 	default:
 		if !from.c.v5 { // there is no way to say no but to close [MQTT311-3.3.5-2]

@@ -30,7 +30,7 @@ const (
 	recordReceived                           // the client's QoS 2 message id was taken
 	recordReleased                           // the client released id
 	recordDecided                            // everything about messages below seq was decided
-	recordReopened                           // seq left its receiver and is to go to another member of the group filter
+	recordReopened                           // seq left the session, in flight with id or (0) first in its queue, and is to go to another member of the group filter
 )
 
 // record is a record. What it has depends on its kind.
@@ -98,7 +98,7 @@ func (r *record) appendTo(b []byte) []byte {
 		return appendText(append(b, byte(r.flags)), r.topic)
 	case recordDecided:
 		return binary.AppendUvarint(b, r.seq)
-	case recordAccepted, recordReopened:
+	case recordAccepted:
 		return appendText(binary.AppendUvarint(b, r.seq), r.filter)
 	case recordRetained:
 		b = binary.AppendUvarint(b, r.seq)
@@ -135,6 +135,9 @@ func (r *record) appendTo(b []byte) []byte {
 		b = appendEntry(b, &r.entry, 0)
 	case recordPubrec, recordSettled, recordReceived, recordReleased:
 		b = binary.BigEndian.AppendUint16(b, r.id)
+	case recordReopened:
+		b = binary.AppendUvarint(binary.BigEndian.AppendUint16(b, r.id), r.seq)
+		b = appendText(b, r.filter)
 	}
 	return b
 }
@@ -168,7 +171,7 @@ func (rec *record) parse(b []byte) error {
 	case recordDecided:
 		rec.seq, rec.size = r.Uvarint64(), uint32(len(b))
 		return r.Err()
-	case recordAccepted, recordReopened:
+	case recordAccepted:
 		rec.seq, rec.filter = r.Uvarint64(), readText(&r)
 		return r.Err()
 	case recordRetained:
@@ -208,6 +211,9 @@ func (rec *record) parse(b []byte) error {
 		rec.entry = readEntry(&r, 0)
 	case recordPubrec, recordSettled, recordReceived, recordReleased:
 		rec.id = r.Uint16()
+	case recordReopened:
+		rec.id, rec.seq = r.Uint16(), r.Uvarint64()
+		rec.filter = readText(&r)
 	default:
 		return errRecord
 	}

@@ -1,6 +1,7 @@
 package mqttbroker
 
 import (
+	"encoding/binary"
 	"log/slog"
 	"slices"
 	"sync"
@@ -15,9 +16,10 @@ import (
 //
 // Its lock comes after all locks of the broker and the server.
 type recorder struct {
-	j      Journal
-	log    *slog.Logger
-	failed atomic.Bool
+	j       Journal
+	log     *slog.Logger
+	failed  atomic.Bool
+	closing atomic.Bool // the broker closes it
 
 	mu      sync.Mutex
 	refs    refs
@@ -26,7 +28,8 @@ type recorder struct {
 	open    []uint64 // messages about which not everything was decided, see accepted
 	decided bool     // somebody waits for open to become shorter
 	settled sync.Cond
-	mark    uint64 // the last recordDecided
+	notes   map[uint64]uint64 // by message: records that it is retained, where they do not follow it
+	mark    uint64            // the last recordDecided
 	markLen int
 }
 
@@ -193,11 +196,15 @@ func (r *recorder) ended(s *session) {
 
 // checkpoint records what a session has, in place of all its records so far. s.mu is held; data is all but the
 // identifiers of inbound messages.
-func (r *recorder) checkpoint(s *session, data []byte) {
+// What it had, and is on its way to other members of groups, is in moved: accepted comes later.
+func (r *recorder) checkpoint(s *session, data []byte, moved []entry) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if s.over {
 		return
+	}
+	for i := range moved {
+		r.open = append(r.open, moved[i].seq)
 	}
 	n := 0
 	if s.inbound != nil {
@@ -208,6 +215,10 @@ func (r *recorder) checkpoint(s *session, data []byte) {
 		for id := range s.inbound.All() {
 			data = append(data, byte(id>>8), byte(id))
 		}
+	}
+	data = binary.AppendUvarint(data, uint64(len(moved)))
+	for i := range moved {
+		data = appendText(binary.AppendUvarint(data, moved[i].seq), moved[i].group)
 	}
 	if s.checkSeq != 0 {
 		r.j.Release(s.checkSeq, int(s.checkLen))
@@ -242,8 +253,10 @@ func (r *recorder) message(m *Message, from origin, retained bool, t Token) {
 		note := retainedRecord(m)
 		r.append(&note, true, Token{})
 	}
-	r.refs.add(m.seq)
-	r.open = append(r.open, m.seq)
+	if m.seq != 0 { // the journal is not closed
+		r.refs.add(m.seq)
+		r.open = append(r.open, m.seq)
+	}
 	if s := from.s; s != nil && !from.will {
 		s.receive(from.id)
 		r.touch(s, m.seq)
@@ -253,16 +266,50 @@ func (r *recorder) message(m *Message, from origin, retained bool, t Token) {
 	}
 }
 
-// reopen records that a message is on its way to another member of the group with a filter: accepted comes later.
-func (r *recorder) reopen(seq uint64, group string) {
+// reopen records that a message left a session and is on its way to another member of its group: accepted comes later. It
+// was in flight with an identifier, or (0) the first of the queue.
+func (r *recorder) reopen(s *session, e *entry, id uint16) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.append(&record{kind: recordReopened, seq: seq, filter: group}, false, Token{})
-	r.open = append(r.open, seq)
+	r.touch(s, r.append(&record{kind: recordReopened, session: s.num, seq: e.seq, id: id, filter: e.group}, false, Token{}))
+	r.open = append(r.open, e.seq)
 }
 
-// retainedRecord returns the record that says that m is the retained message of its topic. Its number is the one after that
-// of m.
+// holdOpen holds a message about which something else is to be decided, too.
+func (r *recorder) holdOpen(m *Message) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.refs.add(m.seq)
+	r.open = append(r.open, m.seq)
+}
+
+// retain records that a message, which the journal has, is the retained one of its topic.
+func (r *recorder) retain(m *Message) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	note := retainedRecord(m)
+	if seq := r.append(&note, true, Token{}); seq != m.seq+1 {
+		r.noteAt(m.seq, seq)
+	}
+}
+
+// noteAt notes the number of a retained record that does not follow its message. r.mu is held.
+func (r *recorder) noteAt(message, seq uint64) {
+	if r.notes == nil {
+		r.notes = make(map[uint64]uint64)
+	}
+	r.notes[message] = seq
+}
+
+// noteOf returns the number of the retained record of a message. r.mu is held.
+func (r *recorder) noteOf(message uint64) uint64 {
+	if seq, ok := r.notes[message]; ok {
+		return seq
+	}
+	return message + 1
+}
+
+// retainedRecord returns the record that says that m is the retained message of its topic.
 func retainedRecord(m *Message) record {
 	return record{
 		kind: recordRetained, seq: m.seq, flags: m.flags & flagStored, size: m.size, expires: m.expiry(), filter: m.Topic(),
@@ -274,7 +321,8 @@ func (r *recorder) forgetRetained(m *Message) {
 	note := retainedRecord(m)
 	r.mu.Lock()
 	r.head = note.appendTo(r.head[:0])
-	r.j.Release(m.seq+1, len(r.head))
+	r.j.Release(r.noteOf(m.seq), len(r.head))
+	delete(r.notes, m.seq)
 	r.mu.Unlock()
 	r.release(m)
 }
@@ -369,7 +417,9 @@ func (r *recorder) releaseLocked(seq uint64, size int) {
 // complete is the journal's callback.
 func (r *recorder) complete(tokens []Token, o Outcome) {
 	if o != Done && !r.failed.Swap(true) {
-		r.log.Error("journal failed: no message of QoS 1 or 2 is taken any more")
+		if !r.closing.Load() {
+			r.log.Error("journal failed: no message of QoS 1 or 2 is taken any more")
+		}
 		r.mu.Lock()
 		r.settled.Broadcast()
 		r.mu.Unlock()

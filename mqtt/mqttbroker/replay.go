@@ -1,6 +1,7 @@
 package mqttbroker
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -19,8 +20,6 @@ type restoring struct {
 	users    map[string]string // so that equal names are one string
 	open     map[uint64]opened
 	rec      record // the one that is replayed
-	decided  uint64
-	last     uint64 // the last number
 	retained map[string]*Message
 }
 
@@ -32,12 +31,14 @@ type restored struct {
 	first     uint64
 	known     bool // there was a recordSession
 	connected bool // at last
+	stale     bool // its recordSession has a will that was published
 	torn      bool // records that a checkpoint has made superfluous are gone: what there is makes no sense before that comes
 }
 
 // opened is a message about which not everything is decided yet.
 type opened struct {
 	reopened bool     // it is not to go to everybody, any more
+	retained bool     // there is a record that it is retained
 	groups   []string // to which it is to go besides
 	first    receiver // who has it; session 0 is nobody
 	more     []receiver
@@ -82,9 +83,9 @@ func (b *Broker) restore() error {
 			return fmt.Errorf("mqttbroker: session %d of %q: %w", num, t.s.id, errTorn)
 		}
 	}
-	r.keepRetained()
+	expired := r.keepRetained()
 	replaced := r.keepSessions()
-	r.users, r.sessions = nil, nil
+	r.forgetNotes()
 	undecided, err := r.undecided()
 	if err != nil {
 		return err
@@ -92,6 +93,17 @@ func (b *Broker) restore() error {
 	if err := b.rec.begin(b); err != nil {
 		return err
 	}
+	for _, name := range expired {
+		b.rec.unretained(name)
+	}
+	b.mu.Lock()
+	for _, t := range r.sessions {
+		if t.stale && t.known {
+			b.recordOwner(t.s, false)
+		}
+	}
+	b.mu.Unlock()
+	r.users, r.sessions = nil, nil
 	r.decide(undecided)
 	for _, s := range replaced {
 		b.endSession(s, EndReplaced)
@@ -101,7 +113,6 @@ func (b *Broker) restore() error {
 
 // replay replays a record.
 func (r *restoring) replay(seq uint64, raw []byte) error {
-	r.last = seq
 	err := r.rec.parse(raw)
 	if err == nil {
 		err = r.apply(seq, &r.rec)
@@ -119,22 +130,33 @@ func (r *restoring) apply(seq uint64, rec *record) error {
 		switch {
 		case rec.from.num == 0:
 		case rec.from.will:
-			r.session(rec.from.num, seq).s.will = nil
+			t := r.session(rec.from.num, seq)
+			t.s.will, t.stale = nil, true
 		default:
-			r.session(rec.from.num, seq).s.receive(rec.from.id)
+			t := r.session(rec.from.num, seq)
+			t.s.receive(rec.from.id)
+			t.touch(seq)
 		}
-		return nil
-	case recordReopened:
-		r.opens(rec.seq, rec.filter)
 		return nil
 	case recordAccepted:
 		r.accepted(rec)
 		return nil
 	case recordDecided:
-		r.decided = max(r.decided, rec.seq)
+		for open := range r.open { // everything about them is decided, but that was thrown away
+			if open < rec.seq {
+				delete(r.open, open)
+			}
+		}
 		r.b.rec.mark, r.b.rec.markLen = seq, int(rec.size)
 		return nil
 	case recordRetained:
+		if seq != rec.seq+1 {
+			r.b.rec.noteAt(rec.seq, seq)
+		}
+		if o, ok := r.open[rec.seq]; ok {
+			o.retained = true
+			r.open[rec.seq] = o
+		}
 		r.retained[rec.filter] = coldMessage(rec.filter, rec.seq, rec.flags, rec.size, rec.expires)
 		return nil
 	case recordUnretained:
@@ -156,8 +178,20 @@ func (r *restoring) opens(seq uint64, group string) {
 			o.reopened = true
 		}
 		o.groups = append(o.groups, group)
+		o.forget(group)
 	}
 	r.open[seq] = o
+}
+
+// forget forgets who has the message as a member of a group, and has it no more.
+func (o *opened) forget(group string) {
+	o.more = slices.DeleteFunc(o.more, func(r receiver) bool { return r.group == group })
+	if o.first.group == group {
+		o.first = receiver{}
+		if n := len(o.more); n > 0 {
+			o.first, o.more = o.more[n-1], o.more[:n-1]
+		}
+	}
 }
 
 // accepted notes that a message, or its way to a group, is decided.
@@ -213,7 +247,7 @@ func (t *restored) apply(r *restoring, seq uint64, rec *record) error {
 			s.id, s.user = rec.owner.client, r.user(rec.owner.user)
 		}
 		s.expiry, s.expires, s.will = rec.owner.expiry, rec.owner.expires, rec.owner.will
-		t.known, t.connected, s.told = true, rec.owner.connected, true
+		t.known, t.connected, t.stale, s.told = true, rec.owner.connected, false, true
 		s.ownerSeq, s.ownerLen = seq, uint32(rec.size)
 		return nil
 	case recordCheckpoint:
@@ -221,10 +255,15 @@ func (t *restored) apply(r *restoring, seq uint64, rec *record) error {
 		s.dirty = false
 		return t.checkpoint(r, rec.data)
 	}
-	if !s.dirty {
-		s.dirty, t.first = true, seq
-	}
+	t.touch(seq)
 	switch rec.kind {
+	case recordReopened:
+		r.opens(rec.seq, rec.filter)
+		if rec.id != 0 {
+			t.change(mqtt.DeltaSettled, rec.id, 0, nil)
+		} else {
+			t.pop()
+		}
 	case recordSubscribed:
 		sub := s.subs.get(rec.filter)
 		if sub == nil {
@@ -260,6 +299,13 @@ func (t *restored) apply(r *restoring, seq uint64, rec *record) error {
 		}
 	}
 	return nil
+}
+
+// touch notes that the session has a record of its own.
+func (t *restored) touch(seq uint64) {
+	if !t.s.dirty {
+		t.s.dirty, t.first = true, seq
+	}
 }
 
 // user returns a name as a string that is shared.
@@ -352,6 +398,9 @@ func (t *restored) checkpoint(r *restoring, data []byte) error {
 	for range rd.Count(int(rd.Uint16()), 2) {
 		s.receive(rd.Uint16())
 	}
+	for range rd.Count(int(rd.Uvarint32()), 2) {
+		r.opens(rd.Uvarint64(), readText(&rd))
+	}
 	return rd.Err()
 }
 
@@ -389,17 +438,18 @@ func cloneEntries(l entries) entries {
 	return l
 }
 
-// keepRetained makes the retained messages those of the broker.
-func (r *restoring) keepRetained() {
+// keepRetained makes the retained messages those of the broker. It returns the topics of those that have expired.
+func (r *restoring) keepRetained() (expired []string) {
 	b := r.b
 	now := time.Now().UnixMilli()
 	for name, m := range r.retained {
 		if m.expired(now) {
+			expired = append(expired, name)
 			continue
 		}
 		b.restoreRef(m.seq, m.bytes())
 		note := retainedRecord(m)
-		b.rec.j.Restore(m.seq+1, len(note.appendTo(nil)))
+		b.rec.j.Restore(b.rec.noteOf(m.seq), len(note.appendTo(nil)))
 		b.retained.names.Set(name, m)
 		b.gauges.retained.Add(1)
 		b.gauges.retainedBytes.Add(int64(m.bytes()))
@@ -408,6 +458,16 @@ func (r *restoring) keepRetained() {
 		}
 	}
 	r.retained = nil
+	return expired
+}
+
+// forgetNotes forgets the records of messages that are not retained any more.
+func (r *restoring) forgetNotes() {
+	for seq := range r.b.rec.notes {
+		if r.b.rec.refs.get(seq) == 0 {
+			delete(r.b.rec.notes, seq)
+		}
+	}
 }
 
 // restoreRef counts somebody who needs a message.
@@ -442,13 +502,14 @@ func (r *restoring) keepSessions() (replaced []*session) {
 		r.keepMessages(s)
 		if b.sessions[s.id] != nil { // by one with a greater number
 			s.subs = subscriptions{}
+			s.permit.Store(b.permissionsOf(s))
 			replaced = append(replaced, s)
 			b.ending[s.num] = s
 			continue
 		}
 		r.keepSession(t, now)
 	}
-	slices.SortFunc(dirtied, func(x, y dirty) int { return int(int64(x.first - y.first)) })
+	slices.SortFunc(dirtied, func(x, y dirty) int { return cmp.Compare(x.first, y.first) })
 	b.rec.dirty = dirtied
 	return replaced
 }
@@ -457,12 +518,7 @@ func (r *restoring) keepSessions() (replaced []*session) {
 func (r *restoring) keepSession(t *restored, now time.Time) {
 	b, s := r.b, t.s
 	b.sessions[s.id] = s
-	permit := &b.permitAll
-	if b.opts.Authorize != nil {
-		p := b.permissions(&Client{ID: s.id, User: s.user})
-		permit = &p
-	}
-	s.permit.Store(permit)
+	s.permit.Store(b.permissionsOf(s))
 	if t.connected && s.expiry != forever {
 		s.expires = seconds(now, s.expiry)
 	}
@@ -484,6 +540,12 @@ func (r *restoring) keepSession(t *restored, now time.Time) {
 	}
 	s.overlaps.Store(s.subs.overlap())
 	b.schedule(s)
+}
+
+// permissionsOf returns what the client of a session may do that is away.
+func (b *Broker) permissionsOf(s *session) *Permissions {
+	p := b.permissions(&Client{ID: s.id, User: s.user})
+	return b.permitOf(&p)
 }
 
 // keepMessages counts the messages that a session needs, and restores its State.
@@ -534,9 +596,7 @@ func (r *restoring) undecided() (list []*Message, err error) {
 	b := r.b
 	var seqs []uint64
 	for seq := range r.open {
-		if seq >= r.decided {
-			seqs = append(seqs, seq)
-		}
+		seqs = append(seqs, seq)
 	}
 	slices.Sort(seqs)
 	reader := b.rec.j.Reader()
@@ -560,41 +620,34 @@ func (r *restoring) decide(list []*Message) {
 	for _, m := range list {
 		o := r.open[m.seq]
 		targets := o.targets()
-		for _, group := range targets[1:] {
-			b.rec.hold(m)
-			b.rec.reopen(m.seq, group)
+		for range targets[1:] {
+			b.rec.holdOpen(m)
 		}
 		for _, group := range targets {
-			b.deliverOpen(bt, m, group, o.got())
+			b.deliverOpen(bt, m, group, &o)
 			b.rec.accepted(m, group, Token{})
 		}
 	}
 	bt.Flush()
 }
 
-// deliverOpen delivers a message to those who have not got it: the members of a group, or with "" everybody.
-func (b *Broker) deliverOpen(bt *mqttserver.Batch, m *Message, group string, got []receiver) {
+// deliverOpen delivers a message to those who have not got it: a member of a group, or with "" everybody.
+func (b *Broker) deliverOpen(bt *mqttserver.Batch, m *Message, group string, o *opened) {
 	sc := b.scratch(bt)
 	now := time.Now().UnixMilli()
 	if m.expired(now) {
 		return
 	}
 	pub := sc.publication(m, publisher{stripe: &b.counters[0]}, now)
+	pub.got = o.got()
 	if group != "" {
 		if g := b.groups.m[group]; g != nil {
 			g.deliver(bt, sc, pub)
 		}
 		return
 	}
-	pub.got = got
-	if old, ok := b.retained.names.Get(m.Topic()); m.Retain() && (!ok || old.seq < m.seq) {
-		// The record that it is retained was lost. It goes with its message, so there is to be another message.
-		pub.m = m.copied()
-		pub.m.flags &^= flagJournaled
+	if old, ok := b.retained.names.Get(m.Topic()); m.Retain() && !o.retained && (!ok || old.seq < m.seq) {
 		b.distribute(bt, sc, pub)
-		if pub.open {
-			b.rec.accepted(pub.m, "", Token{})
-		}
 		return
 	}
 	b.fanOut(bt, sc, pub)

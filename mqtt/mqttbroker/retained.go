@@ -70,7 +70,12 @@ func (b *Broker) storedRetained(pub *publication) *Message {
 	if b.rec == nil || reserved(pub.name()) {
 		return pub.message(b)
 	}
+	pub.keep = true
+	recorded := pub.m != nil && pub.m.flags&flagJournaled != 0
 	m := pub.durable(b)
+	if recorded { // without the record that it is retained
+		b.rec.retain(m)
+	}
 	b.rec.hold(m)
 	if !b.hot(m) {
 		m = m.cold()
@@ -105,10 +110,10 @@ func (b *Broker) forgetRetained(m *Message) {
 
 // unretain removes a retained message. The stripe of its topic is held.
 func (b *Broker) unretain(m *Message) {
+	b.retained.names.Delete(m.Topic()) // before the record that the journal must not throw away while it was not so
 	if b.rec != nil && !reserved(m.Topic()) {
 		b.rec.unretained(m.Topic())
 	}
-	b.retained.names.Delete(m.Topic())
 	b.gauges.retained.Add(-1)
 	b.gauges.retainedBytes.Add(-int64(m.bytes()))
 	b.forgetRetained(m)
@@ -266,6 +271,9 @@ func (c *conn) readSome(rd JournalReader) bool {
 	}
 	if len(list) == 0 && s.backlog != nil {
 		s.backlog.reading = false
+		if now := s.conn.Load(); now != nil && now != c { // it does not read because this one did
+			c.b.spawn(now.goOn)
+		}
 	}
 	s.mu.Unlock()
 	if len(list) == 0 {
@@ -288,7 +296,7 @@ func (c *conn) readSome(rd JournalReader) bool {
 func (b *Broker) readRetained(rd JournalReader, m *Message) *Message {
 	full, err := readMessage(rd, m.seq)
 	if err != nil {
-		if b.isRetained(m) {
+		if b.isRetained(m) && !b.isStopped() {
 			b.opts.Logger.Error("journal: a retained message cannot be read", "topic", m.Topic(), "err", err)
 		}
 		return nil

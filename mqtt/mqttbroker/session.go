@@ -200,7 +200,7 @@ func (b *Broker) makeRoom(s *session) bool {
 	}
 	for b.opts.QueuePolicy == DropOldest && q.n > 0 && q.full(b.opts.QueueMessages, b.opts.QueueBytes) {
 		if !b.discardFront(s, DropQueueFull) {
-			return true
+			return !q.cold.failed
 		}
 	}
 	return !q.full(b.opts.QueueMessages, b.opts.QueueBytes)
@@ -230,7 +230,7 @@ func (b *Broker) discardFront(s *session, why Drop) bool {
 		return false
 	}
 	e := c.head.pop()
-	c.gen++
+	c.gen = b.gens.Add(1)
 	q.n--
 	q.bytes -= int(e.size)
 	b.rec.note(s, record{kind: recordDropped}, Token{})

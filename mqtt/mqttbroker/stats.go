@@ -104,7 +104,7 @@ func (b *Broker) Stats() Stats {
 	s.Sessions = int64(len(b.sessions))
 	b.mu.Unlock()
 	if f, ok := b.opts.Journal.(fileJournal); ok {
-		j := f.Journal.Stats()
+		j := JournalStats(f.Journal.Stats())
 		s.Journal = &j
 	}
 	return s

@@ -129,7 +129,7 @@ func (b *Broker) unsubscribe(s *session, name string) bool {
 		s.mu.Lock()
 		refs := b.takeShared(s, sub)
 		if len(refs) > 0 {
-			b.rewrite(s)
+			b.rewriteMoving(s, refs)
 		}
 		s.mu.Unlock()
 		b.redispatch(refs)
@@ -161,20 +161,21 @@ func (b *Broker) endSession(s *session, why End) {
 	}
 	s.mu.Lock()
 	refs := b.takeShared(s, nil)
-	var cold *cold
-	var flight []entry
 	if l := s.backlog; l != nil {
-		refs = append(b.abandon(s, l), refs...)
+		refs = append(abandon(l), refs...)
 		for _, ref := range l.queue.filter(func(any) bool { return false }) {
 			if m, _, _, _ := unpack(ref); s.recordsOf(ref) {
 				b.rec.release(m)
 			}
 			b.lost(s, ref, DropEnded)
 		}
-		cold = l.queue.cold
+		s.trim()
 	}
-	s.backlog = nil
-	flight, s.state = b.abandonState(s), nil
+	b.abandonState(s)
+	left := s.cold() != nil || s.state != nil // what is not in memory
+	if s.durable && (len(refs) > 0 || left) {
+		b.rewriteMoving(s, refs)
+	}
 	s.mu.Unlock()
 	b.redispatch(refs)
 	b.mu.Lock()
@@ -185,19 +186,22 @@ func (b *Broker) endSession(s *session, why End) {
 	if f := b.opts.Events.SessionEnded; f != nil {
 		f(s.id, why)
 	}
-	if cold == nil && len(flight) == 0 {
+	if !left {
 		b.forgetSession(s)
 		return
 	}
-	b.spawn(func() { b.takeApart(s, cold, flight) })
+	b.spawn(func() { b.takeApart(s) })
 }
 
 // endsSession takes a session out of those of the broker, which calls endSession next. b.mu is held.
 func (b *Broker) endsSession(s *session) {
 	delete(b.sessions, s.id)
-	if s.told {
-		b.ending[s.num] = s
+	if !s.told {
+		return
 	}
+	b.ending[s.num] = s
+	s.expiry, s.expires = 0, 1 // if it is still there after a crash, it ends again
+	b.recordOwner(s, false)
 }
 
 // forgetSession records that a session has ended, when nothing waits for it any more.
@@ -210,90 +214,135 @@ func (b *Broker) forgetSession(s *session) {
 
 // abandon takes what came by shared subscriptions and is in flight out of the backlog of a session that ends. It returns
 // what has QoS 1: others may get that, but not what has QoS 2 [MQTT-4.8.2-5]. s.mu is held.
-func (b *Broker) abandon(s *session, l *backlog) (others []any) {
+func abandon(l *backlog) (others []any) {
 	for _, ref := range l.shared.takeAll() {
 		if ref.(*outgoing).qos == mqtt.QoS1 {
 			others = append(others, ref)
 		}
 	}
-	b.reopen(s, others)
 	return others
 }
 
-// abandonState lets go what is in flight to a session that ends, but for what abandon returned. It returns what is to go to
-// other members of groups, and is not in memory. s.mu is held.
-func (b *Broker) abandonState(s *session) (others []entry) {
+// abandonState lets go what is in flight to a session that ends, but for what abandon returned. What is to go to other
+// members of groups and is not in memory stays in the State, which is nil if there is none. s.mu is held.
+func (b *Broker) abandonState(s *session) {
 	if s.state == nil || !s.durable {
-		return nil
+		s.state = nil
+		return
 	}
+	var done []uint16
+	stay := 0
 	for o := range s.state.Outbound() {
-		if e, ok := o.Ref.(*entry); ok {
-			if e.group != "" && e.qos == mqtt.QoS1 {
-				others = append(others, *e)
+		switch ref := o.Ref.(type) {
+		case *entry:
+			if ref.group != "" && ref.qos == mqtt.QoS1 {
+				stay++
 				continue
 			}
-			b.rec.releaseSeq(e.seq, int(e.size))
-			continue
+			b.rec.releaseSeq(ref.seq, int(ref.size))
+		case *outgoing:
+			if ref.member == nil || ref.qos != mqtt.QoS1 {
+				b.rec.release(ref.m)
+			}
+		case *Message:
+			b.rec.release(ref)
 		}
-		if out, ok := o.Ref.(*outgoing); ok && out.member != nil && out.qos == mqtt.QoS1 {
-			continue
-		}
-		m, _, _, _ := unpack(o.Ref)
-		b.rec.release(m)
+		done = append(done, o.ID)
 	}
-	return others
+	if stay == 0 {
+		s.state = nil
+		return
+	}
+	for _, id := range done {
+		_ = s.state.Apply(mqtt.DeltaSettled, id, 0, nil) // it is in the State
+	}
 }
 
 // takeApart lets go what waited for a session that has ended and is not in memory. What came by shared subscriptions goes
-// to other members.
-func (b *Broker) takeApart(s *session, c *cold, flight []entry) {
+// to other members. Each step is recorded: a crash goes on where it was.
+func (b *Broker) takeApart(s *session) {
 	rd := b.rec.j.Reader()
-	for i := range flight {
-		b.moveOn(s, rd, &flight[i])
-	}
-	if c != nil {
-		pages := c.pages
-		for list := c.head; ; {
-			for list.n > 0 && !b.rec.broken() {
-				e := list.pop()
-				b.dropped(s, "", DropEnded)
-				b.moveOn(s, rd, &e)
-			}
-			if len(pages) == 0 {
-				break
-			}
-			var err error
-			if list, err = readPage(rd, pages[0]); err != nil {
-				return // the broker is closed, or broken: the next one goes on
-			}
-			pages = pages[1:]
-		}
-		for rest := c.tail; rest.n > 0; {
-			e := rest.pop()
-			b.dropped(s, "", DropEnded)
-			b.moveOn(s, rd, &e)
-		}
-		for _, p := range c.pages {
-			b.rec.j.Release(p.seq, p.live)
-		}
-		for _, p := range c.opened {
-			b.rec.j.Release(p.seq, p.live)
+	for b.takeFlight(s, rd) || b.takeFirst(s, rd) {
+		if b.rec.broken() || b.isStopped() {
+			return // the next broker goes on
 		}
 	}
-	b.forgetSession(s)
+	s.mu.Lock()
+	rest := s.cold() != nil || s.state != nil
+	s.mu.Unlock()
+	if !rest {
+		b.forgetSession(s)
+	}
 }
 
-// moveOn gives a message of a session that has ended to another member of its group, if it has one, and lets it go.
-func (b *Broker) moveOn(s *session, rd JournalReader, e *entry) {
+// takeFlight takes one of the messages in flight. It reports false when there is none.
+func (b *Broker) takeFlight(s *session, rd JournalReader) bool {
+	s.mu.Lock()
+	if s.state == nil {
+		s.mu.Unlock()
+		return false
+	}
+	for o := range s.state.Outbound() {
+		e := o.Ref.(*entry)
+		b.rec.reopen(s, e, o.ID)
+		_ = s.state.Apply(mqtt.DeltaSettled, o.ID, 0, nil) // it is in the State
+		s.mu.Unlock()
+		b.moveOn(s, rd, e)
+		return true
+	}
+	s.state = nil
+	s.mu.Unlock()
+	return false
+}
+
+// takeFirst takes the first message of the queue. It reports false when there is none, or it cannot be read.
+func (b *Broker) takeFirst(s *session, rd JournalReader) bool {
+	s.mu.Lock()
+	co := s.cold()
+	if co == nil {
+		s.mu.Unlock()
+		return false
+	}
+	if co.head.n == 0 && !b.openPage(s, co, rd) {
+		s.mu.Unlock()
+		return false
+	}
+	if co.head.n == 0 { // pages and tail are empty
+		s.backlog = nil
+		s.mu.Unlock()
+		return false
+	}
+	q := &s.backlog.queue
+	e := co.head.pop()
+	q.n--
+	q.bytes -= int(e.size)
 	if e.group == "" {
+		b.rec.note(s, record{kind: recordDropped}, Token{})
 		b.rec.releaseSeq(e.seq, int(e.size))
-		return
+		b.dropped(s, "", DropEnded)
+	} else {
+		b.rec.reopen(s, &e, 0)
 	}
-	m, err := readMessage(rd, e.seq)
+	b.left(s)
+	s.trim()
+	s.mu.Unlock()
+	if e.group != "" {
+		b.moveOn(s, rd, &e)
+	}
+	return true
+}
+
+// moveOn gives a message that was reopened to another member of its group, and lets it go.
+func (b *Broker) moveOn(s *session, rd JournalReader, e *entry) {
+	m, err := b.readSurely(rd, e.seq)
 	if err != nil {
-		b.rec.releaseSeq(e.seq, int(e.size))
+		if !b.isStopped() {
+			b.opts.Logger.Error("journal: a message that waited cannot be read", "client", s.id, "err", err)
+			b.dropped(s, "", DropUnreadable)
+			m = coldMessage("", e.seq, messageFlags(e.qos), e.size-messageOverhead, 0)
+			b.rec.accepted(m, e.group, Token{})
+		}
 		return
 	}
-	b.rec.reopen(e.seq, e.group)
 	b.redispatch([]any{&outgoing{m: m, qos: e.qos, retain: e.retain, ids: e.ids, recorded: true, member: &subscription{s: s, filter: e.group}}})
 }

@@ -130,4 +130,7 @@ func (b *Broker) publishSys(name, text string) {
 	sc.in = mqtt.Publish{Topic: []byte(name), Payload: []byte(text), Retain: true}
 	sc.pub = publication{in: &sc.in, topic: name, stripe: new(counters)}
 	b.distribute(bt, sc, &sc.pub)
+	if sc.pub.open { // queued for somebody who is away
+		b.rec.accepted(sc.pub.m, "", Token{})
+	}
 }

@@ -179,6 +179,9 @@ func (c *Conn) accept(a *Accepted) {
 	started := c.accepted && !c.ended
 	c.unlock(b)
 	c.call(b)
+	c.mu.Lock()
+	started = started && !c.detached // what was called may have been Session.Closed
+	c.mu.Unlock()
 	if started {
 		if f := c.srv.trace.Connected; f != nil {
 			f(c)
