@@ -114,7 +114,7 @@ func (j *Journal[T]) checkpoint(c *cleaning, below uint64) bool {
 		return false
 	default:
 	}
-	if now := j.stats.bytes.Load(); c.notes > uint64(j.s.opt.SegmentSize/8) && now-c.since < 3*c.notes {
+	if now := j.stats.bytes.Load(); c.notes > uint64(j.s.opt.SegmentSize/2) && now-c.since < 3*c.notes {
 		return false
 	}
 	before := j.noted()

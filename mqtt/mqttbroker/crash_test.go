@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -473,10 +474,9 @@ func TestPowerLossMutant(t *testing.T) {
 	for skip := from; skip < to; skip++ {
 		synctest.Test(t, func(t *testing.T) {
 			moments := lives(t, 1, 40, true, Options{}, func(disk *vfs.Mem) {
-				n := 0
+				var n atomic.Int64
 				disk.SetSkipSync(func(vfs.Op, string) bool {
-					n++
-					return n == skip
+					return n.Add(1) == int64(skip)
 				})
 			})
 			rnd := rand.New(rand.NewPCG(1, 2))
@@ -500,9 +500,9 @@ func TestDiskErrors(t *testing.T) {
 			for at := 1; at < 60; at += 1 + at/10 {
 				synctest.Test(t, func(t *testing.T) {
 					moments := lives(t, 7, 40, at%2 == 0, Options{}, func(disk *vfs.Mem) {
-						n := 0
+						var n atomic.Int64
 						disk.SetFail(func(op vfs.Op, name string) error {
-							if n++; n == at {
+							if n.Add(1) == int64(at) {
 								return fault
 							}
 							return nil

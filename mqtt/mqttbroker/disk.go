@@ -3,6 +3,7 @@ package mqttbroker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/quartet-mq/quartet/internal/journal"
@@ -17,7 +18,7 @@ func openFileJournal(o *Options) (Journal, error) {
 		Logger: o.Logger,
 	})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("mqttbroker: directory %s: %w", o.Dir, err)
 	}
 	return fileJournal{j}, nil
 }

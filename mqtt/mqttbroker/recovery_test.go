@@ -208,6 +208,13 @@ func TestRecoveryExpiredRetained(t *testing.T) {
 	})
 }
 
+// count returns how many records there are.
+func (j *heldJournal) count() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return len(j.all)
+}
+
 // prefix opens a broker on the first n records of a journal.
 func prefix(t *testing.T, j *heldJournal, n int) (*world, *heldJournal) {
 	k := newHeldJournal()
@@ -233,11 +240,11 @@ func TestRecoveryReopened(t *testing.T) {
 		b.drop()
 		w.checkpoint(j.next + 1) // as before a part is thrown away
 		w.wait()
-		first := len(j.all)
+		first := j.count()
 		a.send(&mqtt.Unsubscribe{ID: 99, Filters: []string{"$share/g/t"}})
 		w.wait()
 		w.close()
-		for n := 1; n <= len(j.all); n++ {
+		for n := 1; n <= j.count(); n++ {
 			if n < first {
 				continue
 			}
@@ -270,10 +277,10 @@ func TestRecoveryTakeApart(t *testing.T) {
 		b := w.connect("b", expiry(3600))
 		b.sub(2, "$share/g/t")
 		b.drop()
-		first := len(j.all)
+		first := j.count()
 		w.pass(time.Minute)
 		w.close()
-		for n := first; n <= len(j.all); n++ {
+		for n := first; n <= j.count(); n++ {
 			v, _ := prefix(t, j, n)
 			v.pass(time.Minute)
 			x := v.back("b")
@@ -367,11 +374,11 @@ func TestRecoveryRedispatchTwice(t *testing.T) {
 		b := w.connect("b", expiry(3600))
 		b.sub(2, "$share/g/t")
 		b.drop()
-		first := len(j.all)
+		first := j.count()
 		a.send(&mqtt.Unsubscribe{ID: 99, Filters: []string{"$share/g/t"}})
 		w.wait()
 		w.close()
-		for n := first; n <= len(j.all); n++ {
+		for n := first; n <= j.count(); n++ {
 			v, _ := prefix(t, j, n)
 			x := v.back("b")
 			y := v.back("a")
@@ -412,7 +419,7 @@ func TestRecoveryEndedCheckpoint(t *testing.T) {
 			t.Fatal("the session has not ended")
 		}
 		w.checkpoint(1 << 40)
-		n := len(j.all)
+		n := j.count()
 		v, _ := prefix(t, j, n)
 		v.pass(time.Minute)
 		x := v.back("b")
