@@ -113,7 +113,7 @@ func tidy(w *world) {
 		if live := st.Journal.LiveBytes; live > 20 || len(w.rec.refs.chunks) > 0 || len(w.rec.open) > 0 || len(w.ending) > 0 {
 			w.t.Errorf("%d bytes are live in the journal, refs %v, open %v, ending %v", live, w.rec.refs.chunks, w.rec.open, w.ending)
 		}
-		if disk := st.Journal.DiskBytes; disk > 8*4096 {
+		if disk := st.Journal.DiskBytes; disk > 32*4096 {
 			w.t.Errorf("%d bytes on disk", disk)
 		}
 	}

@@ -299,16 +299,15 @@ func (b *Broker) takeFlight(s *session, rd JournalReader) bool {
 func (b *Broker) takeFirst(s *session, rd JournalReader) bool {
 	s.mu.Lock()
 	co := s.cold()
-	if co == nil {
-		s.mu.Unlock()
-		return false
+	for co != nil && co.head.n == 0 { // others may open pages and drop what is in them meanwhile
+		if s.backlog.queue.n == 0 {
+			s.backlog = nil
+		} else if !b.openPage(s, co, rd) {
+			break
+		}
+		co = s.cold()
 	}
-	if co.head.n == 0 && !b.openPage(s, co, rd) {
-		s.mu.Unlock()
-		return false
-	}
-	if co.head.n == 0 { // pages and tail are empty
-		s.backlog = nil
+	if co == nil || co.head.n == 0 {
 		s.mu.Unlock()
 		return false
 	}
