@@ -22,6 +22,13 @@ type job struct {
 	rewrite bool
 }
 
+// errDead ends a rewrite when nothing in the segment is live any more: it can be removed as it is.
+var errDead = errors.New("journal: nothing is live any more")
+
+// settleTime is how long a segment that was just sealed is given until it is rewritten: most of what is live in it then is
+// under way, and when that is over there is nothing to rewrite.
+const settleTime = 50 * time.Millisecond
+
 // worthCleaning reports whether so little of a sealed segment is live that it is to be rewritten.
 func worthCleaning(live, size int64) bool { return live < size/3 }
 
@@ -63,8 +70,17 @@ func (j *Journal[T]) cleaner() {
 func (j *Journal[T]) cleanOne(c *cleaning) bool {
 	urgent := j.pressure.disk.Load() != uint32(None) || j.pressure.noSpace()
 	next, below := j.s.pick(urgent)
-	if next.run == nil || !j.checkpoint(c, below) {
+	if next.run == nil {
 		return false
+	}
+	if next.rewrite && next.run[0].rewritten == 0 && !j.sleep(settleTime) { // much of it is perhaps about to die
+		return false
+	}
+	if !j.checkpoint(c, below) {
+		return false
+	}
+	if again, below := j.s.pick(urgent); again.run != nil && below <= c.checkpointed {
+		next = again
 	}
 	var err error
 	if next.rewrite {
@@ -76,6 +92,8 @@ func (j *Journal[T]) cleanOne(c *cleaning) bool {
 	switch {
 	case err == nil:
 		c.delay = 0
+		return true
+	case errors.Is(err, errDead):
 		return true
 	case errors.Is(err, ErrClosed), errors.Is(err, errGivenUp), j.failed():
 		return false

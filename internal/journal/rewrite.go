@@ -136,7 +136,10 @@ func (j *Journal[T]) copyKept(w *rewriter, g *segment, oldest uint64, urgent boo
 				return err
 			}
 		}
-		if r.off-slice >= cleanSlice || w.size == 0 {
+		if r.off-slice >= cleanSlice {
+			if g.live.Load() <= 0 && g.tombs == 0 { // it can be removed as it is
+				return errDead
+			}
 			select {
 			case <-j.closing:
 				return errGivenUp

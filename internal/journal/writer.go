@@ -326,7 +326,7 @@ func (s *store) beyondBound() bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	last := s.segs[len(s.segs)-1]
-	if last.used > last.size/8*7 || s.spare != nil {
+	if last.used > last.size/4*3 || s.spare != nil {
 		return false
 	}
 	size, live := s.nextSize(last.size), int64(0)
