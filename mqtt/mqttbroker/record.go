@@ -22,7 +22,7 @@ const (
 	recordSubscribed                         // the session has a subscription to filter
 	recordUnsubscribed                       // and has it no more
 	recordQueued                             // entry waits for the session, at the end of its queue
-	recordPage                               // the first n of what waits in single records are in this one
+	recordPage                               // all n that came to the queue since the last page are in this one
 	recordSent                               // entry is in flight with id; queued: it was the first of the queue
 	recordDropped                            // the first of the queue is not sent
 	recordPubrec                             // the client has the QoS 2 message id
