@@ -24,9 +24,20 @@ func (s *store) newHeader() (header, error) {
 	return header{seed: le.Uint32(b[:]), dir: s.id, id: s.ids}, nil
 }
 
-// nextSize is the size of the segment after one of a size.
+// nextSize is the size of the segment after one of a size. Beyond a quarter of SegmentSize it is not more than what is
+// live: then there is room for some segments more while the oldest are cleaned, within the bound of [store.beyondBound].
+// The caller holds mu.
 func (s *store) nextSize(size int64) int64 {
-	return min(max(2*size, min(firstSegment, s.opt.SegmentSize)), s.opt.SegmentSize)
+	limit := min(max(firstSegment, s.opt.SegmentSize/4, s.live()), s.opt.SegmentSize)
+	return min(max(2*size, min(firstSegment, limit)), limit)
+}
+
+// live returns how many bytes are live. The caller holds mu.
+func (s *store) live() (n int64) {
+	for _, g := range s.segs {
+		n += max(0, g.live.Load())
+	}
+	return n
 }
 
 // create makes an empty segment whose space is there and whose name is durable. The file of a segment that is no more
@@ -55,8 +66,8 @@ func (s *store) create(size int64, pause func(since time.Time) bool) (g *segment
 	if _, err := g.file.WriteAt(h.encode(), 0); err != nil {
 		return nil, err
 	}
-	if g.size > s.opt.SegmentSize {
-		g.size = s.opt.SegmentSize
+	if limit := min(2*size, s.opt.SegmentSize); g.size > limit {
+		g.size = limit
 		if err := g.file.Truncate(g.size); err != nil {
 			return nil, err
 		}

@@ -119,6 +119,14 @@ func (f *frames) finish(seed uint32, durable uint64) {
 	}
 }
 
+// smallWrite is up to how many bytes are written and made durable in one call.
+const smallWrite = 16 << 10
+
+// small returns the frames as one slice when they are few bytes.
+func (f *frames) small() (b []byte, ok bool) {
+	return f.buf, len(f.refs) == 0 && len(f.buf) <= smallWrite
+}
+
 // writeTo writes the frames at an offset and returns how many bytes were written.
 func (f *frames) writeTo(w io.WriterAt, off int64) (n int64, err error) {
 	put := func(p []byte) bool {

@@ -88,13 +88,13 @@ func (j *Journal[T]) commit(p *pend[T]) Outcome {
 	j.mu.Lock()
 	err := j.err
 	j.mu.Unlock()
-	wrote := false
+	wrote, synced := false, false
 	if err == nil && p.records > 0 {
-		wrote, err = j.write(&p.frames)
+		wrote, synced, err = j.write(&p.frames)
 	}
 	if err == nil {
 		j.publish(p)
-		if p.records > 0 && !j.s.opt.NoSync {
+		if p.records > 0 && !synced && !j.s.opt.NoSync {
 			err = j.sync(j.s.active())
 		}
 		j.askFree()
@@ -134,26 +134,41 @@ func (j *Journal[T]) unqueue() {
 }
 
 // write writes frames to the last segment, or to the next one if they do not fit. While the disk is full it waits.
-// wrote tells whether anything may be in the file.
-func (j *Journal[T]) write(f *frames) (wrote bool, err error) {
+// wrote tells whether anything may be in the file, synced whether it is durable already.
+func (j *Journal[T]) write(f *frames) (wrote, synced bool, err error) {
 	for delay := 5 * time.Millisecond; ; delay = min(2*delay, time.Second) {
 		if err = j.roll(f.size); err == nil {
 			g := j.s.active()
 			f.finish(g.seed, j.syncs)
-			var n int64
-			n, err = f.writeTo(g.file, g.used)
-			wrote = wrote || n > 0
+			if b, ok := f.small(); ok && !j.s.opt.NoSync && g.used+f.size <= g.size {
+				synced = true
+				var n int
+				n, err = j.writeSync(g, b)
+				wrote = wrote || n > 0
+			} else {
+				var n int64
+				n, err = f.writeTo(g.file, g.used)
+				wrote = wrote || n > 0
+			}
 		}
 		if err == nil || !vfs.IsNoSpace(err) {
 			break
 		}
 		j.setNoSpace(&j.pressure.noRoom, true)
 		if !j.sleep(delay) {
-			return wrote, err
+			return wrote, false, err
 		}
 	}
 	j.setNoSpace(&j.pressure.noRoom, false)
-	return wrote, err
+	return wrote, synced, err
+}
+
+// writeSync writes to a segment, makes that durable and takes the time.
+func (j *Journal[T]) writeSync(g *segment, b []byte) (n int, err error) {
+	start := time.Now()
+	n, err = g.file.WriteSync(b, g.used)
+	j.stats.synced(time.Since(start))
+	return n, err
 }
 
 // sleep waits and returns false when the journal ends.
@@ -175,10 +190,10 @@ func (s *store) active() *segment {
 	return s.segs[len(s.segs)-1]
 }
 
-func (s *store) activeSize() int64 {
+func (s *store) sizeAfterActive() int64 {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.segs[len(s.segs)-1].size
+	return s.nextSize(s.segs[len(s.segs)-1].size)
 }
 
 // roll goes on to the next segment when there is no room for size bytes and the mark of the end. When none is ready the
@@ -284,7 +299,7 @@ func (j *Journal[T]) preparer() {
 			return
 		}
 		j.s.setMaking(true)
-		g, err := j.s.create(j.s.nextSize(j.s.activeSize()), j.pauseFill)
+		g, err := j.s.create(j.s.sizeAfterActive(), j.pauseFill)
 		j.s.mu.Lock()
 		j.s.prepared, j.s.making = g, false
 		j.s.mu.Unlock()
@@ -329,12 +344,11 @@ func (s *store) beyondBound() bool {
 	if last.used > last.size/4*3 || s.spare != nil {
 		return false
 	}
-	size, live := s.nextSize(last.size), int64(0)
+	size := s.nextSize(last.size)
 	for _, g := range s.segs {
 		size += g.size
-		live += max(0, g.live.Load())
 	}
-	return size > 3*live+2*s.opt.SegmentSize
+	return size > 3*s.live()+2*s.opt.SegmentSize
 }
 
 func (s *store) setMaking(making bool) {

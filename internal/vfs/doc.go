@@ -48,6 +48,9 @@ type File interface {
 	// Sync makes the content durable, and of the metadata what is needed to read it. The name is the directory's: see
 	// [FS.SyncDir]. After an error nothing is known about the content that was not durable before.
 	Sync() error
+	// WriteSync writes all of p at an offset and makes what it wrote durable; what was written before it need not be. n is
+	// how many bytes may be in the file. After an error nothing is known about that part of it.
+	WriteSync(p []byte, off int64) (n int, err error)
 	// Truncate changes the length. What is added reads as zeros.
 	Truncate(size int64) error
 	// Size returns the length.

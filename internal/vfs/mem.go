@@ -328,6 +328,15 @@ func (f *memFile) Sync() error {
 	return nil
 }
 
+// WriteSync fails as a write and as a sync does. It makes the whole file durable, as Sync does: the journal leaves
+// nothing before it that is not.
+func (f *memFile) WriteSync(p []byte, off int64) (n int, err error) {
+	if n, err = f.WriteAt(p, off); err != nil {
+		return n, err
+	}
+	return n, f.Sync()
+}
+
 func (f *memFile) Truncate(size int64) error {
 	if err := f.m.before(OpTruncate, f.name); err != nil {
 		return err

@@ -77,6 +77,17 @@ func (OS) Size(name string) (int64, error) {
 // Sync implements [File].
 func (f osFile) Sync() error { return dataSync(f.File) }
 
+// WriteSync implements [File].
+func (f osFile) WriteSync(p []byte, off int64) (n int, err error) { return writeSync(f.File, p, off) }
+
+// writeThenSync writes and makes that durable, in two calls.
+func writeThenSync(f *os.File, p []byte, off int64) (n int, err error) {
+	if n, err = f.WriteAt(p, off); err != nil {
+		return n, err
+	}
+	return n, dataSync(f)
+}
+
 // Size implements [File].
 func (f osFile) Size() (int64, error) {
 	info, err := f.Stat()

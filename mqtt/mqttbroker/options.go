@@ -75,8 +75,8 @@ type Options struct {
 	// DiskLimit is how many bytes Dir may have; above seven eighths of it publishers are slowed, above it refused. It must be
 	// more than Dir takes anyway, see SegmentSize. Default no limit.
 	DiskLimit int64
-	// SegmentSize is the size of the files in Dir, at least 4 KiB. Default 64 MiB. Dir takes about three times what is needed of
-	// it and two files; under load there may be a third one for a moment.
+	// SegmentSize is the size of the largest files in Dir, at least 4 KiB. Default 64 MiB. Dir takes up to three times what is
+	// needed of it and two such files.
 	SegmentSize int64
 	// RetainedMemory is how many bytes of retained payloads stay in memory beside the journal; more are read when somebody
 	// subscribes. Default 64 MiB, negative all. Without a journal all are in memory.
