@@ -21,6 +21,7 @@ func Moquette() Broker { return jvm("moquette", "interop.Moquette") }
 func jvm(name, class string) Broker {
 	return Broker{
 		Name:         name,
+		MQTT:         true,
 		StartTimeout: time.Minute,
 		Prepare: func(ctx context.Context, bin string) error {
 			if _, err := exec.LookPath("java"); err != nil {

@@ -11,6 +11,7 @@ import (
 func Mochi() Broker {
 	return Broker{
 		Name:    "mochi",
+		MQTT:    true,
 		Durable: "its pebble store, the fastest it has, which syncs nothing",
 		Prepare: prepareMochi,
 		Command: func(s *Setup) (*exec.Cmd, error) { return mochid(s) },
@@ -22,6 +23,7 @@ func Mochi() Broker {
 func MochiSync() Broker {
 	return Broker{
 		Name:    "mochi-sync",
+		MQTT:    true,
 		Durable: "its pebble store, with a sync for each write",
 		Prepare: prepareMochi,
 		Command: func(s *Setup) (*exec.Cmd, error) {

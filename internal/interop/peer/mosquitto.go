@@ -13,6 +13,7 @@ import (
 func Mosquitto() Broker {
 	return Broker{
 		Name:    "mosquitto",
+		MQTT:    true,
 		Durable: "autosave_interval 1 with autosave_on_changes: writes and syncs its whole database after changes, but acknowledges before",
 		Prepare: func(context.Context, string) error {
 			_, err := exec.LookPath("mosquitto")

@@ -11,6 +11,7 @@ import (
 func NATS() Broker {
 	return Broker{
 		Name:    "nats",
+		MQTT:    true,
 		Durable: "JetStream in files with sync_interval always: syncs each write to a stream",
 		Prepare: func(ctx context.Context, bin string) error {
 			return buildOwn(ctx, bin, "natsd")

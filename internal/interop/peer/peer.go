@@ -16,10 +16,17 @@ import (
 	"time"
 )
 
-// User and Password are what a client logs in with; the brokers that are open to everybody ignore them.
+// User and Password are what an MQTT client logs in with; the brokers that are open to everybody ignore them.
 const (
 	User     = "bench"
 	Password = "bench-password"
+)
+
+// AMQPUser and AMQPPassword are what an AMQP client logs in with: the user that every AMQP broker has on loopback, which the
+// tests of other people's clients take for granted.
+const (
+	AMQPUser     = "guest"
+	AMQPPassword = "guest"
 )
 
 // A Broker is a program that can be started.
@@ -37,26 +44,49 @@ type Broker struct {
 	StartTimeout time.Duration
 	// Durable says in words how the broker keeps its state in Setup.Data. Empty: it keeps everything in memory.
 	Durable string
+	// MQTT and AMQP tell which protocols the broker speaks.
+	MQTT, AMQP bool
+	// Beside returns a program that the broker needs while it runs, if it needs one. It is killed when the broker has ended.
+	Beside func(s *Setup) *exec.Cmd
 }
 
 // A Setup says where a broker listens. Addresses are host:port; an empty one means no such listener.
 type Setup struct {
 	// Bin is the directory that Prepare was given, Dir an empty directory for this process alone.
 	Bin, Dir string
-	// TCP, TLS and WS are the listeners.
+	// TCP, TLS and WS are the listeners of MQTT, AMQP and AMQPS those of AMQP.
 	TCP, TLS, WS string
-	// CA, Cert and Key are PEM files, set when TLS is.
+	AMQP, AMQPS  string
+	// CA, Cert and Key are PEM files, set when TLS or AMQPS is.
 	CA, Cert, Key string
 	// Data is the directory of durable state, empty for none. It survives Kill and Restart.
 	Data string
-	// HTTP is where our broker serves its metrics, and Args are more arguments for it. Others have neither.
+	// HTTP is where our broker serves its metrics and, for AMQP, the management API, as RabbitMQ does. Others have none.
 	HTTP string
+	// Args are more arguments for our broker.
 	Args []string
+	// Own are two addresses for the broker's own purposes.
+	Own []string
+}
+
+// free returns n addresses of loopback that nobody uses.
+func free(n int) (addrs []string, err error) {
+	for range n {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer ln.Close() // all stay open until each has its own port
+		addrs = append(addrs, ln.Addr().String())
+	}
+	return addrs, nil
 }
 
 // Listeners says which listeners a broker shall have besides the plain one.
 type Listeners struct {
 	TLS, WS bool
+	// AMQP is for listeners of AMQP in place of those of MQTT.
+	AMQP bool
 }
 
 // Config says what a broker is to be started with.
@@ -64,19 +94,25 @@ type Config struct {
 	Listeners
 	// Durable gives the broker a directory for its state.
 	Durable bool
-	// HTTP and Args are for our own broker only: serve metrics, more arguments.
+	// HTTP serves metrics and, for AMQP, the management API.
 	HTTP bool
+	// Args are for our own broker only.
 	Args []string
 }
 
-// All returns the brokers: ours first.
+// All returns the MQTT brokers: ours first.
 func All() []Broker {
 	return []Broker{Quartet(), Mosquitto(), Mochi(), NATS()}
 }
 
-// AllDurable returns what can keep its state in a directory: ours first.
+// AllDurable returns the MQTT brokers that can keep their state in a directory: ours first.
 func AllDurable() []Broker {
 	return []Broker{Quartet(), Mosquitto(), Mochi(), MochiSync(), NATS()}
+}
+
+// AllAMQP returns the AMQP brokers: ours first.
+func AllAMQP() []Broker {
+	return []Broker{Quartet(), RabbitMQ()}
 }
 
 // A Proc is a running broker.
@@ -101,6 +137,9 @@ func Start(ctx context.Context, b Broker, bin, dir string, l Listeners) (*Proc, 
 func StartWith(ctx context.Context, b Broker, bin, dir string, c Config) (*Proc, error) {
 	if c.Durable && b.Durable == "" {
 		return nil, fmt.Errorf("%s: durable state: %w", b.Name, errors.ErrUnsupported)
+	}
+	if c.AMQP && !b.AMQP || !c.AMQP && !b.MQTT {
+		return nil, fmt.Errorf("%s: protocol: %w", b.Name, errors.ErrUnsupported)
 	}
 	work, err := os.MkdirTemp(dir, b.Name+"-")
 	if err != nil {
@@ -148,13 +187,28 @@ func (p *Proc) Exec() error {
 		return fmt.Errorf("%s: %w", p.Name, err)
 	}
 	cmd.Stdout, cmd.Stderr = p.log, p.log
+	var beside *exec.Cmd
+	if p.broker.Beside != nil {
+		beside = p.broker.Beside(&p.Setup)
+		if err := beside.Start(); err != nil {
+			return fmt.Errorf("%s: %w", p.Name, err)
+		}
+	}
+	end := func() {
+		if beside != nil {
+			beside.Process.Kill()
+			beside.Wait()
+		}
+	}
 	if err := cmd.Start(); err != nil {
+		end()
 		return fmt.Errorf("%s: %w", p.Name, err)
 	}
 	done := make(chan struct{})
 	p.cmd, p.done = cmd, done
 	go func() {
 		p.err = cmd.Wait()
+		end()
 		close(done)
 	}()
 	return nil
@@ -163,8 +217,12 @@ func (p *Proc) Exec() error {
 // listen picks the ports and, for TLS, makes the certificates.
 func (p *Proc) listen(c Config) error {
 	addrs := []*string{&p.TCP}
+	secure := &p.TLS
+	if c.AMQP {
+		addrs, secure = []*string{&p.AMQP}, &p.AMQPS
+	}
 	if c.TLS {
-		addrs = append(addrs, &p.TLS)
+		addrs = append(addrs, secure)
 		if err := writeCerts(&p.Setup); err != nil {
 			return err
 		}
@@ -175,14 +233,15 @@ func (p *Proc) listen(c Config) error {
 	if c.HTTP {
 		addrs = append(addrs, &p.HTTP)
 	}
-	for _, a := range addrs {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return err
-		}
-		defer ln.Close() // all stay open until each has its own port
-		*a = ln.Addr().String()
+	const own = 2
+	chosen, err := free(len(addrs) + own)
+	if err != nil {
+		return err
 	}
+	for i, a := range addrs {
+		*a = chosen[i]
+	}
+	p.Own = chosen[len(addrs):]
 	return nil
 }
 
@@ -190,7 +249,7 @@ func (p *Proc) listen(c Config) error {
 func (p *Proc) ready(ctx context.Context, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	for _, addr := range []string{p.TCP, p.TLS, p.WS} {
+	for _, addr := range []string{p.TCP, p.TLS, p.WS, p.AMQP, p.AMQPS, p.HTTP} {
 		if addr == "" {
 			continue
 		}

@@ -17,6 +17,8 @@ func Quartet() Broker {
 	const root = "github.com/quartet-mq/quartet"
 	return Broker{
 		Name:    "quartet",
+		MQTT:    true,
+		AMQP:    true,
 		Durable: "syncs before each acknowledgement, one sync for all that wait",
 		Prepare: func(ctx context.Context, bin string) error {
 			dir, err := moduleDir(ctx, root)
@@ -41,6 +43,12 @@ func Quartet() Broker {
 				"-mqtt", s.TCP, "-mqtts", s.TLS, "-ws", s.WS, "-http", s.HTTP,
 				"-tls-cert", s.Cert, "-tls-key", s.Key,
 				"-users", users, "-acl", acl, "-data", s.Data,
+			}
+			if s.AMQP != "" {
+				args = []string{
+					"-mqtt", "", "-ws", "", "-amqp", s.AMQP, "-amqps", s.AMQPS, "-http", s.HTTP,
+					"-tls-cert", s.Cert, "-tls-key", s.Key, "-data", s.Data,
+				}
 			}
 			return exec.Command(filepath.Join(s.Bin, "gateway"), append(args, s.Args...)...), nil
 		},
