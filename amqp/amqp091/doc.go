@@ -1,0 +1,21 @@
+// Package amqp091 is the pure root of Quartet's support for AMQP 0-9-1 with RabbitMQ's extensions: frames, methods,
+// field tables, content headers, and the state machines of connections and channels. It performs no I/O, starts no
+// goroutine, takes no lock and reads no clock.
+//
+// # Codec
+//
+// [NextFrame] takes a frame from a byte slice, [AppendFrame] appends one. [DecodeMethod] and [AppendMethod] are for any
+// of the methods, which are plain structs. For the methods of a message flow there are views, such as [PublishView],
+// and functions, such as [AppendDeliver], that allocate nothing. A content header is a class, a size and
+// [RawProperties], which stay as they are on the wire and have accessors; [Properties] is the decoded form. In the same
+// way [RawTable] is a field table on the wire and [Table] a decoded one.
+//
+// Where the text of the standard and RabbitMQ differ, RabbitMQ counts: types of fields are those of RabbitMQ.
+// The definitions of the methods are in definitions.txt, from which the files class_*.go are generated.
+//
+// The codec is strict: short input, bytes after the last argument, properties that this version lacks and fields of
+// unknown types are errors, all of them FRAME_ERROR. Bits without a meaning in an octet of bits are ignored. Strings
+// may be any bytes.
+package amqp091
+
+//go:generate go run ../../internal/gen/amqp091gen
