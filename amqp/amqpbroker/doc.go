@@ -1,0 +1,2 @@
+// Package amqpbroker is a broker for AMQP 0-9-1 that users of RabbitMQ can move to.
+package amqpbroker

@@ -1,0 +1,5 @@
+//go:build race
+
+package amqpbroker
+
+const raceEnabled = true
