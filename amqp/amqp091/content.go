@@ -27,12 +27,15 @@ func AppendContentHeader(dst []byte, channel uint16, bodySize uint64, props RawP
 // DecodeContentHeader decodes the payload of a header frame. The properties are part of payload and have been
 // validated. It allocates nothing. Whether the class is that of the method before is for the caller to check.
 //
-// The error is an *[Error] with code FRAME_ERROR.
+// The error is an *[Error] with code FRAME_ERROR, or UNEXPECTED_FRAME when the weight, which is reserved, is not zero.
 func DecodeContentHeader(payload []byte) (class uint16, bodySize uint64, props RawProperties, err error) {
 	if len(payload) < contentFixed+2 {
 		return 0, 0, nil, &Error{Code: FrameError, Text: "cannot decode a content header", Hard: true, Err: codec.ErrShort}
 	}
 	class = binary.BigEndian.Uint16(payload)
+	if binary.BigEndian.Uint16(payload[2:]) != 0 {
+		return 0, 0, nil, &Error{Code: UnexpectedFrame, Text: "content header with a weight", Hard: true}
+	}
 	bodySize = binary.BigEndian.Uint64(payload[4:])
 	props = RawProperties(payload[contentFixed:])
 	if err := props.Validate(); err != nil {

@@ -1,6 +1,10 @@
 package amqp091
 
-import "github.com/quartet-mq/quartet/codec"
+import (
+	"unicode/utf8"
+
+	"github.com/quartet-mq/quartet/codec"
+)
 
 // decoder reads the arguments of a method.
 type decoder struct {
@@ -11,17 +15,27 @@ func newDecoder(b []byte) decoder { return decoder{codec.NewReader(b)} }
 
 func (d *decoder) code() Code          { return Code(d.Uint16()) }
 func (d *decoder) methodID() MethodID  { return MethodID(d.Uint32()) }
-func (d *decoder) shortBytes() []byte  { return d.Bytes(int(d.Uint8())) }
 func (d *decoder) shortString() string { return string(d.shortBytes()) }
 func (d *decoder) longString() string  { return string(d.Bytes32()) }
+
+// shortBytes returns the content of a short string as part of the input.
+func (d *decoder) shortBytes() []byte {
+	b := d.Bytes(int(d.Uint8()))
+	if !utf8.Valid(b) {
+		d.Fail(errUTF8)
+	}
+	return b
+}
 
 // longBytes returns a copy; nil when it is empty.
 func (d *decoder) longBytes() []byte { return append([]byte(nil), d.Bytes32()...) }
 
 func (d *decoder) table() Table {
-	raw := RawTable(d.Bytes32())
-	t, err := raw.Decode()
-	d.Fail(err)
+	at := d.Offset()
+	t, err := decodeTable(d.Bytes32(), 1)
+	if err != nil {
+		d.Fail(&codec.Error{Offset: at, Err: err})
+	}
 	return t
 }
 

@@ -14,8 +14,8 @@
 // The definitions of the methods are in definitions.txt, from which the files class_*.go are generated.
 //
 // The codec is strict: short input, bytes after the last argument, properties that this version lacks and fields of
-// unknown types are errors, all of them FRAME_ERROR. Bits without a meaning in an octet of bits are ignored. Strings
-// may be any bytes.
+// unknown types are errors, all of them FRAME_ERROR. So are short strings among the arguments of a method that are not
+// UTF-8. Bits without a meaning in an octet of bits are ignored. Strings in properties and tables may be any bytes.
 package amqp091
 
 //go:generate go run ../../internal/gen/amqp091gen

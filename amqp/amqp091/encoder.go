@@ -3,6 +3,7 @@ package amqp091
 import (
 	"encoding/binary"
 	"math"
+	"unicode/utf8"
 )
 
 // encoder appends the arguments of a method. The first failure sticks.
@@ -38,7 +39,16 @@ func (e *encoder) fail(name, reason string) {
 	}
 }
 
+// shortString appends a short string among the arguments of a method.
 func (e *encoder) shortString(name, v string) {
+	if !utf8.ValidString(v) {
+		e.fail(name, "is not UTF-8")
+	}
+	e.shortProperty(name, v)
+}
+
+// shortProperty appends a short string of any bytes.
+func (e *encoder) shortProperty(name, v string) {
 	if len(v) > math.MaxUint8 {
 		e.fail(name, "is longer than 255 bytes")
 		return

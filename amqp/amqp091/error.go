@@ -73,8 +73,10 @@ func (e *Error) Is(target error) bool {
 	return ok && *t == Error{Code: e.Code}
 }
 
-// CutShort cuts a text for people to the 255 bytes of a short string, at the end of a character.
+// CutShort makes a short string of a text for people: what is not UTF-8 is replaced, and it is cut to 255 bytes at the
+// end of a character.
 func CutShort(s string) string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
 	if len(s) <= math.MaxUint8 {
 		return s
 	}
@@ -86,6 +88,7 @@ func CutShort(s string) string {
 }
 
 var (
+	errUTF8        = errors.New("malformed UTF-8 in a short string")
 	errTrailing    = errors.New("bytes after the end")
 	errFieldType   = errors.New("unknown type of field")
 	errDepth       = errors.New("tables and arrays are nested too deeply")

@@ -3,6 +3,7 @@ package amqp091
 import (
 	"encoding/binary"
 	"math"
+	"unicode/utf8"
 )
 
 // PublishView is basic.publish without its ticket. Names are parts of the payload that it was decoded from.
@@ -109,11 +110,12 @@ func (v *AckView) Decode(payload []byte) error {
 
 // newViewDecoder returns a decoder for the arguments in a payload, which has failed when the method is another one.
 func newViewDecoder(payload []byte, want MethodID) decoder {
-	d := newDecoder(payload)
-	if id := d.methodID(); id != want {
+	if id, _ := PeekMethod(payload); id != want {
+		d := newDecoder(nil)
 		d.Fail(errOtherMethod)
+		return d
 	}
-	return d
+	return newDecoder(payload[4:])
 }
 
 // AppendPublish appends a frame with basic.publish, and allocates nothing unless dst is too small. The error is that of
@@ -122,12 +124,16 @@ func AppendPublish(dst []byte, channel uint16, exchange, routingKey string, mand
 	if len(exchange) > math.MaxUint8 || len(routingKey) > math.MaxUint8 {
 		return dst, errLongName(IDBasicPublish)
 	}
+	if !utf8.ValidString(exchange) || !utf8.ValidString(routingKey) {
+		return dst, withMethod(errEncode("a name is not UTF-8"), IDBasicPublish)
+	}
 	out := append(beginMethod(dst, channel, IDBasicPublish), 0, 0)
 	out = appendShort(appendShort(out, exchange), routingKey)
 	return finishFrame(append(out, bit(mandatory)), len(dst)+frameHeaderSize), nil
 }
 
-// AppendDeliver appends a frame with basic.deliver, as AppendPublish does.
+// AppendDeliver appends a frame with basic.deliver, as AppendPublish does, but does not look whether names are UTF-8:
+// those that came with a publication are.
 func AppendDeliver(dst []byte, channel uint16, consumerTag string, deliveryTag uint64, redelivered bool, exchange,
 	routingKey string) ([]byte, error) {
 	if len(consumerTag) > math.MaxUint8 || len(exchange) > math.MaxUint8 || len(routingKey) > math.MaxUint8 {
@@ -139,7 +145,7 @@ func AppendDeliver(dst []byte, channel uint16, consumerTag string, deliveryTag u
 	return finishFrame(out, len(dst)+frameHeaderSize), nil
 }
 
-// AppendGetOK appends a frame with basic.get-ok, as AppendPublish does.
+// AppendGetOK appends a frame with basic.get-ok, as AppendDeliver does.
 func AppendGetOK(dst []byte, channel uint16, deliveryTag uint64, redelivered bool, exchange, routingKey string,
 	messageCount uint32) ([]byte, error) {
 	if len(exchange) > math.MaxUint8 || len(routingKey) > math.MaxUint8 {
@@ -151,7 +157,7 @@ func AppendGetOK(dst []byte, channel uint16, deliveryTag uint64, redelivered boo
 	return finishFrame(out, len(dst)+frameHeaderSize), nil
 }
 
-// AppendReturn appends a frame with basic.return, as AppendPublish does.
+// AppendReturn appends a frame with basic.return, as AppendDeliver does.
 func AppendReturn(dst []byte, channel uint16, code Code, text, exchange, routingKey string) ([]byte, error) {
 	if len(text) > math.MaxUint8 || len(exchange) > math.MaxUint8 || len(routingKey) > math.MaxUint8 {
 		return dst, errLongName(IDBasicReturn)

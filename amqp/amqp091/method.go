@@ -65,7 +65,7 @@ func DecodeMethod(payload []byte) (Method, error) {
 // size is for the caller to know.
 //
 // The error is an *[Error] with code SYNTAX_ERROR, and dst is returned as it was, when an argument cannot be encoded: a
-// short string of more than 255 bytes, or a table with a value of another type than [Table] has.
+// short string of more than 255 bytes or not UTF-8, or a table with a value of another type than [Table] has.
 func AppendMethod(dst []byte, channel uint16, m Method) ([]byte, error) {
 	start := len(dst)
 	out := beginMethod(dst, channel, m.ID())

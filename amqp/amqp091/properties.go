@@ -40,7 +40,7 @@ func (p *Properties) Append(dst []byte) ([]byte, error) {
 	str := func(flag propertyFlags, name, v string) {
 		if v != "" {
 			flags |= flag
-			e.shortString(name, v)
+			e.shortProperty(name, v)
 		}
 	}
 	str(propContentType, "content-type", p.ContentType)

@@ -8,6 +8,9 @@ import (
 // textLimit is how many bytes of a body, or of a value of type bytes, the text form shows.
 const textLimit = 64
 
+// maxDate is the last second of the year 9999; the text form shows later timestamps as numbers.
+const maxDate = 253402300799
+
 // text makes the text form of a method or content header: name(key=value, flag). What is zero or empty is left out.
 type text struct {
 	b     []byte
@@ -126,7 +129,7 @@ func appendValueText(dst []byte, v any) []byte {
 	case []byte:
 		return appendBlob(append(dst, TagBytes), v)
 	case time.Time:
-		if y := v.UTC().Year(); y < 0 || y > 9999 {
+		if v.Unix() < 0 || v.Unix() > maxDate {
 			return append(strconv.AppendUint(dst, uint64(v.Unix()), 10), TagTimestamp)
 		}
 		return v.UTC().AppendFormat(dst, time.RFC3339)
