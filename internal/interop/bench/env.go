@@ -6,7 +6,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/quartet-mq/quartet/internal/interop/load"
 	"github.com/quartet-mq/quartet/internal/interop/peer"
 )
 
@@ -97,8 +96,19 @@ func (e *env) settle() (int64, error) {
 // count scales a number of connections or messages.
 func (e *env) count(n int) int { return max(n/e.few, 10) }
 
+// A flow is publishers and subscribers.
+type flow interface {
+	// Publish publishes until the given time, Drain waits for what is under way.
+	Publish(until time.Time) error
+	Drain(quiet time.Duration) error
+	// Received and Lost count deliveries.
+	Received() int64
+	Lost() int64
+	Disorder() (repeated, late int64)
+}
+
 // measure publishes for a while to warm up, then for the time of a scenario.
-func measure(e *env, f *load.Flow, name string) (row, error) {
+func measure(e *env, f flow, name string) (row, error) {
 	if err := f.Publish(time.Now().Add(e.warm)); err != nil {
 		return row{}, err
 	}

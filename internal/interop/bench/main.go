@@ -56,6 +56,17 @@ func scenarios() []scenario {
 		durablePairs("durable 10→10 QoS 1", 10, 1),
 		durablePairs("durable 10→10 QoS 2", 10, 2),
 		oneAtATime("durable 1→1 QoS 1, one at a time"),
+		amqpPairs("amqp 1→1 auto-ack", amqpLoad{pairs: 1}),
+		amqpPairs("amqp 10→10 manual ack, prefetch 100", amqpLoad{pairs: 10, prefetch: 100}),
+		amqpPairs("amqp 1→1 persistent with confirms", amqpLoad{pairs: 1, window: 100, prefetch: 100, durable: true}),
+		amqpPairs("amqp 10→10 persistent with confirms", amqpLoad{pairs: 10, window: 100, prefetch: 100, durable: true}),
+		amqpOneAtATime("amqp confirm, one at a time"),
+		amqpPingpong("amqp ping-pong"),
+		amqpFanout("amqp 1→50 queues", 50),
+		amqpTopics("amqp topic exchange, 1,000 bindings", 1000),
+		amqpDelayed("amqp 1 M delayed", 1_000_000),
+		amqpBacklog("amqp 1 M backlog", 1_000_000),
+		amqpStalled("amqp stalled consumer of 50", 50),
 	}
 }
 
@@ -109,16 +120,19 @@ func bench(ctx context.Context, o *options) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	brokers, err := prepare(ctx, o, dir)
+	var todo []scenario
+	for _, s := range scenarios() {
+		if o.match.MatchString(s.name) {
+			todo = append(todo, s)
+		}
+	}
+	brokers, err := prepare(ctx, o, todo, dir)
 	if err != nil {
 		return err
 	}
 	r := newReport(brokers)
 	for round := range o.rounds {
-		for _, s := range scenarios() {
-			if !o.match.MatchString(s.name) {
-				continue
-			}
+		for _, s := range todo {
 			for _, b := range brokers {
 				if err := ctx.Err(); err != nil {
 					return err
@@ -149,9 +163,10 @@ func bench(ctx context.Context, o *options) error {
 	return err
 }
 
-// prepare returns the brokers that were asked for. With no names given, one that cannot run here is left out with a note.
-func prepare(ctx context.Context, o *options, dir string) ([]peer.Broker, error) {
-	all := peer.AllDurable() // that is all of them
+// prepare returns the brokers that were asked for and speak a protocol of the scenarios. With no names given, one that cannot
+// run here is left out with a note.
+func prepare(ctx context.Context, o *options, todo []scenario, dir string) ([]peer.Broker, error) {
+	all := append(peer.AllDurable(), peer.RabbitMQ()) // that is all of them
 	names := strings.Split(o.brokers, ",")
 	for _, n := range names {
 		if n != "" && !slices.ContainsFunc(all, func(b peer.Broker) bool { return b.Name == n }) {
@@ -161,6 +176,10 @@ func prepare(ctx context.Context, o *options, dir string) ([]peer.Broker, error)
 	var brokers []peer.Broker
 	for _, b := range all {
 		if o.brokers != "" && !slices.Contains(names, b.Name) {
+			continue
+		}
+		speaks := func(s scenario) bool { return s.listeners.AMQP && b.AMQP || !s.listeners.AMQP && b.MQTT }
+		if !slices.ContainsFunc(todo, speaks) {
 			continue
 		}
 		err := b.Prepare(ctx, dir)

@@ -114,18 +114,18 @@ func (r *report) writeHead(w io.Writer, o *options) {
 		names = append(names, strings.TrimSpace(b.Name+" "+b.Version()))
 	}
 	fmt.Fprintf(w, "%s. %s.\n\n", strings.Join(names, ", "), machine())
-	fmt.Fprintf(w, "%d-byte payloads, MQTT 3.1.1, %v per scenario after %v of warming up, a fresh broker for each; ", load.PayloadSize, o.d, o.warm)
+	fmt.Fprintf(w, "%d-byte payloads, %s, %v per scenario after %v of warming up, a fresh broker for each; ", load.PayloadSize, r.protocols(), o.d, o.warm)
 	if o.rounds > 1 {
 		fmt.Fprintf(w, "the brokers alternate, median of %d rounds.", o.rounds)
 	} else {
 		fmt.Fprint(w, "the brokers alternate, one round.")
 	}
 	fmt.Fprint(w, " Processor time of the broker per message (µs) first, messages per second second; with several deliveries per message a message is a delivery.\n")
-	if slices.ContainsFunc(r.brokers, func(b peer.Broker) bool { return b.Name == ours }) {
+	if slices.ContainsFunc(r.brokers, func(b peer.Broker) bool { return b.Name == ours && r.ran(isMQTT) }) {
 		fmt.Fprintf(w, "%s checks a hashed password on connecting and an access list, with its default limits; the others are open to everybody.\n", ours)
 	}
-	if slices.ContainsFunc(r.names, func(name string) bool { return strings.HasPrefix(name, "durable") }) {
-		fmt.Fprint(w, "In the durable scenarios sessions outlive their connections and state is on disk.")
+	if slices.ContainsFunc(r.names, r.durable) {
+		fmt.Fprint(w, "In the durable scenarios sessions or queues outlive their connections and state is on disk.")
 		for _, b := range r.brokers {
 			if b.Durable != "" {
 				fmt.Fprintf(w, " %s: %s.", b.Name, b.Durable)
@@ -133,6 +133,32 @@ func (r *report) writeHead(w io.Writer, o *options) {
 		}
 		fmt.Fprintln(w)
 	}
+}
+
+// isMQTT tells the protocol of a scenario by its name.
+func isMQTT(name string) bool { return !strings.HasPrefix(name, "amqp") }
+
+// ran reports whether a row is of a scenario that f is true for.
+func (r *report) ran(f func(name string) bool) bool { return slices.ContainsFunc(r.names, f) }
+
+// protocols names the protocols of the scenarios that were run.
+func (r *report) protocols() string {
+	isAMQP := func(name string) bool { return !isMQTT(name) }
+	switch mqtt, amqp := r.ran(isMQTT), r.ran(isAMQP); {
+	case mqtt && amqp:
+		return "MQTT 3.1.1 and AMQP 0-9-1"
+	case amqp:
+		return "AMQP 0-9-1"
+	}
+	return "MQTT 3.1.1"
+}
+
+// durable reports whether a row is of a durable scenario.
+func (r *report) durable(name string) bool {
+	return slices.ContainsFunc(r.brokers, func(b peer.Broker) bool {
+		rows := r.rows[[2]string{name, b.Name}]
+		return len(rows) > 0 && rows[0].durable
+	})
 }
 
 // writeFigures prints what is not a rate.

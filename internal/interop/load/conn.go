@@ -22,7 +22,7 @@ type Conn struct {
 	// pend is being written, back is the buffer that Out had before.
 	pend, back []byte
 	armed      bool // waits for writability
-	handler    Handler
+	handler    Taker
 }
 
 // A Handler takes the packets of a connection.
@@ -30,6 +30,29 @@ type Handler interface {
 	// Packet takes one packet; b is valid during the call.
 	Packet(c *Conn, b []byte)
 }
+
+// A Taker takes what comes on a connection as it comes.
+type Taker interface {
+	// Take takes as many whole packets as b begins with, and returns their size. b is valid during the call.
+	Take(c *Conn, b []byte) (n int, err error)
+}
+
+// packets is a Taker of MQTT.
+type packets struct{ Handler }
+
+func (p packets) Take(c *Conn, b []byte) (n int, err error) {
+	for {
+		size := FrameSize(b[n:])
+		if size == 0 || size > len(b)-n {
+			return n, nil
+		}
+		p.Packet(c, b[n:n+size])
+		n += size
+	}
+}
+
+// Busy reports whether something still waits to be written.
+func (c *Conn) Busy() bool { return len(c.pend) > 0 }
 
 // Dial opens a socket to addr, host:port. It blocks for at most 10 s in each later read and write.
 func Dial(addr string) (*Conn, error) { return DialFrom("", addr) }

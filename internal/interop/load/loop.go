@@ -35,7 +35,10 @@ func NewLoop() (*Loop, error) {
 }
 
 // Add hands c over to the loop.
-func (l *Loop) Add(c *Conn, h Handler) error {
+func (l *Loop) Add(c *Conn, h Handler) error { return l.AddTaker(c, packets{h}) }
+
+// AddTaker is Add for a protocol of one's own.
+func (l *Loop) AddTaker(c *Conn, h Taker) error {
 	c.handler = h
 	if err := unix.SetNonblock(c.fd, true); err != nil {
 		return err
@@ -91,14 +94,12 @@ func (l *Loop) read(c *Conn) {
 		return
 	}
 	b := buf[:len(c.carry)+n]
-	for {
-		size := FrameSize(b)
-		if size == 0 || size > len(b) {
-			break
-		}
-		c.handler.Packet(c, b[:size])
-		b = b[size:]
+	n, err = c.handler.Take(c, b)
+	if err != nil {
+		l.fail(c, err)
+		return
 	}
+	b = b[n:]
 	if len(b) > carrySize {
 		l.fail(c, errors.New("packet too large for the load generator"))
 		return

@@ -29,16 +29,22 @@ func (p *Proc) CPU() (time.Duration, error) {
 }
 
 // RSS returns the resident set size of the process in bytes.
-func (p *Proc) RSS() (int64, error) {
+func (p *Proc) RSS() (int64, error) { return p.status("VmRSS:") }
+
+// PeakRSS returns the largest resident set size that the process has had, in bytes.
+func (p *Proc) PeakRSS() (int64, error) { return p.status("VmHWM:") }
+
+// status returns a size of /proc/PID/status.
+func (p *Proc) status(name string) (int64, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
 		return 0, err
 	}
 	for line := range bytes.Lines(b) {
-		if v, ok := bytes.CutPrefix(line, []byte("VmRSS:")); ok {
+		if v, ok := bytes.CutPrefix(line, []byte(name)); ok {
 			kib, err := strconv.ParseInt(string(bytes.Fields(v)[0]), 10, 64)
 			return kib << 10, err
 		}
 	}
-	return 0, errors.New("no VmRSS line")
+	return 0, fmt.Errorf("no line %s", name)
 }
