@@ -20,43 +20,43 @@ type policyKey struct {
 func policyKeyOf(key string) (policyKey, bool) {
 	switch key {
 	case "alternate-exchange":
-		return policyKey{false, isText, "alternate exchange name"}, true
+		return policyKey{false, policyText, "alternate exchange name"}, true
 	case "dead-letter-exchange":
-		return policyKey{false, isText, "dead letter exchange name"}, true
+		return policyKey{false, policyText, "dead letter exchange name"}, true
 	case "dead-letter-routing-key":
-		return policyKey{false, isText, "dead letter routing key"}, true
+		return policyKey{false, policyText, "dead letter routing key"}, true
 	case "dead-letter-strategy":
-		return policyKey{false, oneOf("at-most-once", "at-least-once"), "dead letter strategy"}, true
+		return policyKey{false, policyOneOf("at-most-once", "at-least-once"), "dead letter strategy"}, true
 	case "message-ttl":
-		return policyKey{true, notNegative, "message TTL"}, true
+		return policyKey{true, policyNotNegative, "message TTL"}, true
 	case "expires":
-		return policyKey{true, positive, "queue expiry"}, true
+		return policyKey{true, policyPositive, "queue expiry"}, true
 	case "max-length":
-		return policyKey{true, notNegative, "maximum length"}, true
+		return policyKey{true, policyNotNegative, "maximum length"}, true
 	case "max-length-bytes":
-		return policyKey{true, notNegative, "maximum length in bytes"}, true
+		return policyKey{true, policyNotNegative, "maximum length in bytes"}, true
 	case "max-in-memory-length":
-		return policyKey{true, notNegative, "maximum memory in messages"}, true
+		return policyKey{true, policyNotNegative, "maximum memory in messages"}, true
 	case "max-in-memory-bytes":
-		return policyKey{true, notNegative, "maximum memory in bytes"}, true
+		return policyKey{true, policyNotNegative, "maximum memory in bytes"}, true
 	case "delivery-limit":
-		return policyKey{true, isInteger, "delivery limit"}, true
+		return policyKey{true, policyInteger, "delivery limit"}, true
 	case "consumer-timeout":
-		return policyKey{true, positive, "consumer timeout"}, true
+		return policyKey{true, policyPositive, "consumer timeout"}, true
 	case "overflow":
-		return policyKey{true, oneOf("drop-head", "reject-publish", "reject-publish-dlx"), "overflow value"}, true
+		return policyKey{true, policyOneOf("drop-head", "reject-publish", "reject-publish-dlx"), "overflow value"}, true
 	case "queue-mode":
-		return policyKey{false, oneOf("default", "lazy"), "queue-mode value"}, true
+		return policyKey{false, policyOneOf("default", "lazy"), "queue-mode value"}, true
 	case "queue-version":
-		return policyKey{true, oneOf(int64(1), int64(2)), "queue-version value"}, true
+		return policyKey{true, policyOneOf(int64(1), int64(2)), "queue-version value"}, true
 	case "queue-master-locator", "queue-leader-locator":
-		return policyKey{false, isText, "queue leader locator value"}, true
+		return policyKey{false, policyText, "queue leader locator value"}, true
 	case "initial-cluster-size", "target-group-size":
-		return policyKey{true, positive, "cluster size"}, true
+		return policyKey{true, policyPositive, "cluster size"}, true
 	case "max-age":
-		return policyKey{true, isText, "max age"}, true
+		return policyKey{true, policyText, "max age"}, true
 	case "stream-max-segment-size-bytes", "stream-filter-size-bytes":
-		return policyKey{false, notNegative, "segment size"}, true
+		return policyKey{false, policyNotNegative, "segment size"}, true
 	}
 	for _, prefix := range []string{"ha-", "federation-upstream"} {
 		if strings.HasPrefix(key, prefix) {
@@ -90,15 +90,15 @@ func checkPolicyDefinition(def Arguments, operator bool) error {
 	return nil
 }
 
-func isText(v any) bool { _, ok := v.(string); return ok }
+func policyText(v any) bool { _, ok := v.(string); return ok }
 
-func isInteger(v any) bool { _, ok := integer(v); return ok }
+func policyInteger(v any) bool { _, ok := integer(v); return ok }
 
-func notNegative(v any) bool { n, ok := integer(v); return ok && n >= 0 }
+func policyNotNegative(v any) bool { n, ok := integer(v); return ok && n >= 0 }
 
-func positive(v any) bool { n, ok := integer(v); return ok && n > 0 }
+func policyPositive(v any) bool { n, ok := integer(v); return ok && n > 0 }
 
-func oneOf(values ...any) func(any) bool {
+func policyOneOf(values ...any) func(any) bool {
 	return func(v any) bool { return slices.Contains(values, v) }
 }
 

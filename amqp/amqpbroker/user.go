@@ -106,7 +106,7 @@ func (r *registry) login(name, password string, addr net.Addr) error {
 	r.mu.RLock()
 	u, local := r.users[name], slices.Contains(r.loopback, name)
 	r.mu.RUnlock()
-	h := decoy
+	h := passwordHash{algorithm: HashingSHA256} // which takes as long and matches nothing
 	if u != nil {
 		h = u.hash
 	}

@@ -29,9 +29,6 @@ type passwordHash struct {
 // saltSize is RabbitMQ's.
 const saltSize = 4
 
-// decoy is compared for users who are not there.
-var decoy = passwordHash{HashingSHA256, make([]byte, saltSize), make([]byte, sha256.Size)}
-
 // HashPassword returns the hash of a password with a random salt, for [User].PasswordHash: salt and hash in base64. It is
 // what RabbitMQ makes, so the users can move between the two, and therefore cheap to try many passwords on for somebody who
 // has stolen the hashes: passwords should be long and random.
