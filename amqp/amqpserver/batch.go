@@ -15,8 +15,8 @@ type Batch struct {
 	// finds there what it left, or nil.
 	Scratch any
 
-	now     time.Time
-	slow    time.Duration
+	now  time.Time
+	slow time.Duration
 }
 
 // NewBatch returns an empty batch.
