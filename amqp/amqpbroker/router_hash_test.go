@@ -9,8 +9,8 @@ import (
 	"github.com/quartet-mq/quartet/amqp/amqp091"
 )
 
-// target returns the only destination of a message.
-func target(t *testing.T, r *router[string], key string, p amqp091.Properties) string {
+// destination returns the only destination of a message.
+func destination(t *testing.T, r *router[string], key string, p amqp091.Properties) string {
 	t.Helper()
 	raw, err := p.Append(nil)
 	if err != nil {
@@ -34,7 +34,7 @@ func TestRouterHashWeights(t *testing.T) {
 	const messages = 40_000
 	n := map[string]int{}
 	for i := range messages {
-		n[target(t, r, fmt.Sprint("key.", i), amqp091.Properties{})]++
+		n[destination(t, r, fmt.Sprint("key.", i), amqp091.Properties{})]++
 	}
 	for d, w := range weights {
 		if want := messages * w / 8; n[d] < want*95/100 || n[d] > want*105/100 {
@@ -52,12 +52,12 @@ func TestRouterHashMovesLittle(t *testing.T) {
 	const messages = 10_000
 	before := make([]string, messages)
 	for i := range before {
-		before[i] = target(t, r, fmt.Sprint(i), amqp091.Properties{})
+		before[i] = destination(t, r, fmt.Sprint(i), amqp091.Properties{})
 	}
 	mustBind(t, r, "e", "10", nil)
 	moved := 0
 	for i := range before {
-		if now := target(t, r, fmt.Sprint(i), amqp091.Properties{}); now != before[i] {
+		if now := destination(t, r, fmt.Sprint(i), amqp091.Properties{}); now != before[i] {
 			moved++
 			if now != "e" {
 				t.Fatalf("moved from %s to %s", before[i], now)
@@ -70,7 +70,7 @@ func TestRouterHashMovesLittle(t *testing.T) {
 	r.unbind("e", "10", nil)
 	r.unbind("b", "10", nil)
 	for i := range before {
-		if now := target(t, r, fmt.Sprint(i), amqp091.Properties{}); before[i] != "b" && now != before[i] {
+		if now := destination(t, r, fmt.Sprint(i), amqp091.Properties{}); before[i] != "b" && now != before[i] {
 			t.Fatalf("moved from %s to %s", before[i], now)
 		}
 	}
@@ -80,7 +80,7 @@ func TestRouterHashMovesLittle(t *testing.T) {
 		mustBind(t, again, d, "10", nil)
 	}
 	for i := range before {
-		if now := target(t, again, fmt.Sprint(i), amqp091.Properties{}); now != target(t, r, fmt.Sprint(i), amqp091.Properties{}) {
+		if now := destination(t, again, fmt.Sprint(i), amqp091.Properties{}); now != destination(t, r, fmt.Sprint(i), amqp091.Properties{}) {
 			t.Fatal("depends on the order")
 		}
 	}
@@ -107,13 +107,13 @@ func TestRouterHashArguments(t *testing.T) {
 		mustBind(t, r, "b", "1", nil)
 		byKey, byProperty := map[string]bool{}, map[string]bool{}
 		for i := range 64 {
-			byKey[target(t, r, fmt.Sprint(i), at(1))] = true
-			byProperty[target(t, r, "k", at(i))] = true
+			byKey[destination(t, r, fmt.Sprint(i), at(1))] = true
+			byProperty[destination(t, r, "k", at(i))] = true
 		}
 		if want := args == nil; (len(byKey) == 2) != want || (len(byProperty) == 2) == want {
 			t.Errorf("%v: %v by key, %v by property", args, byKey, byProperty)
 		}
-		target(t, r, "k", amqp091.Properties{}) // one without it goes somewhere too
+		destination(t, r, "k", amqp091.Properties{}) // one without it goes somewhere too
 	}
 }
 
