@@ -1,8 +1,6 @@
 package amqp091
 
 import (
-	"unicode/utf8"
-
 	"github.com/quartet-mq/quartet/codec"
 )
 
@@ -21,7 +19,7 @@ func (d *decoder) longString() string  { return string(d.Bytes32()) }
 // shortBytes returns the content of a short string as part of the input.
 func (d *decoder) shortBytes() []byte {
 	b := d.Bytes(int(d.Uint8()))
-	if !utf8.Valid(b) {
+	if !validShort(b) {
 		d.Fail(errUTF8)
 	}
 	return b

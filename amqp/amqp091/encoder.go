@@ -3,7 +3,6 @@ package amqp091
 import (
 	"encoding/binary"
 	"math"
-	"unicode/utf8"
 )
 
 // encoder appends the arguments of a method. The first failure sticks.
@@ -41,7 +40,7 @@ func (e *encoder) fail(name, reason string) {
 
 // shortString appends a short string among the arguments of a method.
 func (e *encoder) shortString(name, v string) {
-	if !utf8.ValidString(v) {
+	if !validShort(v) {
 		e.fail(name, "is not UTF-8")
 	}
 	e.shortProperty(name, v)

@@ -100,7 +100,9 @@ func TestCannotEncode(t *testing.T) {
 		"return exchange":     func(dst []byte) ([]byte, error) { return amqp091.AppendReturn(dst, 1, 312, "", long, "") },
 		"return key":          func(dst []byte) ([]byte, error) { return amqp091.AppendReturn(dst, 1, 312, "", "", long) },
 		"method":              func(dst []byte) ([]byte, error) { return amqp091.AppendMethod(dst, 1, &amqp091.BasicGet{Queue: long}) },
-		"method not UTF-8":    func(dst []byte) ([]byte, error) { return amqp091.AppendMethod(dst, 1, &amqp091.BasicGet{Queue: "\xff"}) },
+		"method not UTF-8": func(dst []byte) ([]byte, error) {
+			return amqp091.AppendMethod(dst, 1, &amqp091.BasicGet{Queue: "\xff"})
+		},
 	} {
 		got, err := f([]byte("before"))
 		var e *amqp091.Error

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -55,33 +56,27 @@ func (t *Table) Delete(key string) {
 	*t = slices.DeleteFunc(*t, func(f Field) bool { return f.Key == key })
 }
 
-// Equal reports whether both tables have the same fields, in whatever order. Values are equal when they have the same
-// type on the wire and the same value; floating point numbers are compared bit by bit.
+// Equal reports whether both tables have the same fields, in whatever order; only fields that share a key must be in the
+// same order. Values are equal when they have the same type on the wire and the same value; floating point numbers are
+// compared bit by bit.
 func (t Table) Equal(u Table) bool {
 	if len(t) != len(u) {
 		return false
 	}
-	for i := range t {
-		if !t.countsAs(u, t[i]) {
-			return false
-		}
+	if !slices.EqualFunc(t, u, func(a, b Field) bool { return a.Key == b.Key }) {
+		t, u = t.sorted(), u.sorted()
 	}
-	return true
+	return slices.EqualFunc(t, u, equalFields)
 }
 
-// countsAs reports whether f is as often in t as in u.
-func (t Table) countsAs(u Table, f Field) bool {
-	n := 0
-	for i := range t {
-		if t[i].Key == f.Key && equalValues(t[i].Value, f.Value) {
-			n++
-		}
-		if u[i].Key == f.Key && equalValues(u[i].Value, f.Value) {
-			n--
-		}
-	}
-	return n == 0
+// sorted returns a copy that is sorted by key.
+func (t Table) sorted() Table {
+	t = slices.Clone(t)
+	slices.SortStableFunc(t, func(a, b Field) int { return strings.Compare(a.Key, b.Key) })
+	return t
 }
+
+func equalFields(a, b Field) bool { return a.Key == b.Key && equalValues(a.Value, b.Value) }
 
 func equalValues(a, b any) bool {
 	a, b = plainValue(a), plainValue(b)

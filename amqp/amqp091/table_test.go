@@ -136,13 +136,25 @@ func TestTableEqual(t *testing.T) {
 		{a("x", []any{1, a("k", 1, "l", 2)}), a("x", []any{int32(1), a("l", 2, "k", 1)}), true},
 		{a("x", []any{1, 2}), a("x", []any{2, 1}), false},
 		{a("x", a()), a("x", []any{}), false},
-		{a("x", 1, "x", 2), a("x", 2, "x", 1), true},
+		{a("x", 1, "y", 0, "x", 2), a("y", 0, "x", 1, "x", 2), true},
+		{a("x", 1, "x", 2), a("x", 2, "x", 1), false},
 		{a("x", 1, "x", 1), a("x", 1, "x", 2), false},
 		{a("x", 1, "x", 2), a("x", 1, "x", 1), false},
 	} {
 		if row.a.Equal(row.b) != row.want || row.b.Equal(row.a) != row.want {
 			t.Errorf("%v and %v: want %t", row.a, row.b, row.want)
 		}
+	}
+}
+
+// Comparing takes no longer than linear time in the depth.
+func TestTableEqualDeep(t *testing.T) {
+	a, b := amqp091.Table{{Key: "k", Value: 1}, {Key: "l"}}, amqp091.Table{{Key: "l"}, {Key: "k", Value: 2}}
+	for range amqp091.MaxDepth {
+		a, b = amqp091.Table{{Key: "k", Value: a}, {Key: "l"}}, amqp091.Table{{Key: "l"}, {Key: "k", Value: b}}
+	}
+	if a.Equal(b) || !a.Equal(a.Clone()) {
+		t.Error("Equal")
 	}
 }
 
