@@ -88,10 +88,11 @@ func TestTableGetSetDelete(t *testing.T) {
 }
 
 func TestTableInt(t *testing.T) {
+	large := int64(math.MaxInt32) + 1
 	for _, row := range []struct {
 		v   int
 		tag byte
-	}{{0, 'I'}, {math.MaxInt32, 'I'}, {math.MinInt32, 'I'}, {int(int64(math.MaxInt32) + 1), 'l'}} {
+	}{{0, 'I'}, {math.MaxInt32, 'I'}, {math.MinInt32, 'I'}, {int(large), 'l'}} {
 		if row.tag == 'l' && math.MaxInt == math.MaxInt32 {
 			continue
 		}
