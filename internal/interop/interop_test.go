@@ -10,6 +10,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -35,6 +36,8 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	binDir = dir
+	flag.Parse()
+	flag.Set("test.parallel", "16") // tests that run in parallel wait for clocks
 	code := m.Run()
 	os.RemoveAll(dir)
 	os.Exit(code)
@@ -56,6 +59,9 @@ func start(t *testing.T, b peer.Broker, l peer.Listeners) *peer.Proc {
 		missing(t, "the broker %s cannot run here: %v", b.Name, err)
 	}
 	p, err := peer.Start(t.Context(), b, binDir, t.TempDir(), l)
+	if errors.Is(err, errors.ErrUnsupported) {
+		t.Skip(err)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,10 +78,14 @@ func start(t *testing.T, b peer.Broker, l peer.Listeners) *peer.Proc {
 func startOurs(t *testing.T, l peer.Listeners) *peer.Proc {
 	t.Helper()
 	name := cmp.Or(os.Getenv("QUARTET_INTEROP_BROKER"), "quartet")
-	for _, b := range peer.All() {
-		if b.Name == name {
-			return start(t, b, l)
+	for _, b := range append(peer.All(), peer.RabbitMQ()) {
+		if b.Name != name {
+			continue
 		}
+		if l.AMQP && !b.AMQP || !l.AMQP && !b.MQTT {
+			t.Skipf("%s does not speak the protocol", name)
+		}
+		return start(t, b, l)
 	}
 	t.Fatalf("no broker %q", name)
 	return nil

@@ -58,7 +58,7 @@ func rabbitmqCommand(s *Setup) (*exec.Cmd, error) {
 	var c strings.Builder
 	fmt.Fprintf(&c, "listeners.tcp.1 = %s\n", s.AMQP)
 	fmt.Fprintf(&c, "default_user = %s\ndefault_pass = %s\n", AMQPUser, AMQPPassword)
-	fmt.Fprint(&c, "log.console = true\nlog.console.level = error\nlog.file = false\n")
+	fmt.Fprint(&c, "log.console = true\nlog.console.level = critical\nlog.file = false\n")
 	if s.AMQPS != "" {
 		fmt.Fprintf(&c, "listeners.ssl.1 = %s\n", s.AMQPS)
 		fmt.Fprintf(&c, "ssl_options.cacertfile = %s\nssl_options.certfile = %s\nssl_options.keyfile = %s\n", s.CA, s.Cert, s.Key)
