@@ -141,10 +141,11 @@ func policySetting(p Policy, operator bool) (setting, error) {
 	if operator {
 		kind = settingOperatorPolicy
 	}
-	if _, err := compilePolicy(p, operator); err != nil {
+	c, err := compilePolicy(p, operator)
+	if err != nil {
 		return setting{}, err
 	}
-	return setting{Kind: kind, Vhost: p.Vhost, Name: p.Name, Value: mustJSON(p)}, nil
+	return setting{Kind: kind, Vhost: p.Vhost, Name: p.Name, Value: mustJSON(c.Policy)}, nil
 }
 
 // vhostLimitsSetting checks all limits of a virtual host; none are a removal.

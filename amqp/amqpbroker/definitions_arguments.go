@@ -69,7 +69,7 @@ func jsonFloat(f float64) any {
 	return f
 }
 
-// UnmarshalJSON decodes an object. RabbitMQ writes an empty one as an empty array, which is understood too.
+// UnmarshalJSON decodes an object, or an array of pairs of a name and a value, as which rabbitmqctl writes some objects.
 func (a *Arguments) UnmarshalJSON(b []byte) error {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.UseNumber()
@@ -82,8 +82,8 @@ func (a *Arguments) UnmarshalJSON(b []byte) error {
 		*a = Arguments(v)
 		return nil
 	case []any:
-		if len(v) == 0 {
-			*a = nil
+		if t, ok := pairs(v); ok {
+			*a = t
 			return nil
 		}
 	case nil:
@@ -91,6 +91,23 @@ func (a *Arguments) UnmarshalJSON(b []byte) error {
 		return nil
 	}
 	return errors.New("arguments should be an object")
+}
+
+// pairs makes a table of an array of arrays of a name and a value.
+func pairs(list []any) (Arguments, bool) {
+	out := make(Arguments, 0, len(list))
+	for _, v := range list {
+		pair, _ := v.([]any)
+		if len(pair) != 2 {
+			return nil, false
+		}
+		name, ok := pair[0].(string)
+		if !ok {
+			return nil, false
+		}
+		out = append(out, amqp091.Field{Key: name, Value: pair[1]})
+	}
+	return out, true
 }
 
 // decodeValue reads one value. It keeps the order of members, of which the last of a name holds.

@@ -11,7 +11,7 @@ import (
 // one with the highest priority holds, the others do nothing. An operator's policy limits what users may set: it holds
 // beside the user's, and of two numbers the lower one counts.
 type Policy struct {
-	Vhost      string      `json:"vhost"`
+	Vhost      string      `json:"vhost,omitempty"`
 	Name       string      `json:"name"`
 	Pattern    string      `json:"pattern"`  // a regular expression that may match anywhere in the name
 	ApplyTo    PolicyScope `json:"apply-to"` // empty is all

@@ -23,7 +23,7 @@ type User struct {
 	// Tags are what the user may do with the management API, see [TagAdministrator]; others mean nothing here.
 	Tags UserTags `json:"tags"`
 	// Limits are max-connections and max-channels; those that are not there or negative do not limit.
-	Limits map[string]int64 `json:"limits,omitempty"`
+	Limits map[string]int64 `json:"limits,omitzero"`
 }
 
 // The tags of users that give rights in the management API.
