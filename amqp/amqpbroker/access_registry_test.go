@@ -9,7 +9,7 @@ import (
 
 func TestRegistrySettings(t *testing.T) {
 	all := []func() (setting, error){
-		withUser(User{Name: "u", PasswordHash: HashPassword("", "x"), Tags: UserTags{"a"}, Limits: map[string]int64{limitChannels: 1}}),
+		withUser(User{Name: "u", PasswordHash: HashPassword("x"), Tags: UserTags{"a"}, Limits: map[string]int64{limitChannels: 1}}),
 		withUser(User{Name: "w"}),
 		withPermission(Permission{"u", "v", "a", "b", "c"}),
 		withPermission(Permission{"w", "v", "", "", ""}),

@@ -74,13 +74,16 @@ type user struct {
 	hash passwordHash
 }
 
-// checkUser checks what can be wrong with a user.
+// checkUser checks what can be wrong with a user, and fills in what it leaves out.
 func checkUser(u *User) (passwordHash, error) {
 	if u.Name == "" {
 		return passwordHash{}, invalid("the name of a user must not be empty")
 	}
 	if u.HashingAlgorithm == "" {
 		u.HashingAlgorithm = HashingSHA256
+	}
+	if len(u.Limits) == 0 {
+		u.Limits = nil
 	}
 	h, err := parseHash(u.PasswordHash, u.HashingAlgorithm)
 	if err != nil {

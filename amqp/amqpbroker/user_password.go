@@ -33,11 +33,10 @@ const saltSize = 4
 // what RabbitMQ makes, so the users can move between the two, and therefore cheap to try many passwords on for somebody who
 // has stolen the hashes: passwords should be long and random.
 //
-// An algorithm that is not known, or empty, is SHA-256.
-func HashPassword(a HashingAlgorithm, password string) string {
-	if a != HashingSHA512 && a != HashingMD5 {
-		a = HashingSHA256
-	}
+// The algorithm is [HashingSHA256].
+func HashPassword(password string) string { return hashWith(HashingSHA256, password) }
+
+func hashWith(a HashingAlgorithm, password string) string {
 	salt := make([]byte, saltSize)
 	rand.Read(salt)
 	return base64.StdEncoding.EncodeToString(append(salt, hashSum(a, salt, password)...))

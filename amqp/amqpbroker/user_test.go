@@ -39,9 +39,9 @@ func TestUserLogin(t *testing.T) {
 	local := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}
 	remote := &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1}
 	r := testRegistry(t,
-		withUser(User{Name: "guest", PasswordHash: HashPassword("", "guest")}),
-		withUser(User{Name: "a", PasswordHash: HashPassword(HashingSHA512, "secret"), HashingAlgorithm: HashingSHA512}),
-		withUser(User{Name: "old", PasswordHash: HashPassword(HashingMD5, "old"), HashingAlgorithm: HashingMD5}),
+		withUser(User{Name: "guest", PasswordHash: HashPassword("guest")}),
+		withUser(User{Name: "a", PasswordHash: hashWith(HashingSHA512, "secret"), HashingAlgorithm: HashingSHA512}),
+		withUser(User{Name: "old", PasswordHash: hashWith(HashingMD5, "old"), HashingAlgorithm: HashingMD5}),
 		withUser(User{Name: "cert"}),
 		// Made by RabbitMQ 3.10 for the password "p".
 		withUser(User{Name: "rabbit", PasswordHash: "p5wSzMXU+BWReKyw+D9EzA5xTuGzGqxepBzqT3vEwW5w7Vhx"}),
@@ -87,7 +87,7 @@ func TestUserInvalid(t *testing.T) {
 		{},
 		{Name: "a", PasswordHash: "!"},
 		{Name: "a", PasswordHash: "AAAA"},
-		{Name: "a", PasswordHash: HashPassword(HashingSHA512, "x")},
+		{Name: "a", PasswordHash: hashWith(HashingSHA512, "x")},
 		{Name: "a", HashingAlgorithm: "rot13"},
 		{Name: "a", Limits: map[string]int64{"max-queues": 1}},
 	} {
