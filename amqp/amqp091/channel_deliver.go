@@ -4,6 +4,9 @@ import "time"
 
 // Consumer is a consumer on a server's [Channel]. It belongs to its Conn and is used as that is.
 type Consumer struct {
+	// Ref is the shell's own.
+	Ref any
+
 	ch      *Channel
 	tag     string
 	limit   int // of unsettled deliveries; 0: none

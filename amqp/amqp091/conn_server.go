@@ -111,6 +111,9 @@ func (c *Conn) Unblock(now time.Time) error {
 	return nil
 }
 
+// BlockedNotify (server) reports whether the client knows connection.blocked.
+func (c *Conn) BlockedNotify() bool { return c.caps&capBlocked != 0 }
+
 // CancelNotify (server) reports whether the client knows basic.cancel from the server.
 func (c *Conn) CancelNotify() bool { return c.caps&capCancelNotify != 0 }
 

@@ -105,7 +105,10 @@ type Publish struct {
 	Mandatory  bool // return it when it goes to no queue, see [Channel.Return]
 	Properties amqp091.RawProperties
 	Body       []byte
-	Seq        uint64 // its number for [Channel.Confirm]; 0: no confirm is expected
+	// Owned says that the server does not use Body after the call: the backend may keep it. It is so for bodies that came
+	// in several frames.
+	Owned bool
+	Seq   uint64 // its number for [Channel.Confirm]; 0: no confirm is expected
 }
 
 // Delivery is a message to a client. The strings and slices are used during the call only, but for a Body longer than
@@ -119,26 +122,13 @@ type Delivery struct {
 }
 
 // Settlement is what a client did with deliveries.
-type Settlement uint8
+type Settlement = amqp091.Settlement
 
 const (
 	// Acked: basic.ack.
-	Acked Settlement = iota + 1
+	Acked = amqp091.Acked
 	// Rejected: basic.reject or basic.nack without requeue. Drop the message or dead-letter it.
-	Rejected
+	Rejected = amqp091.Rejected
 	// Requeued: basic.reject or basic.nack with requeue, or basic.recover. Put the message back in its place.
-	Requeued
+	Requeued = amqp091.Requeued
 )
-
-// String returns "acked", "rejected" or "requeued".
-func (s Settlement) String() string {
-	switch s {
-	case Acked:
-		return "acked"
-	case Rejected:
-		return "rejected"
-	case Requeued:
-		return "requeued"
-	}
-	return "unknown"
-}

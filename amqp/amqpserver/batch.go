@@ -1,6 +1,7 @@
 package amqpserver
 
 import (
+	"net"
 	"time"
 )
 
@@ -15,9 +16,15 @@ type Batch struct {
 	// finds there what it left, or nil.
 	Scratch any
 
-	now  time.Time
-	slow time.Duration
+	now     time.Time
+	written []*Conn
+	bytes   int // written since the last flush
+	slow    time.Duration
+	vector  net.Buffers
 }
+
+// flushBytes is how much may be written into a batch before the server flushes it between two frames.
+const flushBytes = 4 << 20
 
 // NewBatch returns an empty batch.
 func NewBatch() *Batch { return new(Batch) }
@@ -42,7 +49,19 @@ func (b *Batch) Slow(d time.Duration) {
 }
 
 // Flush sends what was written. It does not wait: what a socket does not take at once is left to another goroutine.
-func (b *Batch) Flush() { panic("not yet") }
+func (b *Batch) Flush() {
+	var now time.Time
+	if len(b.written) > 0 {
+		now = b.Now()
+	}
+	for i, c := range b.written {
+		b.written[i] = nil
+		c.mu.Lock()
+		c.queued = false
+		c.flush(now, &b.vector)
+	}
+	b.written, b.bytes, b.now = b.written[:0], 0, time.Time{}
+}
 
 // Wait pauses, after Flush, for as long as [Batch.Slow] asked. The server does that for its readers; a backend does it for
 // whoever publishes in process, with no lock held.

@@ -1,0 +1,140 @@
+package amqpserver
+
+import (
+	"io"
+	"time"
+)
+
+// lingerTime is how long a connection stays open after its end so that the client takes the last frames.
+const lingerTime = 2 * time.Second
+
+// closing notes, with c.mu held, that the session is at its end: channels are closed, only the last words are exchanged.
+func (c *Conn) closing(cause error) {
+	if c.down {
+		return
+	}
+	c.down, c.cause = true, cause
+	c.release()
+	c.rearm()
+}
+
+// end ends the life of the connection, with c.mu held: no input is handled any more and nothing is sent but what is in
+// the output already.
+func (c *Conn) end(cause error) {
+	if c.ended {
+		return
+	}
+	c.closing(cause)
+	c.ended = true
+	c.machine.Lost()
+	if c.recovered != nil {
+		close(c.recovered)
+		c.recovered = nil
+	}
+	if c.cancel != nil {
+		c.cancel()
+	}
+	if !c.srv.draining() {
+		c.arm(lingerTime)
+	}
+}
+
+// abort is end without the output, with c.mu held. The flush that follows closes the connection.
+func (c *Conn) abort(cause error) {
+	c.end(cause)
+	c.aborted = true
+	if !c.writing {
+		c.out.drop()
+	}
+}
+
+// arm sets the timer, with c.mu held.
+func (c *Conn) arm(d time.Duration) {
+	if c.timer == nil {
+		c.timer = time.AfterFunc(d, c.tick)
+		return
+	}
+	c.timer.Reset(d)
+}
+
+// rearm sets the timer to what the machine waits for, with c.mu held.
+func (c *Conn) rearm() {
+	if at := c.machine.Timeout(); !at.IsZero() && !c.ended {
+		c.arm(max(time.Until(at), 0))
+	}
+}
+
+// tick is called by the timer.
+func (c *Conn) tick() {
+	c.mu.Lock()
+	if c.ended {
+		c.mu.Unlock()
+		c.closeConn()
+		return
+	}
+	c.machine.Advance(time.Now())
+	c.drain(nil)
+	c.rearm()
+	c.unlock(nil)
+}
+
+// setPaused tells the machine that the client is not read on purpose, or is read again, with c.mu held.
+func (c *Conn) setPaused(paused bool) {
+	if c.down {
+		return
+	}
+	c.machine.Pause(time.Now(), paused)
+	c.rearm()
+}
+
+// finish is the end of the goroutine that reads: err is why it reads no more.
+func (c *Conn) finish(err error) {
+	c.mu.Lock()
+	if !c.ended {
+		if c.down {
+			c.end(nil) // it has said goodbye
+		} else {
+			c.abort(lost(err))
+		}
+	}
+	var drained chan struct{}
+	if err == io.EOF && c.writing && !c.aborted {
+		drained = make(chan struct{})
+		c.drained = drained
+	}
+	c.mu.Unlock()
+	if drained != nil {
+		<-drained
+	}
+	c.serve()
+	c.nc.Close()
+	c.mu.Lock()
+	c.shut = true
+	if !c.writing {
+		c.out.drop()
+	}
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	c.mu.Unlock()
+	c.srv.remove(c)
+	c.srv.logger.Debug("connection ended", "listener", c.listener.Name, "remote", c.nc.RemoteAddr(), "user", c.user, "cause", c.cause)
+	if f := c.srv.trace.Closed; f != nil {
+		f(c, c.cause)
+	}
+}
+
+// serve makes the calls of the session that came up outside of the goroutine that reads.
+func (c *Conn) serve() {
+	b := c.srv.takeBatch()
+	c.calls.Lock()
+	c.call(b)
+	c.calls.Unlock()
+	b.Flush()
+	c.srv.giveBatch(b)
+}
+
+// toServe reports whether the session is to be called, with c.mu held.
+func (c *Conn) toServe() bool {
+	return len(c.gone) > 0 || len(c.ready) > 0 || c.down && !c.detached
+}

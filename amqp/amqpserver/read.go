@@ -1,0 +1,158 @@
+package amqpserver
+
+import (
+	"encoding/binary"
+
+	"github.com/quartet-mq/quartet/amqp/amqp091"
+)
+
+// readSize is the size of the buffer that a read fills.
+const readSize = 64 << 10
+
+// keptSize is how much memory for a partial frame a connection keeps when it does not need it.
+const keptSize = 1 << 10
+
+// reader is what handling input takes. Connections that wait hold none.
+type reader struct {
+	buf     []byte
+	batch   *Batch
+	events  []amqp091.Event
+	publish Publish // of the EventPublish
+	stop    bool    // handle nothing more: the connection is blocked, or takes no output
+}
+
+// input is what a connection has read and not handled.
+type input struct {
+	rd    *reader
+	left  []byte // the begin of a frame; whole frames if again is set
+	need  int    // size of the frame in left when it is too large for a reader's buffer, else 0
+	again bool   // left has frames that nobody has looked at
+}
+
+// lender is a Conn as netio.Space.
+type lender Conn
+
+// Acquire implements netio.Space. Memory for a large frame grows with what has arrived of it.
+func (l *lender) Acquire() []byte {
+	in := &l.in
+	if in.need == 0 {
+		in.rd = l.srv.takeReader()
+		return in.rd.buf[len(in.left):]
+	}
+	if n := len(in.left); n == cap(in.left) {
+		grown := make([]byte, n, min(in.need, max(2*n, 4<<10)))
+		copy(grown, in.left)
+		in.left = grown
+	}
+	return in.left[len(in.left):cap(in.left)]
+}
+
+// Release implements netio.Space.
+func (l *lender) Release() {
+	if l.in.rd != nil {
+		l.srv.giveReader(l.in.rd)
+		l.in.rd = nil
+	}
+}
+
+// read returns the next input, with a reader in c.in.rd.
+func (c *Conn) read() ([]byte, error) {
+	in := &c.in
+	if in.again {
+		in.again = false
+		in.rd = c.srv.takeReader()
+		n := copy(in.rd.buf, in.left)
+		in.left = in.left[:0]
+		return in.rd.buf[:n], nil
+	}
+	for {
+		n, err := c.io.Read((*lender)(c))
+		if err != nil {
+			return nil, err
+		}
+		c.mu.Lock()
+		c.counts.bytesReceived += int64(n)
+		c.mu.Unlock()
+		if in.need == 0 {
+			n += copy(in.rd.buf, in.left)
+			in.left = in.left[:0]
+			return in.rd.buf[:n], nil
+		}
+		in.left = in.left[:len(in.left)+n]
+		if len(in.left) == in.need {
+			b := in.left
+			in.left, in.need = nil, 0
+			in.rd = c.srv.takeReader()
+			return b, nil
+		}
+	}
+}
+
+// keep keeps the rest of the input until more comes; again says that it may have whole frames. It gives the reader back.
+func (c *Conn) keep(rest []byte, again bool) {
+	in := &c.in
+	in.again = again && len(rest) > 0
+	if n := frameSize(rest); !again && n > len(in.rd.buf) {
+		in.need = n
+	}
+	if cap(in.left) > keptSize {
+		in.left = nil
+	}
+	in.left = append(in.left[:0], rest...)
+	(*lender)(c).Release()
+}
+
+// frameSize returns the size of the frame that begins in b, 0 when it is not known yet. The machine has checked it.
+func frameSize(b []byte) int {
+	if len(b) < 7 {
+		return 0
+	}
+	return int(binary.BigEndian.Uint32(b[3:])) + amqp091.FrameOverhead
+}
+
+// loop reads and handles input until the connection is at its end. It is the goroutine of a connection.
+func (c *Conn) loop() {
+	for {
+		b, err := c.read()
+		if err != nil {
+			c.finish(err)
+			return
+		}
+		rd := c.in.rd
+		rest := b[c.handle(rd, b):]
+		for round := 1; round < maxRounds && len(b) >= readSize/2; round++ {
+			if b = c.readOn(rd, rest); b == nil {
+				break
+			}
+			rest = b[c.handle(rd, b):]
+		}
+		stopped := rd.stop
+		rd.batch.Flush()
+		rd.batch.Wait()
+		c.keep(rest, stopped)
+		if stopped {
+			c.waitUnblocked()
+		}
+		c.catchUp()
+	}
+}
+
+// maxRounds is how many reads are handled before a flush, as long as they fill half of the buffer or more.
+const maxRounds = 8
+
+// readOn reads once more without waiting, after the rest of the last read. What several reads cause leaves with one
+// flush: fewer and larger writes. It returns nil when there is nothing, or a reason to flush first.
+func (c *Conn) readOn(rd *reader, rest []byte) []byte {
+	if rd.stop || rd.batch.slow > 0 || rd.batch.bytes > flushBytes || len(rest) > readSize/2 {
+		return nil
+	}
+	n := copy(rd.buf, rest)
+	more := c.io.TryRead(rd.buf[n:])
+	if more == 0 {
+		return nil
+	}
+	c.mu.Lock()
+	c.counts.bytesReceived += int64(more)
+	c.mu.Unlock()
+	return rd.buf[:n+more]
+}
