@@ -49,6 +49,7 @@ func (t *Content) decode(id MethodID, payload []byte) error {
 			return err
 		}
 		t.DeliveryTag, t.Redelivered, t.Exchange, t.RoutingKey = v.DeliveryTag, v.Redelivered, v.Exchange, v.RoutingKey
+		t.Remaining = v.MessageCount
 	case IDBasicReturn:
 		var v ReturnView
 		if err := v.Decode(payload); err != nil {

@@ -102,6 +102,7 @@ type Content struct {
 	Code        Code   // reply code of a return
 	Mandatory   bool
 	Redelivered bool
+	Remaining   uint32 // messages left in the queue, of basic.get-ok
 	// Owned says that Body was allocated for this message alone: it may be kept.
 	Owned      bool
 	Properties RawProperties
@@ -157,6 +158,14 @@ const (
 	sendReject
 	sendRejectRequeue
 )
+
+// ChannelID returns the number of the channel that the event is about, 0 for none.
+func (e *Event) ChannelID() uint16 {
+	if e.Channel != nil {
+		return e.Channel.id
+	}
+	return e.channel
+}
 
 // AppendTo encodes what an EventSend sends after dst and returns the extended slice. On error, an *[Error], dst is
 // returned as it was.
