@@ -107,7 +107,7 @@ func (c *Client) Channel(ctx context.Context, o *ChannelOptions) (*Channel, erro
 	if err != nil {
 		return nil, err
 	}
-	if err := h.awaitReady(ctx); err != nil {
+	if _, err := h.await(ctx); err != nil {
 		h.Close()
 		return nil, err
 	}
@@ -130,23 +130,19 @@ func (c *Client) add(h *Channel) error {
 	return nil
 }
 
-// awaitReady waits until the channel is open, and everything on it in its place.
-func (h *Channel) awaitReady(ctx context.Context) error {
-	_, err := h.await(ctx)
-	return err
-}
-
 // await waits for a link that is ready.
 func (h *Channel) await(ctx context.Context) (*link, error) {
 	for {
 		h.c.mu.Lock()
-		l, up := h.link, h.up
-		if h.ended {
-			defer h.c.mu.Unlock()
-			return nil, h.err
+		l, up, err := h.link, h.up, h.err
+		if l != nil && !l.ready {
+			l = nil
 		}
 		h.c.mu.Unlock()
-		if l != nil && l.ready {
+		if err != nil {
+			return nil, err
+		}
+		if l != nil {
 			return l, nil
 		}
 		if ctx.Err() != nil {

@@ -178,29 +178,25 @@ func (l *link) deliver(t *amqp091.Content) {
 		l.violation("delivery for consumer %q, which does not exist", t.ConsumerTag)
 		return
 	}
-	d := l.receive(t)
+	d := l.receive(t, s.o.Ack == AckNone)
 	if d == nil {
 		return
 	}
-	if s.o.Ack == AckNone {
-		l.settled.Done(d.Tag)
-	} else {
-		d.in = l
-		if l.unsettled() > l.allowed {
-			l.violation("more deliveries than the prefetch allows")
-			return
-		}
+	if d.in != nil && l.unsettled() > l.allowed {
+		l.violation("more deliveries than the prefetch allows")
+		return
 	}
 	s.push(l, d)
 }
 
-// receive copies a message, and checks its number. c.mu is held.
-func (l *link) receive(t *amqp091.Content) *Delivery {
-	if t.DeliveryTag != l.tag+1 {
+// receive copies a message, and checks its number unless it is settled already. c.mu is held.
+func (l *link) receive(t *amqp091.Content, settled bool) *Delivery {
+	if settled {
+		l.skipped++ // RabbitMQ does not number direct replies
+	} else if !l.number(t.DeliveryTag) {
 		l.violation("delivery tag %d after %d", t.DeliveryTag, l.tag)
 		return nil
 	}
-	l.tag++
 	l.k.c.stats.MessagesReceived++
 	d := newDelivery(t)
 	if string(t.Exchange) != l.exchange {
@@ -209,8 +205,24 @@ func (l *link) receive(t *amqp091.Content) *Delivery {
 	if string(t.RoutingKey) != l.key {
 		l.key = string(t.RoutingKey)
 	}
-	d.Exchange, d.RoutingKey, d.Tag, d.Redelivered = l.exchange, l.key, l.tag, t.Redelivered
+	d.Exchange, d.RoutingKey, d.Tag, d.Redelivered = l.exchange, l.key, t.DeliveryTag, t.Redelivered
+	if !settled {
+		d.in = l
+	}
 	return d
+}
+
+// number takes the number of a delivery, and reports whether it may follow the others.
+func (l *link) number(tag uint64) bool {
+	if tag <= l.tag || tag-l.tag-1 > l.skipped {
+		return false
+	}
+	for l.skipped = 0; l.tag+1 < tag; {
+		l.tag++
+		l.settled.Done(l.tag)
+	}
+	l.tag = tag
+	return true
 }
 
 // violation ends the connection because the server broke a rule. c.mu is held.

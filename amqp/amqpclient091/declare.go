@@ -203,8 +203,9 @@ func (c *Client) controlLink(ctx context.Context, k *conn) (*link, error) {
 			k.kick()
 		}
 		l, up := h.link, h.up
+		ready := l.k == k && l.ready
 		c.mu.Unlock()
-		if l != nil && l.k == k && l.begun() {
+		if ready {
 			return l, nil
 		}
 		select {
@@ -215,13 +216,6 @@ func (c *Client) controlLink(ctx context.Context, k *conn) (*link, error) {
 			return nil, context.Cause(ctx)
 		}
 	}
-}
-
-// begun reports whether the link was ready once.
-func (l *link) begun() bool {
-	l.k.c.mu.Lock()
-	defer l.k.c.mu.Unlock()
-	return l.began
 }
 
 const defaultKind = "direct"

@@ -36,18 +36,13 @@ func (l *link) get(ctx context.Context, m *amqp091.BasicGet) (d *Delivery, ok bo
 		if e.Content == nil {
 			return
 		}
-		if d = l.receive(e.Content); d == nil {
+		if d = l.receive(e.Content, m.NoAck); d == nil {
 			return
 		}
 		d.Remaining = e.Content.Remaining
-		switch {
-		case m.NoAck:
-			l.settled.Done(d.Tag)
-		case late:
+		l.allowed++
+		if late && !m.NoAck {
 			l.settle(d.Tag, outcome{reject: true, requeue: true})
-		default:
-			l.allowed++
-			d.in = l
 		}
 	}
 	c.mu.Lock()

@@ -19,7 +19,8 @@ type link struct {
 	setup int         // answers that are to come before it is ready
 	again bool        // recovery waits for it
 
-	tag      uint64             // of the last delivery
+	tag      uint64             // of the last delivery that needs an acknowledgement
+	skipped  uint64             // others since then, which may have had numbers
 	settled  delivery.Watermark // tags that are settled
 	later    []uint64           // tags to acknowledge at the next flush, each by itself or with those before it
 	dirty    bool               // in conn.dirty
