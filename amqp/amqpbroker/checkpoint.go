@@ -1,0 +1,194 @@
+package amqpbroker
+
+import (
+	"encoding/binary"
+
+	"github.com/quartet-mq/quartet/amqp/amqpserver"
+)
+
+// checkFlags are what a checkpoint says of an entry. They are on disk.
+type checkFlags uint8
+
+const (
+	checkRedelivered checkFlags = 1 << iota
+	checkDeferred
+	checkScheduled
+	checkCount // a count follows
+	checkTime  // a point in time follows
+)
+
+// appendCheckpoint appends what a queue has: the entries that are in memory or held, and for each level the number from which
+// on it has everything that came. q.mu and r.mu are held.
+func (r *recorder) appendCheckpoint(dst []byte, q *queue, clean bool) []byte {
+	reach := q.journal.reaching
+	if clean {
+		reach = 0
+	}
+	dst = binary.AppendUvarint(append(dst, byte(recordCheckpoint)), q.num)
+	dst = binary.AppendUvarint(dst, reach)
+	dst = binary.AppendUvarint(dst, q.journal.marked)
+	dst = binary.AppendUvarint(dst, r.last+1)
+	n := 0
+	var lows []byte
+	for lv := range q.levels {
+		c := q.levels[lv].cold
+		if c == nil {
+			continue
+		}
+		cu := c.cursor()
+		for e, ok := cu.next(); ok; e, ok = cu.next() {
+			if e.plain == nil {
+				lows = binary.AppendUvarint(append(lows, byte(lv)), e.seq)
+				n++
+				break
+			}
+		}
+	}
+	dst = append(binary.AppendUvarint(dst, uint64(n)), lows...)
+
+	n = 0
+	prev := uint64(0)
+	var list []byte
+	add := func(e *entry, flags checkFlags, at int64) {
+		if !q.recorded(e.m) {
+			return
+		}
+		n++
+		if e.redelivered() {
+			flags |= checkRedelivered
+		}
+		if e.count > 0 {
+			flags |= checkCount
+		}
+		list = append(binary.AppendVarint(list, int64(e.m.seq-prev)), byte(flags))
+		prev = e.m.seq
+		if flags&checkCount != 0 {
+			list = binary.AppendUvarint(list, uint64(e.count))
+		}
+		if flags&checkTime != 0 {
+			list = binary.AppendUvarint(list, uint64(at))
+		}
+	}
+	for lv := range q.levels {
+		hot := &q.levels[lv].hot
+		for i := range hot.n {
+			add(hot.at(i), 0, 0)
+		}
+	}
+	for _, h := range q.held {
+		switch h.state {
+		case stateAcquired:
+			add(&h.entry, checkRedelivered, 0)
+		case stateDeferred:
+			add(&h.entry, checkDeferred, 0)
+		case stateScheduled:
+			add(&h.entry, checkScheduled|checkTime, h.at)
+		case stateDead:
+			add(&h.entry, 0, 0)
+		}
+	}
+	return append(binary.AppendUvarint(dst, uint64(n)), list...)
+}
+
+// rewrite records what a queue has, in place of all its records so far. q.mu is held.
+func (r *recorder) rewrite(q *queue, clean bool) (size int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if q.journal.over {
+		return 0
+	}
+	old := q.journal.check
+	r.head = r.appendCheckpoint(r.head[:0], q, clean)
+	s := stored{r.append(Entry{Head: r.head, Live: len(r.head)}, Token{}), len(r.head)}
+	if s.seq == 0 {
+		return 0
+	}
+	r.refs.add(s.seq, 1)
+	q.journal.check, q.journal.dirty = s, false
+	if old.seq != 0 {
+		r.releaseLocked(old.seq, old.size)
+	}
+	return s.size
+}
+
+// pace is how much the checkpoints of many queues write before they wait until that is durable.
+const pace = 64 << 10
+
+// checkpoint is called by the journal before records below a number are thrown away.
+func (b *Broker) checkpoint(below uint64) {
+	r := b.rec
+	written := 0
+	for !r.broken() {
+		r.mu.Lock()
+		if len(r.dirty) == 0 || r.dirty[0].first >= below {
+			r.mu.Unlock()
+			return
+		}
+		q := r.dirty[0].q
+		r.dirty[0] = dirty{}
+		r.dirty = r.dirty[1:]
+		skip := q.journal.over || !q.journal.dirty
+		r.mu.Unlock()
+		if skip {
+			continue
+		}
+		q.mu.Lock()
+		written += r.rewrite(q, false)
+		q.mu.Unlock()
+		if written >= pace {
+			written = 0
+			if r.pressure() == PressureFull { // perhaps it waits for the room that this is to make
+				continue
+			}
+			done := make(chan struct{})
+			r.wait(Token{then: func(*amqpserver.Batch, Outcome, bool) { close(done) }})
+			<-done
+		}
+	}
+}
+
+// keep says what is to become of a record.
+func (b *Broker) keep(seq uint64, raw []byte) Verdict {
+	if len(raw) == 0 {
+		return Discard
+	}
+	switch recordKind(raw[0]) {
+	case recordMessage, recordDefined, recordCheckpoint:
+		b.rec.mu.Lock()
+		defer b.rec.mu.Unlock()
+		if b.rec.refs.get(seq) > 0 {
+			return Keep
+		}
+		return Discard
+	case recordSpent, recordReturned, recordDeferred, recordReach, recordCommitted, recordClean:
+		return Discard // checkpoint has made it superfluous
+	case recordUndefined, recordAborted, recordFired:
+		return Tombstone
+	}
+	b.opts.Logger.Error("journal: unknown record", "seq", seq)
+	return Keep
+}
+
+// recordClean records what all queues have, and that nothing was delivered since. Nothing that is recorded is delivered any
+// more.
+func (b *Broker) recordClean(vhosts []*vhost) {
+	for _, v := range vhosts {
+		v.mu.RLock()
+		for _, q := range v.queues {
+			if !q.durable {
+				continue
+			}
+			q.mu.Lock()
+			if q.journal.reaching != 0 || q.journal.dirty {
+				b.rec.rewrite(q, true)
+			}
+			q.journal.reach, q.journal.reaching = 0, 1<<63
+			q.mu.Unlock()
+		}
+		v.mu.RUnlock()
+	}
+	b.rec.mu.Lock()
+	defer b.rec.mu.Unlock()
+	b.rec.head = append(b.rec.head[:0], byte(recordClean))
+	b.rec.append(Entry{Head: b.rec.head}, Token{})
+}
