@@ -3,7 +3,6 @@ package amqp091
 import (
 	"time"
 
-	"github.com/quartet-mq/quartet/codec"
 	"github.com/quartet-mq/quartet/topic/delivery"
 )
 
@@ -38,7 +37,7 @@ type published struct {
 // publication is one of them.
 type publication struct {
 	ref       any
-	sum       uint32 // of a mandatory one
+	mark      uint64 // of a mandatory one
 	mandatory bool   // and not returned
 }
 
@@ -58,32 +57,41 @@ func (ch *Channel) Publish(now time.Time, m *Outgoing, ref any) (seq uint64, err
 	}
 	p := publication{ref: ref, mandatory: m.Mandatory}
 	if m.Mandatory {
-		p.sum = checksum(checksumString(checksumString(0, m.Exchange), m.RoutingKey), m.Properties, m.Body)
+		p.mark = mark(m.Exchange, m.RoutingKey, m.Properties, m.Body)
 	}
 	return ch.published.window.Add(p) + 1, nil
 }
 
-// checksum is what a returned message is recognised by.
-func checksum(sum uint32, props RawProperties, body []byte) uint32 {
-	id, _ := props.MessageID()
-	sum = codec.UpdateCRC32C(codec.UpdateCRC32C(sum, []byte{0}), id)
-	id, _ = props.CorrelationID()
-	sum = codec.UpdateCRC32C(codec.UpdateCRC32C(sum, []byte{0}), id)
-	return codec.UpdateCRC32C(codec.UpdateCRC32C(sum, []byte{0}), body)
+// mark returns what a returned message is recognised by.
+func mark[T string | []byte](exchange, key T, props RawProperties, body []byte) uint64 {
+	message, _ := props.MessageID()
+	correlation, _ := props.CorrelationID()
+	return mix(mix(mix(mix(mix(0, exchange), key), message), correlation), body)
 }
 
-func checksumString(sum uint32, s string) uint32 {
-	var b [256]byte
-	n := copy(b[1:], s)
-	return codec.UpdateCRC32C(sum, b[:n+1])
+// mix adds a field to a hash.
+func mix[T string | []byte](h uint64, b T) uint64 {
+	const prime = 0x9E3779B97F4A7C15
+	h = (h ^ uint64(len(b))) * prime
+	i := 0
+	for ; i+8 <= len(b); i += 8 {
+		w := uint64(b[i]) | uint64(b[i+1])<<8 | uint64(b[i+2])<<16 | uint64(b[i+3])<<24 |
+			uint64(b[i+4])<<32 | uint64(b[i+5])<<40 | uint64(b[i+6])<<48 | uint64(b[i+7])<<56
+		h = (h ^ w) * prime
+		h ^= h >> 29
+	}
+	for ; i < len(b); i++ {
+		h = (h ^ uint64(b[i])) * prime
+	}
+	return h ^ h>>32
 }
 
 // returned finds the message that was returned.
 func (p *published) returned(t *Content) (seq uint64, ref any) {
-	sum := checksum(checksumString(checksumString(0, string(t.Exchange)), string(t.RoutingKey)), t.Properties, t.Body)
+	mark := mark(t.Exchange, t.RoutingKey, t.Properties, t.Body)
 	w := &p.window
 	for seq := w.Low(); seq < w.Next(); seq++ {
-		if m := w.Get(seq); m != nil && m.mandatory && m.sum == sum {
+		if m := w.Get(seq); m != nil && m.mandatory && m.mark == mark {
 			m.mandatory = false
 			return seq + 1, m.ref
 		}
