@@ -151,8 +151,8 @@ func policySetting(p Policy, operator bool) (setting, error) {
 // vhostLimitsSetting checks all limits of a virtual host; none are a removal.
 func vhostLimitsSetting(vhost string, limits map[string]int64) (setting, error) {
 	s := setting{Kind: settingVhostLimits, Vhost: vhost}
-	for name := range limits {
-		if err := checkVhostLimit(name); err != nil {
+	for name, n := range limits {
+		if err := checkVhostLimit(name, n); err != nil {
 			return setting{}, err
 		}
 	}

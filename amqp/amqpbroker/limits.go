@@ -12,17 +12,17 @@ const (
 )
 
 // checkUserLimit checks the name of a limit of a user.
-func checkUserLimit(name string) error {
+func checkUserLimit(name string, n int64) error {
 	if name != limitConnections && name != limitChannels {
-		return invalid("Unrecognised terms [{<<\"%s\">>}] in user-limits", name)
+		return invalid("Unrecognised terms [{<<\"%s\">>,%d}] in user-limits", name, n)
 	}
 	return nil
 }
 
 // checkVhostLimit checks the name of a limit of a virtual host.
-func checkVhostLimit(name string) error {
+func checkVhostLimit(name string, n int64) error {
 	if name != limitConnections && name != limitQueues {
-		return invalid("Unrecognised terms [{<<\"%s\">>}] in limits", name)
+		return invalid("Unrecognised terms [{<<\"%s\">>,%d}] in limits", name, n)
 	}
 	return nil
 }

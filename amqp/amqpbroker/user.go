@@ -89,8 +89,8 @@ func checkUser(u *User) (passwordHash, error) {
 	if err != nil {
 		return h, fmt.Errorf("user %s: %w", u.Name, err)
 	}
-	for name := range u.Limits {
-		if err := checkUserLimit(name); err != nil {
+	for name, n := range u.Limits {
+		if err := checkUserLimit(name, n); err != nil {
 			return h, err
 		}
 	}
