@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 )
 
 // ManagementOptions are the options of a management API. The zero value is ready to use.
@@ -60,7 +59,6 @@ type management struct {
 
 	resources []resource
 
-	mu      sync.Mutex
 	cluster string
 }
 

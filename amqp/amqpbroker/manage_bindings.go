@@ -139,11 +139,8 @@ func (c *call) postBinding() (any, error) {
 	if err := c.m.b.putBinding(c.r.Context(), c.user.Name, b); err != nil {
 		return nil, err
 	}
-	at := []string{b.Vhost, "e", c.vars["exchange"], c.vars["kind"], c.vars["destination"], propertiesKey(&b)}
-	for i := range at {
-		at[i] = url.PathEscape(at[i])
-	}
-	return reply{http.StatusCreated, "../../../../" + strings.Join(at, "/"), nil}, nil
+	at := url.PathEscape(c.vars["destination"]) + "/" + url.PathEscape(propertiesKey(&b))
+	return reply{http.StatusCreated, at, nil}, nil
 }
 
 // bound returns the binding of the path.

@@ -113,9 +113,14 @@ func (c *call) overview() (any, error) {
 	return out, nil
 }
 
+// clusterParameter is the global parameter that is the name of the cluster.
+const clusterParameter = "cluster_name"
+
 func (m *management) clusterNow() string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	var name string
+	if json.Unmarshal(m.b.settingsOf().global(clusterParameter), &name) == nil && name != "" {
+		return name
+	}
 	return m.cluster
 }
 
@@ -137,10 +142,7 @@ func (c *call) putClusterName() (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.m.mu.Lock()
-	c.m.cluster = name
-	c.m.mu.Unlock()
-	return deleted, nil
+	return c.set(setting{Kind: settingGlobal, Name: clusterParameter, Value: mustJSON(name)})
 }
 
 // nodeView is a node.
@@ -218,8 +220,8 @@ func (c *call) nodeMemory() (any, error) {
 	}}, nil
 }
 
-func (c *call) extensions() (any, error)   { return []any{}, nil }
-func (c *call) featureFlags() (any, error) { return []any{}, nil }
+// none answers for what this broker does not have.
+func (c *call) none() (any, error) { return []any{}, nil }
 
 func (c *call) authSettings() (any, error) {
 	return json.RawMessage(`{"oauth_enabled":false}`), nil
@@ -284,10 +286,18 @@ func (c *call) healthPort() (any, error) {
 
 func (c *call) healthProtocol() (any, error) {
 	want := c.vars["protocol"]
+	switch want {
+	case "amqp091", "amqp10":
+		want = "amqp"
+	case "amqps":
+		want = "amqp/ssl"
+	case "mqtts":
+		want = "mqtt/ssl"
+	}
 	out := healthView{Status: "failed", Reason: "No active listener", Missing: want, Protocols: []string{}}
 	for _, l := range c.m.listeners() {
 		if l.Protocol == want {
-			return healthView{Status: "ok", Protocol: want}, nil
+			return healthView{Status: "ok", Protocol: c.vars["protocol"]}, nil
 		}
 		out.Protocols = append(out.Protocols, l.Protocol)
 	}

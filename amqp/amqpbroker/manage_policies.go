@@ -220,3 +220,10 @@ func (c *call) postDefinitions() (any, error) {
 	}
 	return deleted, nil
 }
+
+// global returns a global parameter, nil when there is none.
+func (r *registry) global(name string) json.RawMessage {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.globals[name]
+}

@@ -27,6 +27,9 @@ func (c *call) queues() (any, error) {
 // finish adds what only the handler knows.
 func (c *call) finish(v *queueView) {
 	v.Node = c.m.node
+	if c.r.URL.Query().Has("lengths_age") {
+		v.queueTotals.sampled(time.Now())
+	}
 	if v.Stats != nil {
 		c.m.rates.apply(rateKey{v.Vhost, v.Name}, v.Stats, time.Now())
 	}

@@ -98,7 +98,29 @@ type messageStats struct {
 
 // rate is how fast a number grows.
 type rate struct {
-	Rate float64 `json:"rate"` // per second
+	Rate    float64       `json:"rate"` // per second
+	Average *float64      `json:"avg,omitempty"`
+	Growth  *float64      `json:"avg_rate,omitempty"`
+	Samples []sampleOfNow `json:"samples,omitempty"`
+}
+
+// sampleOfNow is the only sample that there is of a number.
+type sampleOfNow struct {
+	Sample int   `json:"sample"`
+	At     int64 `json:"timestamp"` // milliseconds
+}
+
+// sampled adds a sample, for those who ask for history: there is none.
+func (r *rate) sampled(n int, now time.Time) {
+	average, growth := float64(n), 0.0
+	r.Average, r.Growth, r.Samples = &average, &growth, []sampleOfNow{{n, now.UnixMilli()}}
+}
+
+// sampled adds samples to all numbers.
+func (t *queueTotals) sampled(now time.Time) {
+	t.MessagesDetails.sampled(t.Messages, now)
+	t.ReadyDetails.sampled(t.Ready, now)
+	t.UnackedDetails.sampled(t.Unacked, now)
 }
 
 // setRates sets the rates from what was counted before.
@@ -107,7 +129,7 @@ func (s *messageStats) setRates(before *messageStats, seconds float64) {
 		if seconds <= 0 || now < then {
 			return rate{}
 		}
-		return rate{float64(now-then) / seconds}
+		return rate{Rate: float64(now-then) / seconds}
 	}
 	s.AckRate = per(s.Ack, before.Ack)
 	s.ConfirmRate = per(s.Confirm, before.Confirm)
