@@ -73,7 +73,7 @@ func (j *Journal[T]) cleanOne(c *cleaning) bool {
 	if next.run == nil {
 		return false
 	}
-	if next.rewrite && next.run[0].rewritten == 0 && !j.sleep(settleTime) { // much of it is perhaps about to die
+	if next.rewrite && next.run[0].rewritten == 0 && !j.pressure.behind.Load() && !j.sleep(settleTime) { // much of it is perhaps about to die
 		return false
 	}
 	if !j.checkpoint(c, below) {

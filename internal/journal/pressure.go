@@ -11,6 +11,7 @@ type pressure struct {
 	disk      atomic.Uint32
 	noRoom    atomic.Bool  // a write waits for room
 	noSegment atomic.Bool  // there is no room for the next segment
+	behind    atomic.Bool  // the cleaner has to make room within the directory's bound
 	checked   atomic.Int64 // when free space was looked at, in nanoseconds since 1970
 }
 
@@ -20,7 +21,11 @@ func (p *pressure) level() Pressure {
 	if p.noSpace() {
 		return Full
 	}
-	return Pressure(max(p.pending.Load(), p.disk.Load()))
+	level := Pressure(max(p.pending.Load(), p.disk.Load()))
+	if p.behind.Load() {
+		level = max(level, Slow)
+	}
+	return level
 }
 
 // Pressure returns how much room there is. It costs next to nothing.
@@ -53,6 +58,13 @@ func (j *Journal[T]) setNoSpace(reason *atomic.Bool, full bool) {
 	}
 	poke(j.clean)
 	j.notePressure()
+}
+
+// setBehind notes whether the cleaner is behind.
+func (j *Journal[T]) setBehind(behind bool) {
+	if j.pressure.behind.Swap(behind) != behind {
+		j.notePressure()
+	}
 }
 
 // notePressure lets the completer tell a new level.

@@ -145,7 +145,7 @@ func (j *Journal[T]) copyKept(w *rewriter, g *segment, oldest uint64, urgent boo
 				return errGivenUp
 			default:
 			}
-			if !urgent && !j.sleep(min(time.Since(start), 50*time.Millisecond)) {
+			if !urgent && !j.pressure.behind.Load() && !j.sleep(min(time.Since(start), 50*time.Millisecond)) {
 				return errGivenUp
 			}
 			start, slice = time.Now(), r.off
