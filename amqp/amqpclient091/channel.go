@@ -68,6 +68,7 @@ type Channel struct {
 	order     []*Consumer          // that are to be there after a reconnection
 	txOpen    bool                 // the transaction has something in it
 	txLost    bool
+	txSettled []settled
 }
 
 // channelKind says whose channel it is.

@@ -166,7 +166,6 @@ func (c *Client) block(reason string) {
 
 func (c *Client) unblock() {
 	c.blocked, c.reason = false, ""
-	c.o.Logger.Debug("server takes messages again")
 	if f := c.o.Trace.Unblocked; f != nil {
 		f()
 	}

@@ -276,7 +276,9 @@ func (k *conn) goDown() {
 	c := k.c
 	if c.conn == k {
 		c.conn = nil
-		c.blocked, c.reason = false, ""
+		if c.blocked {
+			c.unblock()
+		}
 		if !c.closed {
 			c.up = make(chan struct{})
 		}

@@ -278,6 +278,7 @@ func (s *Consumer) Close() error {
 	c := s.h.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	s.leave() // before the deliveries go back, so that they do not come again
 	s.mu.Lock()
 	s.discard = true
 	for s.buf.len() > 0 {
@@ -296,6 +297,5 @@ func (s *Consumer) Close() error {
 	if l := s.on; l != nil {
 		l.k.kick()
 	}
-	s.leave()
 	return nil
 }

@@ -146,7 +146,7 @@ func (l *link) die() (calls []any) {
 	delete(l.k.links, l.m.ID())
 	l.h.link = nil
 	l.later = nil
-	l.h.stopped = false
+	l.h.stopped, l.h.txSettled = false, nil
 	for _, s := range l.h.consumers {
 		s.forget()
 	}

@@ -24,12 +24,6 @@ func (r *ring[T]) pushFront(v T) {
 	r.n++
 }
 
-// front returns the first element; the ring must not be empty.
-func (r *ring[T]) front() T { return r.b[r.head] }
-
-// at returns the i-th element.
-func (r *ring[T]) at(i int) T { return r.b[(r.head+i)&(len(r.b)-1)] }
-
 // pop removes and returns the first element; the ring must not be empty.
 func (r *ring[T]) pop() T {
 	var zero T

@@ -14,14 +14,20 @@ func (d *Delivery) settle(o outcome) error {
 	c := l.k.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if l.dead.Load() {
+	switch {
+	case d.done:
+		return ErrSettled
+	case l.dead.Load():
 		return ErrStale
-	}
-	if d.done || d.Tag < l.settled.Low() {
+	case d.Tag < l.settled.Low():
 		return ErrSettled
 	}
 	d.done = true
-	l.settle(d.Tag, o)
+	if l.h.o.Mode == Transactions {
+		l.settleLater(d, o)
+	} else {
+		l.settle(d.Tag, o)
+	}
 	l.k.kick()
 	l.h.checkOwned()
 	return nil
@@ -29,20 +35,12 @@ func (d *Delivery) settle(o outcome) error {
 
 // settle settles a delivery. Acknowledgements are put off until the next write, to be sent as one. c.mu is held.
 func (l *link) settle(tag uint64, o outcome) {
-	h := l.h
-	h.txOpen = h.o.Mode == Transactions
-	if o.multiple {
-		if o.reject {
-			l.flush() // before they are refused
-		}
-		for l.settled.Low() <= tag {
-			l.settled.Done(l.settled.Low())
-		}
-		l.through = l.through || !o.reject
-	} else {
-		l.settled.Done(tag)
+	if o.multiple && o.reject {
+		l.flush() // before they are refused
 	}
+	l.mark(tag, o.multiple)
 	if !o.reject {
+		l.through = l.through || o.multiple
 		l.later = append(l.later, tag)
 		if !l.dirty {
 			l.dirty = true
@@ -50,13 +48,55 @@ func (l *link) settle(tag uint64, o outcome) {
 		}
 		return
 	}
-	k := l.k
-	if o.multiple {
-		k.out = amqp091.AppendNack(k.out, l.m.ID(), tag, true, o.requeue)
-	} else {
-		k.out = amqp091.AppendReject(k.out, l.m.ID(), tag, o.requeue)
+	l.send(tag, o)
+}
+
+// mark takes note that a delivery is settled, and all before it if multiple is set.
+func (l *link) mark(tag uint64, multiple bool) {
+	for multiple && l.settled.Low() <= tag {
+		l.settled.Done(l.settled.Low())
+	}
+	l.settled.Done(tag)
+}
+
+// send encodes what becomes of a delivery.
+func (l *link) send(tag uint64, o outcome) {
+	k, id := l.k, l.m.ID()
+	switch {
+	case !o.reject:
+		k.out = amqp091.AppendAck(k.out, id, tag, o.multiple)
+	case o.multiple:
+		k.out = amqp091.AppendNack(k.out, id, tag, true, o.requeue)
+	default:
+		k.out = amqp091.AppendReject(k.out, id, tag, o.requeue)
 	}
 	k.m.Sent(time.Now())
+}
+
+// settled is a delivery that was settled in a transaction.
+type settled struct {
+	d        *Delivery
+	multiple bool
+}
+
+// settleLater settles a delivery in a transaction. c.mu is held.
+func (l *link) settleLater(d *Delivery, o outcome) {
+	h := l.h
+	h.txOpen = true
+	h.txSettled = append(h.txSettled, settled{d, o.multiple})
+	l.send(d.Tag, o)
+}
+
+// endSettled ends the transaction: what was settled in it is settled, or else not settled again. c.mu is held.
+func (l *link) endSettled(commit bool) {
+	for _, s := range l.h.txSettled {
+		if commit {
+			l.mark(s.d.Tag, s.multiple)
+		} else {
+			s.d.done = false
+		}
+	}
+	l.h.txSettled = nil
 }
 
 // flush encodes the acknowledgements that were put off: one for those below which everything is settled, one for each of

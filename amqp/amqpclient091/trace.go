@@ -26,7 +26,8 @@ type Trace struct {
 	Disconnected func(err error)
 	// Backoff: the client waits before the next round through its servers.
 	Backoff func(d time.Duration)
-	// Blocked: the server takes no messages any more; Unblocked: it does again. With a lock held.
+	// Blocked: the server takes no messages any more; Unblocked: it does again, or the connection has ended. With a lock
+	// held.
 	Blocked   func(reason string)
 	Unblocked func()
 	// ChannelClosed: the server closed a channel. With a lock held.

@@ -32,6 +32,7 @@ func (h *Channel) endTransaction(ctx context.Context, m amqp091.Method) error {
 	}
 	c := h.c
 	x := newCall(m)
+	x.then = func(*amqp091.Event) { l.endSettled(m.ID() == amqp091.IDTxCommit) }
 	c.mu.Lock()
 	if h.txLost {
 		defer c.mu.Unlock()
@@ -41,7 +42,6 @@ func (h *Channel) endTransaction(ctx context.Context, m amqp091.Method) error {
 		}
 		return ErrTransactionLost
 	}
-	l.flush()
 	h.txOpen = false
 	l.call(x)
 	l.k.kick()
