@@ -84,7 +84,9 @@ func (r *recorder) appendCheckpoint(dst []byte, q *queue, clean bool) []byte {
 		case stateScheduled:
 			add(&h.entry, checkScheduled|checkTime, h.at)
 		case stateDead:
-			add(&h.entry, 0, 0)
+			if h.from == nil || !h.from.taken { // it has not gone with the record of the dead letter
+				add(&h.entry, 0, 0)
+			}
 		}
 	}
 	return append(binary.AppendUvarint(dst, uint64(n)), list...)

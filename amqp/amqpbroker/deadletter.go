@@ -26,11 +26,11 @@ func (q *queue) bury(bt *amqpserver.Batch, h *held) {
 		return
 	}
 	e, why, set := h.entry, h.why, q.set
-	q.mu.Unlock()
-	var from *origin
 	if q.recorded(e.m) {
-		from = &origin{q: q, seq: e.m.seq, size: e.m.size()}
+		h.from = &origin{q: q, seq: e.m.seq, size: e.m.size()}
 	}
+	from := h.from
+	q.mu.Unlock()
 	q.deadLetter(bt, e.m, why, &set, from)
 	q.mu.Lock()
 	if h.state == stateDead && !q.deleted {

@@ -31,6 +31,7 @@ type held struct {
 	index int       // in queue.held
 	state entryState
 	why   deathReason // of a dead one
+	from  *origin     // of a dead one that is recorded
 }
 
 // entryState is what an entry is in.

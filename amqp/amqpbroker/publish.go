@@ -12,7 +12,7 @@ type origin struct {
 	delayed *delayed // in place of a queue
 	seq     uint64
 	size    int
-	taken   bool // there is a record that says so
+	taken   bool // there is a record that says so; the recorder's lock guards it
 }
 
 // confirmation is what a publisher waits for. The zero value is nothing.

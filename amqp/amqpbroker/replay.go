@@ -26,13 +26,14 @@ type restoring struct {
 
 // restored is a queue that is being restored.
 type restored struct {
-	q      *queue
-	levels []cold
-	kept   map[uint64]keptEntry // those of the last checkpoint that are not in levels any more
-	gone   map[uint64]struct{}  // those in levels that are not there any more
-	marks  map[uint64]mark      // what is known of entries in levels
-	first  uint64               // its first record since the last checkpoint, 0 for none
-	reach  uint64
+	q       *queue
+	levels  []cold
+	kept    map[uint64]keptEntry // those of the last checkpoint that are not in levels any more
+	gone    map[uint64]struct{}  // those in levels that are not there any more
+	marks   map[uint64]mark      // what is known of entries in levels
+	missing map[uint64]struct{}  // those of the last checkpoint that are nowhere
+	first   uint64               // its first record since the last checkpoint, 0 for none
+	reach   uint64
 }
 
 // keptEntry is an entry that is not in its place any more.
@@ -278,6 +279,7 @@ func (r *restoring) spent(num, gone, seq uint64) {
 		delete(t.kept, gone)
 		return
 	}
+	delete(t.missing, gone)
 	waiting := false
 	for i := range t.levels {
 		c := &t.levels[i]
@@ -380,8 +382,14 @@ func (t *restored) checkpoint(rd *codec.Reader) error {
 		}
 	}
 	t.kept = kept
-	if len(kept) != len(listed) {
-		return errTorn
+	t.missing = nil
+	for seq := range listed { // the messages of some were thrown away: a record that they have gone must follow
+		if _, ok := kept[seq]; !ok {
+			if t.missing == nil {
+				t.missing = make(map[uint64]struct{})
+			}
+			t.missing[seq] = struct{}{}
+		}
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package amqpbroker
 import (
 	"cmp"
 	"encoding/binary"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -33,6 +34,9 @@ func (r *restoring) keep() error {
 	var list []dirty
 	for _, num := range slices.Sorted(maps.Keys(r.queues)) {
 		t := r.queues[num]
+		for seq := range t.missing {
+			return fmt.Errorf("amqpbroker: message %d of %s: %w", seq, t.q.title(), errTorn)
+		}
 		t.keep(r.clean)
 		if t.first != 0 {
 			t.q.journal.dirty = true
