@@ -60,10 +60,10 @@ func (ch *Channel) Conn() *Conn { return ch.c }
 // Open reports whether the channel is open: methods and messages may be sent.
 func (ch *Channel) Open() bool { return ch.state == channelOpen }
 
-// Err returns why the channel was closed: an *[Error], or nil before that and after a close with code 200. It stays nil when
-// the connection ended.
+// Err returns why the channel was closed: an *[Error], or nil before that and after a close with code 200 or 0. It stays
+// nil when the connection ended.
 func (ch *Channel) Err() error {
-	if ch.err == nil || ch.err.Code == ReplySuccess {
+	if ch.err == nil || ch.err.Code == ReplySuccess || ch.err.Code == 0 {
 		return nil
 	}
 	return ch.err

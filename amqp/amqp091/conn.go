@@ -190,9 +190,10 @@ func NewConn(cfg *Config) *Conn {
 // Next returns the next event. Call it until it returns false after each Receive, Advance or verb.
 func (c *Conn) Next() (Event, bool) { return c.events.pop() }
 
-// Err returns why the connection ended: an *[Error], or nil before that and after a close with code 200.
+// Err returns why the connection ended: an *[Error], or nil before that and after a close with code 200 (or 0, which some
+// clients send).
 func (c *Conn) Err() error {
-	if c.err == nil || c.err.Code == ReplySuccess {
+	if c.err == nil || c.err.Code == ReplySuccess || c.err.Code == 0 {
 		return nil
 	}
 	return c.err

@@ -39,7 +39,8 @@ const (
 	EventSecure
 	// EventOpened (client): the connection is open, the limits are negotiated.
 	EventOpened
-	// EventReply (client): Method answers the call on Channel that was given Ref. With *BasicGetOK there is a Content.
+	// EventReply (client): Method answers the call on Channel that was given Ref. With *BasicGetOK there is a Content,
+	// which has the names that the method lacks.
 	// Channel is nil for *ConnectionUpdateSecretOK.
 	EventReply
 	// EventDeliver (client): a message came on Channel; Content has ConsumerTag, DeliveryTag, Redelivered, Exchange,
@@ -100,6 +101,7 @@ type Content struct {
 	RoutingKey  []byte
 	Text        []byte // reply text of a return
 	Code        Code   // reply code of a return
+	Count       uint32 // messages that are ready after a get-ok
 	Mandatory   bool
 	Redelivered bool
 	Remaining   uint32 // messages left in the queue, of basic.get-ok

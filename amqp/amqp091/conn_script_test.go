@@ -113,7 +113,9 @@ func (m *scripted) run(c *script.Command) string {
 	case "consume":
 		s, err := ch.Consume(c.String("tag", "c"), c.Has("noack"))
 		m.result(err)
-		m.consumers[c.String("tag", "c")] = s
+		if err == nil {
+			m.consumers[s.Tag()] = s
+		}
 	case "cancel":
 		m.line("%v", ch.Cancel(m.consumers[c.String("tag", "c")]))
 	case "deliver":

@@ -3,6 +3,7 @@ package amqpserver_test
 import (
 	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -150,9 +151,9 @@ func TestHardLimit(t *testing.T) {
 }
 
 func TestBlocked(t *testing.T) {
-	publishes := func(t *testing.T, b *queues) *int {
-		n := new(int)
-		b.publish = func(*amqpserver.Publish) error { *n++; return nil }
+	publishes := func(t *testing.T, b *queues) *atomic.Int64 {
+		n := new(atomic.Int64)
+		b.publish = func(*amqpserver.Publish) error { n.Add(1); return nil }
 		return n
 	}
 	t.Run("told", func(t *testing.T) {
@@ -172,11 +173,11 @@ func TestBlocked(t *testing.T) {
 			p.publish(1, "q", "two", "three")
 			p.send(1, &amqp091.QueueDeclare{Queue: "r"})
 			time.Sleep(10 * time.Second)
-			equal(t, "published", *n, 2)
+			equal(t, "published", n.Load(), 2)
 			equal(t, "blocked", s.Stats().Blocked, 1)
 			c.Unblock(nil)
 			p.expect(`0 connection.unblocked()`, `1 queue.declare-ok(queue="r")`)
-			equal(t, "published", *n, 3)
+			equal(t, "published", n.Load(), 3)
 			c.Block(nil, "again")
 			c.Unblock(nil)
 			p.publish(1, "q", "four")
@@ -193,13 +194,13 @@ func TestBlocked(t *testing.T) {
 			c.Block(nil, "")
 			p.publish(1, "q", "one", "two")
 			time.Sleep(10 * time.Minute) // heartbeats go on, the client's silence means nothing
-			equal(t, "published", *n, 1)
+			equal(t, "published", n.Load(), 1)
 			for range 20 {
 				p.expect("0 heartbeat")
 			}
 			c.Unblock(nil)
 			synctest.Wait()
-			equal(t, "published", *n, 2)
+			equal(t, "published", n.Load(), 2)
 		})
 	})
 	t.Run("and closed", func(t *testing.T) {
