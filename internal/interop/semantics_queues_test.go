@@ -90,6 +90,12 @@ var argumentFacts = []fact{
 		s.call("queue.unbind", "queue", s.q, "exchange", s.x)
 		s.refused(channelScope, 404, "NOT_FOUND - ", "exchange.declare", "exchange", s.x, "type", "fanout", "passive", true)
 	}},
+	{"durable and exclusive is transient", func(s *script) {
+		s.call("queue.declare", "queue", s.q, "exclusive", true, "durable", true)
+		s.call("queue.declare", "queue", s.q, "exclusive", true)
+		s.refused(channelScope, 406, "PRECONDITION_FAILED - inequivalent arg 'auto_delete' for queue %q in vhost '/': received 'true' but current is 'false'",
+			"queue.declare", "queue", s.q, "exclusive", true, "auto-delete", true)
+	}},
 	{"server-named queue", func(s *script) {
 		a := s.call("queue.declare", "exclusive", true).String("queue")
 		b := s.call("queue.declare", "exclusive", true).String("queue")

@@ -87,6 +87,8 @@ type Listeners struct {
 	TLS, WS bool
 	// AMQP is for listeners of AMQP in place of those of MQTT.
 	AMQP bool
+	// HTTP serves metrics (ours only) and, for AMQP, the management API.
+	HTTP bool
 }
 
 // Config says what a broker is to be started with.
@@ -94,8 +96,6 @@ type Config struct {
 	Listeners
 	// Durable gives the broker a directory for its state.
 	Durable bool
-	// HTTP serves metrics and, for AMQP, the management API.
-	HTTP bool
 	// Args are for our own broker only.
 	Args []string
 }

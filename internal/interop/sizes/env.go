@@ -30,7 +30,7 @@ type env struct {
 
 func newEnv(ctx context.Context, o *options, b peer.Broker, bin, name string) (*env, error) {
 	b.StartTimeout = 10 * time.Minute
-	p, err := peer.StartWith(ctx, b, bin, "", peer.Config{Durable: true, HTTP: true, Args: peer.Unlimited()})
+	p, err := peer.StartWith(ctx, b, bin, "", peer.Config{Listeners: peer.Listeners{HTTP: true}, Durable: true, Args: peer.Unlimited()})
 	if err != nil {
 		return nil, err
 	}
