@@ -292,10 +292,12 @@ func (b *Broker) importInto(d *Definitions, into string) error {
 		} else {
 			dest.q = v.queue(bd.Destination)
 		}
-		if dest == (target{}) {
-			return errNoQueue(v, bd.Destination)
-		}
 		if bd.Source == "" {
+			continue
+		}
+		if dest == (target{}) || v.exchange(bd.Source) == nil {
+			// RabbitMQ leaves internal exchanges out of its files, but not their bindings, and passes over them.
+			b.opts.Logger.Warn("import: a binding without its ends", "vhost", v.name, "source", bd.Source, "destination", bd.Destination)
 			continue
 		}
 		if _, err := v.bind(bd.Source, dest, bd.RoutingKey, amqp091.Table(bd.Arguments)); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"unicode/utf8"
 )
 
 // Definitions are everything that outlives the connections but the messages, in the format of RabbitMQ: what its
@@ -157,6 +158,11 @@ func (d *Definitions) settings(vhost string) (out []setting, err error) {
 			add("global parameter", p.Name, setting{Kind: settingGlobal, Name: p.Name, Value: p.Value}, nil)
 		}
 	}
+	for _, name := range d.names() {
+		if failed := checkName(name); failed != nil {
+			err = errors.Join(err, failed)
+		}
+	}
 	for _, p := range d.Policies {
 		p.Vhost = in(p.Vhost)
 		s, failed := policySetting(p, false)
@@ -168,6 +174,34 @@ func (d *Definitions) settings(vhost string) (out []setting, err error) {
 		add("parameter", p.Component+" "+p.Name, s, failed)
 	}
 	return out, err
+}
+
+// names returns the names of exchanges, queues and virtual hosts, and routing keys: all that is a short string for clients.
+func (d *Definitions) names() (out []string) {
+	for _, v := range d.Vhosts {
+		out = append(out, v.Name)
+	}
+	for _, x := range d.Exchanges {
+		out = append(out, x.Name, x.Type)
+	}
+	for _, q := range d.Queues {
+		out = append(out, q.Name)
+	}
+	for _, b := range d.Bindings {
+		out = append(out, b.RoutingKey)
+	}
+	return out
+}
+
+// checkName checks that clients can send a name or a routing key.
+func checkName(name string) error {
+	switch {
+	case len(name) > maxKey:
+		return invalid("a name or routing key is longer than %d bytes: %.20s…", maxKey, name)
+	case !utf8.ValidString(name):
+		return invalid("a name or routing key is not UTF-8: %q", name)
+	}
+	return nil
 }
 
 // setting checks a parameter and returns it as a setting of its kind.

@@ -80,18 +80,22 @@ func (a *Arguments) UnmarshalJSON(b []byte) error {
 	switch v := v.(type) {
 	case amqp091.Table:
 		*a = Arguments(v)
-		return nil
 	case []any:
-		if t, ok := pairs(v); ok {
-			*a = t
-			return nil
+		t, ok := pairs(v)
+		if !ok {
+			return errArguments
 		}
+		*a = t
 	case nil:
 		*a = nil
-		return nil
+	default:
+		return errArguments
 	}
-	return errors.New("arguments should be an object")
+	_, err = amqp091.Table(*a).Append(nil) // a table can have less than JSON: its keys are short
+	return err
 }
+
+var errArguments = errors.New("arguments should be an object")
 
 // pairs makes a table of an array of arrays of a name and a value.
 func pairs(list []any) (Arguments, bool) {

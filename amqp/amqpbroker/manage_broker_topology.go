@@ -110,6 +110,9 @@ func (b managedBroker) putQueue(ctx context.Context, user string, d QueueDefinit
 	if err != nil {
 		return false, err
 	}
+	if err := checkName(d.Name); err != nil {
+		return false, err
+	}
 	isNew = v.queue(d.Name) == nil
 	if isNew {
 		if err := reserved("queue", d.Name); err != nil {
@@ -201,6 +204,9 @@ func (b managedBroker) exchangeView(vhost, name string) (exchangeView, bool) {
 func (b managedBroker) putExchange(ctx context.Context, user string, d ExchangeDefinition) (isNew bool, err error) {
 	v, err := b.vhostOf(d.Vhost)
 	if err != nil {
+		return false, err
+	}
+	if err := checkName(d.Name); err != nil {
 		return false, err
 	}
 	isNew = v.exchange(d.Name) == nil
@@ -307,6 +313,9 @@ func (b managedBroker) bindable(user string, d *BindingDefinition) error {
 	kind := resourceQueue
 	if d.DestinationType == destinationExchange {
 		kind = resourceExchange
+	}
+	if err := checkName(d.RoutingKey); err != nil {
+		return err
 	}
 	if d.Source == "" || kind == resourceExchange && d.Destination == "" {
 		return errDefaultExchange()

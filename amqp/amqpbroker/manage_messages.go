@@ -23,8 +23,8 @@ func (c *call) publish() (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(key) > maxKey {
-		return nil, badRequest("routing_key is longer than 255 bytes")
+	if err := checkName(key); err != nil {
+		return nil, err
 	}
 	payload, err := in.text("payload")
 	if err != nil {

@@ -56,6 +56,9 @@ func (c *call) putVhost() (any, error) {
 	if d.Name == "" {
 		return nil, badRequest("the name of a vhost must not be empty")
 	}
+	if err := checkName(d.Name); err != nil {
+		return nil, err
+	}
 	if d.Metadata.Description, err = in.text("description"); err != nil {
 		return nil, err
 	}

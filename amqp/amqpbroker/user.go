@@ -79,6 +79,9 @@ func checkUser(u *User) (passwordHash, error) {
 	if u.Name == "" {
 		return passwordHash{}, invalid("the name of a user must not be empty")
 	}
+	if err := checkName(u.Name); err != nil {
+		return passwordHash{}, err
+	}
 	if u.HashingAlgorithm == "" {
 		u.HashingAlgorithm = HashingSHA256
 	}
