@@ -70,18 +70,20 @@ type fakeConsumer struct {
 
 // peer is a connection to the server.
 type peer struct {
-	s       *broker
-	n       int // from 1
-	nc      net.Conn
-	m       *amqp091.Conn
-	in      codec.Buffer
-	out     []byte
-	wake    chan struct{}
-	done    chan struct{}
-	closing bool
-	gone    bool
-	stalled bool // writes nothing
-	mute    bool // has no heartbeats
+	s  *broker
+	n  int // from 1
+	nc net.Conn
+	m  *amqp091.Conn
+	in codec.Buffer
+
+	channels []*amqp091.Channel
+	out      []byte
+	wake     chan struct{}
+	done     chan struct{}
+	closing  bool
+	gone     bool
+	stalled  bool // writes nothing
+	mute     bool // has no heartbeats
 }
 
 func newBroker(t testing.TB) *broker {
@@ -299,10 +301,8 @@ func (p *peer) drop() {
 	close(p.done)
 	s := p.s
 	s.peers = slices.DeleteFunc(s.peers, func(o *peer) bool { return o == p })
-	for id := range uint16(100) {
-		if ch := p.m.Channel(id); ch != nil {
-			p.endChannel(ch)
-		}
+	for _, ch := range p.channels {
+		p.endChannel(ch)
 	}
 	for _, q := range s.queues {
 		if q.owner == p && !s.sticky {
@@ -361,6 +361,7 @@ func (p *peer) event(e *amqp091.Event) {
 		p.record(0, e.Method)
 		p.m.UpdateSecretOK(now)
 	case amqp091.EventChannelOpen:
+		p.channels = append(p.channels, e.Channel)
 		e.Channel.OpenOK(now)
 	case amqp091.EventMethod:
 		p.record(e.Channel.ID(), e.Method)
@@ -429,7 +430,9 @@ func (p *peer) handle(ch *amqp091.Channel, m amqp091.Method) *amqp091.Error {
 		if _, ok := s.exchanges[m.Exchange]; !ok {
 			return amqp091.SoftError(amqp091.NotFound, "no exchange '%s' in vhost '/'", m.Exchange)
 		}
-		s.bindings = append(s.bindings, fakeBinding{m.Exchange, m.RoutingKey, m.Queue})
+		if b := (fakeBinding{m.Exchange, m.RoutingKey, m.Queue}); !slices.Contains(s.bindings, b) {
+			s.bindings = append(s.bindings, b)
+		}
 		ch.Send(now, &amqp091.QueueBindOK{})
 	case *amqp091.QueueUnbind:
 		s.bindings = slices.DeleteFunc(s.bindings, func(b fakeBinding) bool { return b == fakeBinding{m.Exchange, m.RoutingKey, m.Queue} })

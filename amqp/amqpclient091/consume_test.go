@@ -47,11 +47,6 @@ func (s *broker) fill(queue string, n int) {
 	}
 }
 
-func (s *broker) lastLines(n int) string {
-	lines := strings.Split(s.took(), "\n")
-	return strings.Join(lines[max(0, len(lines)-n):], "\n")
-}
-
 func TestConsume(t *testing.T) {
 	run(t, func(t *testing.T, s *broker) {
 		s.queue("q")
@@ -468,7 +463,9 @@ func TestTransactions(t *testing.T) {
 
 		// The answer to a commit is lost.
 		check(t, ch.Publish(t.Context(), &Message{RoutingKey: "q"}))
-		s.do(func() { s.method = func(p *peer, _ *amqp091.Channel, _ amqp091.Method) bool { s.method = nil; p.drop(); return true } })
+		s.do(func() {
+			s.method = func(p *peer, _ *amqp091.Channel, _ amqp091.Method) bool { s.method = nil; p.drop(); return true }
+		})
 		if err := ch.Commit(t.Context()); !isUnknown(err) {
 			t.Fatal(err)
 		}

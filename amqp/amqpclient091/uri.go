@@ -233,7 +233,7 @@ func (u *URI) String() string { return u.url().Redacted() }
 
 // url returns the URI as a URL, for dialers.
 func (u *URI) url() *url.URL {
-	host := u.Host
+	host := orDefault(u.Host, "localhost")
 	if strings.Contains(host, ":") {
 		host = "[" + host + "]"
 	}
