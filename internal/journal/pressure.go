@@ -11,7 +11,7 @@ type pressure struct {
 	disk      atomic.Uint32
 	noRoom    atomic.Bool  // a write waits for room
 	noSegment atomic.Bool  // there is no room for the next segment
-	behind    atomic.Bool  // the cleaner has to make room within the directory's bound
+	behind    atomic.Bool  // the cleaner has to make room within the directory's bound: it does not pause
 	checked   atomic.Int64 // when free space was looked at, in nanoseconds since 1970
 }
 
@@ -21,11 +21,7 @@ func (p *pressure) level() Pressure {
 	if p.noSpace() {
 		return Full
 	}
-	level := Pressure(max(p.pending.Load(), p.disk.Load()))
-	if p.behind.Load() {
-		level = max(level, Slow)
-	}
-	return level
+	return Pressure(max(p.pending.Load(), p.disk.Load()))
 }
 
 // Pressure returns how much room there is. It costs next to nothing.
@@ -58,13 +54,6 @@ func (j *Journal[T]) setNoSpace(reason *atomic.Bool, full bool) {
 	}
 	poke(j.clean)
 	j.notePressure()
-}
-
-// setBehind notes whether the cleaner is behind.
-func (j *Journal[T]) setBehind(behind bool) {
-	if j.pressure.behind.Swap(behind) != behind {
-		j.notePressure()
-	}
 }
 
 // notePressure lets the completer tell a new level.

@@ -325,12 +325,12 @@ func (j *Journal[T]) preparer() {
 }
 
 // awaitBound waits, while the directory would become larger than three times what is live and two segments, until the
-// cleaner has made it smaller or the next segment is needed soon. Meanwhile the cleaner hurries and the owner's producers
-// are to be slowed. It returns false when the journal ends.
+// cleaner has made it smaller or the next segment is needed soon. Meanwhile the cleaner hurries. It returns false when the
+// journal ends.
 func (j *Journal[T]) awaitBound() bool {
-	defer j.setBehind(false)
+	defer j.pressure.behind.Store(false)
 	for j.s.beyondBound() {
-		j.setBehind(true)
+		j.pressure.behind.Store(true)
 		poke(j.clean)
 		if !j.sleep(5 * time.Millisecond) {
 			return false
