@@ -252,7 +252,7 @@ func (p *peer) tick() {
 }
 
 func (p *peer) feed() {
-	for !p.closing {
+	for !p.closing && !p.gone {
 		n, err := p.m.Receive(time.Now(), p.in.Bytes())
 		p.events()
 		p.in.Discard(n)

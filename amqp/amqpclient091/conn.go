@@ -39,6 +39,7 @@ type conn struct {
 	closing bool  // close the network connection once out is written
 	down    bool  // the connection is over, as far as the protocol goes
 	err     error // of the network
+	broken  error // of writing; the reader has the last word
 	hungUp  bool  // somebody closes nc
 	flushed chan struct{}
 
@@ -83,7 +84,9 @@ func newConn(c *Client, nc net.Conn, s *server) *conn {
 }
 
 // open reports whether messages may be added to the output buffer.
-func (k *conn) open() bool { return len(k.out) < k.c.o.Limits.OutputBuffer && !k.closing && !k.down }
+func (k *conn) open() bool {
+	return len(k.out) < k.c.o.Limits.OutputBuffer && !k.closing && !k.down && k.broken == nil
+}
 
 // serve reads until the connection is over.
 func (k *conn) serve() {
@@ -108,6 +111,9 @@ func (k *conn) read() error {
 	}
 	if err != nil {
 		k.c.mu.Lock()
+		if k.broken != nil {
+			err = k.broken
+		}
 		k.fail(err)
 		k.c.mu.Unlock()
 	}

@@ -260,6 +260,7 @@ func TestAckNoneOverflow(t *testing.T) {
 		_, err = c.PublishAsync(t.Context(), &Message{}) // somebody waits
 		check(t, err)
 		s.fill("q", 100)
+		synctest.Wait()
 		n, err := rest(t, k)
 		if n != 40 || err != ErrOverflow {
 			t.Fatal(n, err)

@@ -328,6 +328,7 @@ func TestAutoDelete(t *testing.T) {
 		k, err := c.Consume(t.Context(), "q", nil)
 		check(t, err)
 		check(t, k.Cancel(t.Context()))
+		later()
 		s.took()
 		s.drop()
 		later()

@@ -10,6 +10,12 @@ func (k *conn) kick() {
 	if k.writing || len(k.out) == 0 && len(k.dirty) == 0 && !k.closing || k.err != nil {
 		return
 	}
+	if k.broken != nil {
+		if k.closing {
+			k.finish()
+		}
+		return
+	}
 	k.writing = true
 	go k.write()
 }
@@ -20,7 +26,7 @@ func (k *conn) write() {
 	c := k.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for k.err == nil {
+	for k.err == nil && k.broken == nil {
 		k.flushAcks()
 		if len(k.out) == 0 {
 			break
@@ -35,7 +41,7 @@ func (k *conn) write() {
 		c.mu.Lock()
 		c.stats.BytesSent += uint64(n)
 		if err != nil {
-			k.fail(err)
+			k.breakOff(err)
 		}
 		if cap(b) <= keepBuffer {
 			k.spare = b[:0]
@@ -44,6 +50,17 @@ func (k *conn) write() {
 	k.writing = false
 	if k.closing || k.err != nil {
 		k.finish()
+	}
+}
+
+// breakOff takes note that nothing can be written any more. The reader has a little time to find out why: the server may
+// have said so before it closed the connection. c.mu is held.
+func (k *conn) breakOff(err error) {
+	if k.broken == nil {
+		k.broken = err
+		k.out, k.spare = nil, nil
+		k.nc.SetReadDeadline(time.Now().Add(closeTimeout))
+		k.unpause()
 	}
 }
 
