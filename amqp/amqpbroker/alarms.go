@@ -9,16 +9,19 @@ import (
 	"github.com/quartet-mq/quartet/amqp/amqpserver"
 )
 
-// alarms watch memory and disk. While there is too little of one of them, connections that publish are blocked.
+// alarms watch memory and disk while messages are published. While there is too little of one of them, connections that
+// publish are blocked.
 type alarms struct {
-	b       *Broker
-	tight   atomic.Bool // half of the memory is used: less is kept in memory
-	memory  atomic.Bool
-	disk    atomic.Bool
-	reason  atomic.Pointer[string] // nil when there is no alarm
-	stop    chan struct{}
-	done    chan struct{}
+	b      *Broker
+	tight  atomic.Bool // half of the memory is used: less is kept in memory
+	memory atomic.Bool
+	disk   atomic.Bool
+	reason atomic.Pointer[string] // nil when there is no alarm
+	used   atomic.Bool            // something was published since the last look
+
 	mu      sync.Mutex
+	timer   *time.Timer // nil while nobody publishes
+	closed  bool
 	blocked map[*session]struct{}
 }
 
@@ -32,34 +35,43 @@ func heapUsed() int64 {
 	return int64(s[0].Value.Uint64())
 }
 
-func (a *alarms) start(b *Broker) {
-	a.b, a.stop, a.done = b, make(chan struct{}), make(chan struct{})
-	a.blocked = make(map[*session]struct{})
-	go a.run()
+// watch is called with each message that is published.
+func (a *alarms) watch() {
+	if !a.used.Load() {
+		a.begin()
+	}
+}
+
+// begin begins to look.
+func (a *alarms) begin() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.used.Store(true)
+	if a.timer == nil && !a.closed {
+		a.timer = time.AfterFunc(alarmInterval, a.run)
+	}
 }
 
 func (a *alarms) run() {
-	defer close(a.done)
-	t := time.NewTicker(alarmInterval)
-	defer t.Stop()
-	last := time.Now()
-	for {
-		select {
-		case <-a.stop:
-			return
-		case now := <-t.C:
-			a.look()
-			if now.Sub(last) >= time.Minute {
-				last = now
-				a.b.checkTimeouts()
-			}
-		}
+	a.look()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case a.closed:
+	case a.used.Swap(false) || a.reason.Load() != nil:
+		a.timer.Reset(alarmInterval)
+	default:
+		a.timer = nil
 	}
 }
 
 func (a *alarms) close() {
-	close(a.stop)
-	<-a.done
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.closed = true
+	if a.timer != nil {
+		a.timer.Stop()
+	}
 }
 
 // look looks at memory and disk.
@@ -112,6 +124,9 @@ func (a *alarms) block(reason string) {
 
 func (a *alarms) blockOne(bt *amqpserver.Batch, s *session, reason string) {
 	a.mu.Lock()
+	if a.blocked == nil {
+		a.blocked = make(map[*session]struct{})
+	}
 	a.blocked[s] = struct{}{}
 	a.mu.Unlock()
 	s.conn.Block(bt, reason)
@@ -122,7 +137,7 @@ func (a *alarms) unblock() {
 	a.reason.Store(nil)
 	a.mu.Lock()
 	list := a.blocked
-	a.blocked = make(map[*session]struct{})
+	a.blocked = nil
 	a.mu.Unlock()
 	bt := amqpserver.NewBatch()
 	for s := range list {

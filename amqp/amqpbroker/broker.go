@@ -49,6 +49,7 @@ func New(opts *Options) (*Broker, error) {
 		sessions: make(map[*session]struct{}),
 		recorded: make(map[settingKey]stored),
 	}
+	b.alarms.b = b
 	b.reg = newRegistry(b.opts.LoopbackUsers)
 	if err := b.openJournal(); err != nil {
 		return nil, err
@@ -59,7 +60,6 @@ func New(opts *Options) (*Broker, error) {
 		}
 	}
 	b.deadlines.start()
-	b.alarms.start(b)
 	return b, nil
 }
 
@@ -231,9 +231,7 @@ func (b *Broker) Close() error {
 	}
 	b.mu.Unlock()
 	b.deadlines.close()
-	if b.alarms.stop != nil {
-		b.alarms.close()
-	}
+	b.alarms.close()
 	bt := amqpserver.NewBatch()
 	for _, s := range list {
 		s.conn.Close(bt, amqp091.HardError(amqp091.ConnectionForced, "broker shut down"))

@@ -195,6 +195,7 @@ func (s *session) Publish(bt *amqpserver.Batch, ch *amqpserver.Channel, p *amqps
 	if !s.publishes.Load() {
 		s.b.alarms.published(bt, s)
 	}
+	s.b.alarms.watch()
 	r, err := c.route(bt, p)
 	if err != nil {
 		return err

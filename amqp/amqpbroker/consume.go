@@ -51,6 +51,13 @@ func (q *queue) begin(bt *amqpserver.Batch, c *consumer) {
 func (q *queue) drop(bt *amqpserver.Batch, c *consumer) (unused bool) {
 	q.mu.Lock()
 	defer q.unlock()
+	unused = q.remove(bt, c)
+	q.dispatch(bt)
+	return unused
+}
+
+// remove is drop with q.mu held, but for giving others what is ready.
+func (q *queue) remove(bt *amqpserver.Batch, c *consumer) (unused bool) {
 	i := slices.Index(q.cs.list, c)
 	if i < 0 || q.deleted {
 		return false
@@ -76,8 +83,26 @@ func (q *queue) drop(bt *amqpserver.Batch, c *consumer) (unused bool) {
 		q.touch(bt.Now().UnixMilli())
 		return q.autoDelete
 	}
-	q.dispatch(bt)
 	return false
+}
+
+// leave ends consumers and gives back what they and others hold, before anybody else gets something. It returns the queues
+// that are to be deleted now. The references are *held.
+func leave(bt *amqpserver.Batch, consumers []*consumer, refs []any) (unused []*queue) {
+	for _, c := range consumers {
+		c.q.mu.Lock()
+		if c.q.remove(bt, c) {
+			unused = append(unused, c.q)
+		}
+		c.q.unlock()
+	}
+	settle(bt, refs, amqpserver.Requeued)
+	for _, c := range consumers {
+		c.q.mu.Lock()
+		c.q.dispatch(bt)
+		c.q.unlock()
+	}
+	return unused
 }
 
 // touch notes that somebody has to do with the queue. q.mu is held.

@@ -1,7 +1,7 @@
 package amqpbroker
 
 import (
-	"container/heap"
+	"math"
 	"slices"
 	"sync"
 
@@ -15,7 +15,9 @@ type delayed struct {
 	num uint64 // as those of queues
 
 	mu       sync.Mutex
-	heap     delayedHeap
+	near     delayedHeap // what is due in the span of horizon or before, and what the journal has not got
+	far      delayedFar  // the rest
+	horizon  int64
 	pos      uint64
 	timer    timer
 	deadline int64
@@ -25,11 +27,10 @@ type delayed struct {
 
 // delayedEntry is a message that waits.
 type delayedEntry struct {
-	due  int64 // unix milliseconds
-	pos  uint64
-	seq  uint64   // of the record; 0 when the journal has not got it
+	due  int64    // unix milliseconds
+	pos  uint64   // the number of its record, or its place among those that have none
 	m    *message // nil when the journal has it
-	size int
+	size int      // of one that the journal has
 }
 
 func newDelayed(x *exchange) *delayed {
@@ -78,10 +79,10 @@ func (x *exchange) delay(bt *amqpserver.Batch, m *message, from *origin, conf co
 	}
 	if recorded {
 		x.v.b.rec.delay(m, d, from, e.due, conf.token())
-		e.seq = m.seq
 	}
-	if e.seq == 0 {
-		e.m = m
+	if e.pos = m.seq; m.seq == 0 {
+		d.pos++
+		e.pos, e.m = d.pos, m
 	}
 	d.add(e)
 	d.mu.Unlock()
@@ -93,22 +94,47 @@ func (x *exchange) delay(bt *amqpserver.Batch, m *message, from *origin, conf co
 
 // add adds an entry. d.mu is held.
 func (d *delayed) add(e delayedEntry) {
-	d.pos++
-	e.pos = d.pos
-	heap.Push(&d.heap, e)
+	if span := e.due >> spanBits; e.m == nil && span > d.horizon {
+		d.far.add(span, e)
+	} else {
+		d.near.push(e)
+	}
 	d.arm()
 }
 
 // arm sets the timer. d.mu is held.
 func (d *delayed) arm() {
-	if d.firing || d.over || len(d.heap) == 0 {
+	if d.firing || d.over {
 		return
 	}
-	if at := d.heap[0].due; d.deadline == 0 || at < d.deadline {
+	at := int64(math.MaxInt64)
+	if len(d.near) > 0 {
+		at = d.near[0].due
+	}
+	if span, ok := d.far.first(); ok {
+		at = min(at, span<<spanBits)
+	}
+	if at < math.MaxInt64 && (d.deadline == 0 || at < d.deadline) {
 		d.deadline = at
 		d.x.v.b.deadlines.set(&d.timer, at)
 	}
 }
+
+// advance brings what is due in the span of a time, or before, near. d.mu is held.
+func (d *delayed) advance(now int64) {
+	for {
+		span, ok := d.far.first()
+		if !ok || span > now>>spanBits {
+			break
+		}
+		d.far.take(func(e delayedEntry) { d.near = append(d.near, e) })
+		d.near.init()
+	}
+	d.horizon = now >> spanBits
+}
+
+// len returns how many messages wait. d.mu is held.
+func (d *delayed) len() int { return len(d.near) + d.far.n }
 
 // tick publishes what is due, on a goroutine of its own: it may have to be read from the disk.
 func (d *delayed) tick() {
@@ -134,8 +160,9 @@ func (d *delayed) fire() {
 		now := bt.Now().UnixMilli()
 		var list []delayedEntry
 		d.mu.Lock()
-		for len(list) < fireMessages && len(d.heap) > 0 && d.heap[0].due <= now && !d.over && !b.isStopped() {
-			list = append(list, heap.Pop(&d.heap).(delayedEntry))
+		d.advance(now)
+		for len(list) < fireMessages && len(d.near) > 0 && d.near[0].due <= now && !d.over && !b.isStopped() {
+			list = append(list, d.near.pop())
 		}
 		if len(list) == 0 {
 			d.firing = false
@@ -160,10 +187,10 @@ func (d *delayed) publish(bt *amqpserver.Batch, r JournalReader, list []delayedE
 	for _, e := range list {
 		m := e.m
 		var from *origin
-		if e.seq != 0 {
-			from = &origin{delayed: d, seq: e.seq, size: e.size}
+		if m == nil {
+			from = &origin{delayed: d, seq: e.pos, size: e.size}
 			var err error
-			if m, err = b.readSurely(r, e.seq); err != nil {
+			if m, err = b.readSurely(r, e.pos); err != nil {
 				if b.isStopped() || b.rec.broken() {
 					return false
 				}
@@ -210,33 +237,18 @@ func (d *delayed) end() {
 	d.x.v.b.deadlines.set(&d.timer, 0)
 	if r := d.x.v.b.rec; r != nil {
 		r.mu.Lock()
-		for _, e := range d.heap {
-			if e.seq != 0 {
-				r.releaseLocked(e.seq, e.size)
+		for {
+			if _, ok := d.far.first(); !ok {
+				break
+			}
+			d.far.take(func(e delayedEntry) { r.releaseLocked(e.pos, e.size) })
+		}
+		for _, e := range d.near {
+			if e.m == nil {
+				r.releaseLocked(e.pos, e.size)
 			}
 		}
 		r.mu.Unlock()
 	}
-	d.heap = nil
-}
-
-// delayedHeap is a heap of entries, the earliest first.
-type delayedHeap []delayedEntry
-
-func (h delayedHeap) Len() int { return len(h) }
-func (h delayedHeap) Less(i, j int) bool {
-	return h[i].due < h[j].due || h[i].due == h[j].due && h[i].pos < h[j].pos
-}
-func (h delayedHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
-
-// Push implements heap.Interface.
-func (h *delayedHeap) Push(x any) { *h = append(*h, x.(delayedEntry)) }
-
-// Pop implements heap.Interface.
-func (h *delayedHeap) Pop() any {
-	last := len(*h) - 1
-	e := (*h)[last]
-	(*h)[last] = delayedEntry{}
-	*h = (*h)[:last]
-	return e
+	d.near, d.far = nil, delayedFar{}
 }

@@ -208,6 +208,7 @@ func (b *Broker) Publish(ctx context.Context, vhost string, m *Message) error {
 	if err != nil {
 		return err
 	}
+	b.alarms.watch()
 	bt := amqpserver.NewBatch()
 	out := &message{
 		exchange: x.name, key: m.RoutingKey, props: props, body: slices.Clone(m.Body), at: bt.Now().UnixMilli(),
@@ -476,12 +477,7 @@ func (s *Subscription) resume() {
 // Close ends the subscription. Messages that wait in it return to the queue; those that the application has it still may
 // settle. It always returns nil.
 func (s *Subscription) Close() error {
-	bt := amqpserver.NewBatch()
-	if s.q.drop(bt, s.co) {
-		_, _ = s.q.v.deleteQueue(bt, s.q, true, false)
-	}
 	s.end(net.ErrClosed)
-	s.b.done(bt)
 	return nil
 }
 
@@ -501,11 +497,11 @@ func (s *Subscription) end(err error) {
 	}
 	s.signal()
 	s.mu.Unlock()
-	if len(refs) > 0 {
-		bt := amqpserver.NewBatch()
-		settle(bt, refs, amqpserver.Requeued)
-		s.b.done(bt)
+	bt := amqpserver.NewBatch()
+	for _, q := range leave(bt, []*consumer{s.co}, refs) {
+		_, _ = q.v.deleteQueue(bt, q, true, false) // somebody who just came keeps it
 	}
+	s.b.done(bt)
 }
 
 // endLocals ends the subscriptions of the application in a virtual host.

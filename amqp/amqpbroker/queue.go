@@ -47,6 +47,7 @@ type queue struct {
 	used     int64 // unix milliseconds: when somebody had to do with it
 	timer    timer
 	deadline int64  // what the timer is set to, 0 for nothing
+	late     int64  // when what a consumer holds is late, 0 when nobody looks
 	gen      uint64 // counts what is taken out of the cold other than by the loader
 	loading  bool
 	loaded   chan struct{} // closed when the loader has done something
@@ -330,6 +331,9 @@ func (q *queue) accept(bt *amqpserver.Batch, pub *publication) {
 	if q.cs.open > 0 {
 		q.dispatch(bt)
 	}
+	if e.expires != 0 && e.expires <= m.at {
+		q.expire(bt)
+	}
 	if q.set.bounded() && q.over() {
 		q.trim(bt)
 	}
@@ -349,6 +353,9 @@ func (q *queue) give(bt *amqpserver.Batch, c *consumer, e *entry) bool {
 		h := q.hold(e, stateAcquired)
 		h.c, h.at = c, bt.Now().UnixMilli()
 		c.held++
+		if q.late == 0 {
+			q.hurry(h.at)
+		}
 		if !c.sink.deliver(bt, c, e.m, &h.entry, h) {
 			q.unhold(h)
 			q.cs.block(c)

@@ -235,7 +235,7 @@ func (r *restoring) arrived(seq uint64, m *messageRecord) error {
 	rd := codec.NewReader(m.queues)
 	if m.due != 0 {
 		if d := r.delayed[rd.Uvarint64()]; d != nil {
-			d.entries[seq] = delayedEntry{due: m.due, seq: seq, size: m.size()}
+			d.entries[seq] = delayedEntry{due: m.due, pos: seq, size: m.size()}
 		}
 		return rd.Err()
 	}

@@ -158,13 +158,13 @@ func (s *session) CloseChannel(bt *amqpserver.Batch, ch *amqpserver.Channel, ref
 	list := c.consumers
 	c.consumers = nil
 	c.mu.Unlock()
-	for _, co := range list {
-		c.ended(bt, co)
-	}
+	unused := leave(bt, list, refs)
 	if c.replies != nil {
 		c.endReplies()
 	}
-	settle(bt, refs, amqpserver.Requeued)
+	for _, q := range unused {
+		_, _ = s.v.deleteQueue(bt, q, true, false) // somebody who just came keeps it
+	}
 	s.b.bury(bt)
 }
 

@@ -20,8 +20,10 @@ func (q *queue) tick() {
 	q.awake(bt, now)
 	q.dispatch(bt)
 	unused := q.isUnused(now)
+	late, limit := q.overdue(now), q.timeout()
 	q.unlock()
 	q.b.bury(bt)
+	closeLate(bt, late, limit)
 	if unused {
 		q.v.deleteUnused(bt, q, now)
 	}
