@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 )
 
 // config is what the command line says.
 type config struct {
 	mqtt, mqtts, ws, http      string
+	amqp, amqps, amqpWS        string
+	definitions                string
 	tlsCert, tlsKey, tlsClient string
 	users, acl, data           string
 	anonymous, noSync          bool
@@ -25,12 +28,16 @@ func parse(args []string, stderr io.Writer) (*config, error) {
 	f.StringVar(&c.mqtt, "mqtt", "127.0.0.1:1883", "`address` for MQTT over TCP, empty for none")
 	f.StringVar(&c.mqtts, "mqtts", "", "`address` for MQTT over TLS, empty for none")
 	f.StringVar(&c.ws, "ws", "127.0.0.1:8083", "`address` for MQTT over WebSocket (path /mqtt), empty for none")
-	f.StringVar(&c.http, "http", "127.0.0.1:8080", "`address` for /healthz, /readyz and /metrics, empty for none")
+	f.StringVar(&c.amqp, "amqp", "127.0.0.1:5672", "`address` for AMQP over TCP, empty for none")
+	f.StringVar(&c.amqps, "amqps", "", "`address` for AMQP over TLS, empty for none")
+	f.StringVar(&c.amqpWS, "amqp-ws", "", "`address` for AMQP over WebSocket, empty for none")
+	f.StringVar(&c.http, "http", "127.0.0.1:8080", "`address` for /healthz, /readyz, /metrics and RabbitMQ's management API under /api, empty for none")
 	f.StringVar(&c.tlsCert, "tls-cert", "", "PEM `file` with the server's certificate chain")
 	f.StringVar(&c.tlsKey, "tls-key", "", "PEM `file` with the server's private key")
-	f.StringVar(&c.tlsClient, "tls-client-ca", "", "PEM `file` with the authorities that sign client certificates; with it -mqtts asks every client for one, and its common name is the user")
-	f.StringVar(&c.users, "users", "", "password `file` in mosquitto's format")
-	f.StringVar(&c.acl, "acl", "", "access control `file` in mosquitto's format")
+	f.StringVar(&c.tlsClient, "tls-client-ca", "", "PEM `file` with the authorities that sign client certificates; with it -mqtts and -amqps ask every client for one, and its common name is the user")
+	f.StringVar(&c.users, "users", "", "password `file` for MQTT in mosquitto's format")
+	f.StringVar(&c.acl, "acl", "", "access control `file` for MQTT in mosquitto's format")
+	f.StringVar(&c.definitions, "definitions", "", "`file` with users, queues and so on for AMQP, in RabbitMQ's format; it is imported at each start")
 	f.BoolVar(&c.anonymous, "anonymous", false, "let everybody in without a password, on any address")
 	f.StringVar(&c.data, "data", "", "`directory` for what must survive a restart and power loss; empty keeps everything in memory")
 	f.BoolVar(&c.noSync, "no-sync", false, "with -data, do not wait for the disk: power loss takes what was acknowledged in the last seconds")
@@ -51,14 +58,16 @@ func (c *config) check() error {
 	if c.noSync && c.data == "" {
 		return errors.New("-no-sync needs -data")
 	}
-	if c.mqtts != "" && (c.tlsCert == "" || c.tlsKey == "") {
-		return errors.New("-mqtts needs -tls-cert and -tls-key")
+	for _, l := range []listener{{"mqtts", c.mqtts}, {"amqps", c.amqps}} {
+		if l.addr != "" && (c.tlsCert == "" || c.tlsKey == "") {
+			return fmt.Errorf("-%s needs -tls-cert and -tls-key", l.flag)
+		}
 	}
 	if (c.tlsCert == "") != (c.tlsKey == "") {
 		return errors.New("-tls-cert and -tls-key go together")
 	}
-	if c.tlsClient != "" && c.mqtts == "" {
-		return errors.New("-tls-client-ca needs -mqtts")
+	if c.tlsClient != "" && c.mqtts == "" && c.amqps == "" {
+		return errors.New("-tls-client-ca needs -mqtts or -amqps")
 	}
 	if c.anonymous && c.users != "" {
 		return errors.New("-anonymous and -users exclude each other")
@@ -67,7 +76,7 @@ func (c *config) check() error {
 		return nil
 	}
 	for _, l := range c.listeners() {
-		if !loopback(l.addr) {
+		if !l.amqp() && !loopback(l.addr) {
 			return fmt.Errorf("-%s %s can be reached from other machines: give -users FILE, or -anonymous to let everybody in", l.flag, l.addr)
 		}
 	}
@@ -77,10 +86,14 @@ func (c *config) check() error {
 // listener is an address and the flag that named it.
 type listener struct{ flag, addr string }
 
+// amqp reports whether it is one for AMQP, which lets nobody in without a password from other machines.
+func (l listener) amqp() bool { return strings.HasPrefix(l.flag, "amqp") }
+
 // listeners returns the addresses that are switched on.
 func (c *config) listeners() []listener {
 	var on []listener
-	for _, l := range []listener{{"mqtt", c.mqtt}, {"mqtts", c.mqtts}, {"ws", c.ws}, {"http", c.http}} {
+	for _, l := range []listener{{"mqtt", c.mqtt}, {"mqtts", c.mqtts}, {"ws", c.ws},
+		{"amqp", c.amqp}, {"amqps", c.amqps}, {"amqp-ws", c.amqpWS}, {"http", c.http}} {
 		if l.addr != "" {
 			on = append(on, l)
 		}

@@ -27,6 +27,10 @@ func TestConfig(t *testing.T) {
 		{"-mqtts=127.0.0.1:8883 -tls-cert=c", "needs -tls-cert and -tls-key"},
 		{"-tls-cert=c", "go together"},
 		{"-tls-client-ca=c", "needs -mqtts"},
+		{"-amqp=:5672", ""}, // nobody gets in from elsewhere without a password
+		{"-amqps=127.0.0.1:5671", "-amqps needs -tls-cert and -tls-key"},
+		{"-amqps=:5671 -tls-cert=c -tls-key=k -tls-client-ca=a", ""},
+		{"-definitions=d", ""},
 		{"-data=d", ""},
 		{"-data=d -no-sync -queue-messages=-1", ""},
 		{"-no-sync", "needs -data"},

@@ -141,7 +141,7 @@ func get(t *testing.T, url string) string {
 }
 
 func TestGatewayAnonymous(t *testing.T) {
-	p := start(t, 3, "-mqtt=127.0.0.1:0", "-ws=127.0.0.1:0", "-http=127.0.0.1:0")
+	p := start(t, 3, "-mqtt=127.0.0.1:0", "-ws=127.0.0.1:0", "-amqp=", "-http=127.0.0.1:0")
 	for _, url := range p.urls[:2] {
 		if err := roundTrip(t, &mqttclient.Options{Servers: []string{url}}, "a/b"); err != nil {
 			t.Errorf("%s: %v", url, err)
@@ -180,7 +180,7 @@ func TestGatewayUsersAndTLS(t *testing.T) {
 	cert, key := ca.issue(t, "localhost")
 	userCert, userKey := ca.issue(t, "cora")
 	p := start(t, 2,
-		"-mqtt=127.0.0.1:0", "-ws=", "-http=", "-mqtts=127.0.0.1:0",
+		"-mqtt=127.0.0.1:0", "-ws=", "-amqp=", "-http=", "-mqtts=127.0.0.1:0",
 		"-users="+write("users", "ann:"+mqttbroker.HashPassword("secret")+"\n"),
 		"-acl="+write("acl", "user ann\ntopic ann/#\nuser cora\ntopic cora/#\n"),
 		"-tls-cert="+write("cert", cert), "-tls-key="+write("key", key), "-tls-client-ca="+write("ca", ca.pem))

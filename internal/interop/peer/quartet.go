@@ -42,7 +42,7 @@ func Quartet() Broker {
 				return nil, err
 			}
 			args := []string{
-				"-mqtt", s.TCP, "-mqtts", s.TLS, "-ws", s.WS, "-http", s.HTTP,
+				"-mqtt", s.TCP, "-mqtts", s.TLS, "-ws", s.WS, "-amqp", "", "-http", s.HTTP,
 				"-tls-cert", s.Cert, "-tls-key", s.Key,
 				"-users", users, "-acl", acl, "-data", s.Data,
 			}

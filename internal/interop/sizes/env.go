@@ -110,11 +110,11 @@ func (e *env) metrics() (map[string]float64, error) {
 
 // Names of metrics.
 const (
-	liveBytes      = "quartet_journal_live_bytes"
-	diskBytes      = "quartet_journal_disk_bytes"
-	writtenBytes   = `quartet_journal_bytes_total{kind="written"}`
-	syncs          = "quartet_journal_syncs_total"
-	rewrittenBytes = `quartet_journal_bytes_total{kind="rewritten"}`
+	liveBytes      = `quartet_journal_live_bytes{broker="mqtt"}`
+	diskBytes      = `quartet_journal_disk_bytes{broker="mqtt"}`
+	writtenBytes   = `quartet_journal_bytes_total{broker="mqtt",kind="written"}`
+	syncs          = `quartet_journal_syncs_total{broker="mqtt"}`
+	rewrittenBytes = `quartet_journal_bytes_total{broker="mqtt",kind="rewritten"}`
 )
 
 // restart starts the broker again and adds a row with the time from then until a client has the session id. It returns the
