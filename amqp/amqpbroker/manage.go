@@ -60,6 +60,7 @@ type management struct {
 	resources []resource
 
 	cluster string
+	cross   http.CrossOriginProtection
 }
 
 func newManagement(b managed, o *ManagementOptions) *management {
@@ -186,6 +187,10 @@ func plainJSON(v any) ([]byte, error) {
 
 // serve finds and calls the resource.
 func (c *call) serve() (any, error) {
+	if err := c.m.cross.Check(c.r); err != nil {
+		// A page of somebody else makes a browser that knows a password do something.
+		return nil, &apiError{http.StatusForbidden, "forbidden", "cross-origin request"}
+	}
 	rest, ok := strings.CutPrefix(c.r.URL.EscapedPath(), "/api/")
 	if !ok {
 		return nil, errNotFound
@@ -350,9 +355,9 @@ func (c *call) vhosts() []string {
 		return []string{vhost}
 	}
 	var out []string
-	for _, v := range c.m.b.vhostViews() {
-		if c.sees(v.Name) {
-			out = append(out, v.Name)
+	for _, name := range c.m.b.vhostNames() {
+		if c.sees(name) {
+			out = append(out, name)
 		}
 	}
 	return out

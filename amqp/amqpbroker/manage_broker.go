@@ -82,6 +82,8 @@ func (s *messageStats) add(c *queueCounts) {
 
 func (b managedBroker) hasVhost(name string) bool { return b.vhost(name) != nil }
 
+func (b managedBroker) vhostNames() []string { return b.Vhosts() }
+
 func (b managedBroker) vhostViews() []vhostView {
 	var out []vhostView
 	for _, name := range b.Vhosts() {

@@ -73,7 +73,8 @@ func (b managedBroker) getMessages(ctx context.Context, user, vhost, queue strin
 			}
 		}
 	}()
-	for range n {
+	size := 0
+	for len(out) < n && size < maxGetBytes {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -85,6 +86,7 @@ func (b managedBroker) getMessages(ctx context.Context, user, vhost, queue strin
 			break
 		}
 		taken = append(taken, d)
+		size += len(d.Body)
 		q.mu.Lock()
 		left := q.ready
 		q.mu.Unlock()

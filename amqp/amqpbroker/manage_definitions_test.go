@@ -146,6 +146,19 @@ func TestManageLogin(t *testing.T) {
 	}
 }
 
+// A page of somebody else cannot use a browser's password.
+func TestManageCrossOrigin(t *testing.T) {
+	m := newManageTester(t, Options{})
+	r := httptest.NewRequest("POST", "/api/definitions", strings.NewReader(`{"users":[]}`))
+	r.RemoteAddr = "127.0.0.1:1"
+	r.SetBasicAuth("guest", "guest")
+	r.Header.Set("Sec-Fetch-Site", "cross-site")
+	w := httptest.NewRecorder()
+	if m.h.ServeHTTP(w, r); w.Code != 403 {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
 // Bad input is refused with a code of the 400s.
 func TestManageBadInput(t *testing.T) {
 	m := newManageTester(t, Options{})

@@ -151,8 +151,11 @@ type gotView struct {
 	Encoding     string `json:"payload_encoding"`
 }
 
-// maxGet bounds how many messages are got at once.
-const maxGet = 10_000
+// maxGet and maxGetBytes bound how many messages are got at once: none is begun beyond them.
+const (
+	maxGet      = 10_000
+	maxGetBytes = 32 << 20
+)
 
 func (c *call) getMessages() (any, error) {
 	in, err := c.body("ackmode", "count", "encoding")

@@ -18,9 +18,11 @@ func listUsers(list []User) any {
 func (c *call) listUsers() (any, error) { return listUsers(c.m.b.settingsOf().allUsers()), nil }
 
 func (c *call) usersWithoutPermissions() (any, error) {
-	list := slices.DeleteFunc(c.m.b.settingsOf().allUsers(), func(u User) bool {
-		return slices.ContainsFunc(c.m.b.settingsOf().allPermissions(), func(p Permission) bool { return p.User == u.Name })
-	})
+	has := map[string]bool{}
+	for _, p := range c.m.b.settingsOf().allPermissions() {
+		has[p.User] = true
+	}
+	list := slices.DeleteFunc(c.m.b.settingsOf().allUsers(), func(u User) bool { return has[u.Name] })
 	return listUsers(list), nil
 }
 

@@ -19,6 +19,7 @@ type managed interface {
 	totals() totals
 
 	hasVhost(name string) bool
+	vhostNames() []string
 	vhostViews() []vhostView
 	putVhost(ctx context.Context, v VhostDefinition) (isNew bool, err error)
 	dropVhost(ctx context.Context, name string) error
