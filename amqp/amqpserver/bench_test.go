@@ -12,7 +12,7 @@ import (
 )
 
 // tcp starts a server on a loopback port and returns a connected client that is open.
-func tcp(b *testing.B, backend amqpserver.Backend) (s *amqpserver.Server, dial func() *peer) {
+func tcp(b testing.TB, backend amqpserver.Backend) (s *amqpserver.Server, dial func() *peer) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		b.Skip(err)

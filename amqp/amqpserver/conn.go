@@ -114,7 +114,7 @@ func (c *Conn) Context() context.Context {
 	defer c.mu.Unlock()
 	if c.ctx == nil {
 		c.ctx, c.cancel = context.WithCancel(context.Background())
-		if c.ended {
+		if c.down {
 			c.cancel()
 		}
 	}

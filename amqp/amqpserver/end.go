@@ -15,6 +15,9 @@ func (c *Conn) closing(cause error) {
 	}
 	c.down, c.cause = true, cause
 	c.release()
+	if c.cancel != nil {
+		c.cancel()
+	}
 	c.rearm()
 }
 
@@ -30,9 +33,6 @@ func (c *Conn) end(cause error) {
 	if c.recovered != nil {
 		close(c.recovered)
 		c.recovered = nil
-	}
-	if c.cancel != nil {
-		c.cancel()
 	}
 	if !c.srv.draining() {
 		c.arm(lingerTime)

@@ -331,7 +331,7 @@ type peer struct {
 	t    testing.TB
 	nc   net.Conn
 	in   []byte
-	want uint32 // frame-max
+	idle func() // called when nothing comes for a millisecond
 }
 
 func dial(t testing.TB, l *memnet.Listener) *peer {
@@ -427,7 +427,14 @@ func (p *peer) read() (amqp091.Frame, bool) {
 			return f, true
 		}
 		buf := make([]byte, 64<<10)
+		if p.idle != nil {
+			p.nc.SetReadDeadline(time.Now().Add(time.Millisecond))
+		}
 		n, err = p.nc.Read(buf)
+		if n == 0 && p.idle != nil && errors.Is(err, os.ErrDeadlineExceeded) {
+			p.idle()
+			continue
+		}
 		if n == 0 {
 			if err == nil || len(p.in) > 0 {
 				p.t.Fatalf("read: %v after %q", err, p.in)
