@@ -60,8 +60,8 @@ const (
 	kindFanout
 	kindTopic
 	kindHeaders
-	kindHash   // x-consistent-hash
-	kindRandom // x-random
+	kindHash   // x-consistent-hash, x-modulus-hash
+	kindRandom // x-random, x-local-random
 )
 
 // exchangeKinds are the types of exchanges by the name that they have on the wire.
@@ -71,7 +71,9 @@ var exchangeKinds = map[string]exchangeKind{
 	"topic":             kindTopic,
 	"headers":           kindHeaders,
 	"x-consistent-hash": kindHash,
+	"x-modulus-hash":    kindHash,
 	"x-random":          kindRandom,
+	"x-local-random":    kindRandom,
 }
 
 // newRouter returns the router of a new exchange of a type other than x-delayed-message, which has the router of the type
@@ -87,6 +89,10 @@ func newRouter[D comparable](kind string, args amqp091.Table, name func(D) strin
 	r := &router[D]{kind: k, seed: maphash.MakeSeed()}
 	switch k {
 	case kindHash:
+		if kind == "x-modulus-hash" {
+			r.hash = &hashRoutes[D]{name: name, equal: true}
+			break
+		}
 		h, err := newHashRoutes(args, name)
 		if err != nil {
 			return nil, err
@@ -131,7 +137,7 @@ func (r *router[D]) bind(dest D, key string, args amqp091.Table) (b *binding[D],
 			r.trie.Insert(at, b)
 		}
 	case kindHash:
-		if _, err = hashWeight(key); err != nil {
+		if _, err = r.hash.weight(key); err != nil {
 			return nil, false, err
 		}
 		r.hash.targets.Store(nil)

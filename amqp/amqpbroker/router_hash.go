@@ -19,6 +19,7 @@ type hashRoutes[D comparable] struct {
 	header   string // to look at, or
 	property hashProperty
 	name     func(D) string
+	equal    bool // x-modulus-hash: all bindings have the same weight, whatever their key
 
 	targets atomic.Pointer[[]hashTarget[D]] // nil when it must be made again
 }
@@ -71,8 +72,11 @@ func newHashRoutes[D comparable](args amqp091.Table, name func(D) string) (*hash
 	return h, nil
 }
 
-// hashWeight reads the key of a binding.
-func hashWeight(key string) (float64, error) {
+// weight returns the weight of a binding.
+func (h *hashRoutes[D]) weight(key string) (float64, error) {
+	if h.equal {
+		return 1, nil
+	}
 	n, err := strconv.ParseInt(key, 10, 64)
 	switch {
 	case err != nil:
@@ -94,7 +98,7 @@ func (h *hashRoutes[D]) rebuild(r *router[D]) *[]hashTarget[D] {
 	}
 	targets := make([]hashTarget[D], 0, len(r.all))
 	for _, b := range r.all {
-		weight, _ := hashWeight(b.key)
+		weight, _ := h.weight(b.key)
 		seed := fnvAdd(fnvAdd(fnvAdd(fnvStart, h.name(b.dest)), "\x00"), b.key)
 		targets = append(targets, hashTarget[D]{b.dest, mix(seed), weight})
 	}

@@ -145,3 +145,23 @@ func TestRouterHashInvalid(t *testing.T) {
 	mustBind(t, r, "q", "+3", nil)
 	mustBind(t, r, "q", "1000000", nil)
 }
+
+func TestRouterModulusHash(t *testing.T) {
+	r := testRouter(t, "x-modulus-hash", nil)
+	for _, d := range []string{"a", "b", "c", "d"} {
+		mustBind(t, r, d, "any key", nil)
+	}
+	n := map[string]int{}
+	for i := range 4000 {
+		d := destination(t, r, fmt.Sprint(i), amqp091.Properties{})
+		if again := destination(t, r, fmt.Sprint(i), amqp091.Properties{}); again != d {
+			t.Fatalf("%s and %s", d, again)
+		}
+		n[d]++
+	}
+	for d, n := range n {
+		if n < 850 || n > 1150 {
+			t.Errorf("%s got %d of 4000", d, n)
+		}
+	}
+}
