@@ -47,6 +47,8 @@ type conn struct {
 	waiters  int           // calls and messages that wait for an answer
 	resume   chan struct{} // the reader that pauses waits for it
 	draining bool          // events is at work
+	ev       amqp091.Event // at which it is
+	writer   func()        // is write
 }
 
 // batch is how many frames with events are handled without letting others have the lock.
@@ -72,7 +74,7 @@ func newConn(c *Client, nc net.Conn, s *server) *conn {
 	if n := s.uri.ChannelMax; n != 0 && c.o.Options.Limits.ChannelMax == 0 {
 		cfg.ChannelMax = n
 	}
-	return &conn{
+	k := &conn{
 		c: c, nc: nc, server: s,
 		in:      codec.Buffer{Max: int(max(cfg.FrameMax, 64<<10))},
 		m:       amqp091.NewConn(cfg),
@@ -81,6 +83,8 @@ func newConn(c *Client, nc net.Conn, s *server) *conn {
 		flushed: make(chan struct{}),
 		resume:  make(chan struct{}, 1),
 	}
+	k.writer = k.write // bound once
+	return k
 }
 
 // open reports whether messages may be added to the output buffer.
@@ -198,12 +202,10 @@ func (k *conn) events() {
 		return
 	}
 	k.draining = true
-	for {
-		e, ok := k.m.Next()
-		if !ok {
-			break
+	for ok := true; ok; {
+		if k.ev, ok = k.m.Next(); ok {
+			k.event(&k.ev)
 		}
-		k.event(&e)
 	}
 	k.draining = false
 }

@@ -17,7 +17,7 @@ func (k *conn) kick() {
 		return
 	}
 	k.writing = true
-	go k.write()
+	go k.writer()
 }
 
 // write writes the output buffer until it is empty, everybody's bytes at once. What is added meanwhile goes into a second

@@ -6,7 +6,9 @@ import (
 	"os"
 	"strconv"
 	"sync/atomic"
+	"syscall"
 	"testing"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -69,7 +71,9 @@ func startAMQP(b *testing.B) string {
 
 var queues atomic.Int32
 
-func newQueue() string { return "bench." + strconv.Itoa(os.Getpid()) + "." + strconv.Itoa(int(queues.Add(1))) }
+func newQueue() string {
+	return "bench." + strconv.Itoa(os.Getpid()) + "." + strconv.Itoa(int(queues.Add(1)))
+}
 
 func eachAMQP(b *testing.B, run func(b *testing.B, open func() amqpClient, queue string)) {
 	addr := startAMQP(b)
@@ -85,17 +89,39 @@ func eachAMQP(b *testing.B, run func(b *testing.B, open func() amqpClient, queue
 			b.ReportAllocs()
 			run(b, open, queue)
 			report(b)
+			b.ReportMetric(float64(cpuEnd-cpuBegin)/float64(b.N), "cpu-ns/op")
 		})
 	}
+}
+
+// cpuBegin and cpuEnd are the processor time of this process.
+var cpuBegin, cpuEnd time.Duration
+
+func begin(b *testing.B) {
+	cpuBegin = processorTime(b)
+	b.ResetTimer()
+}
+
+func end(b *testing.B) {
+	b.StopTimer()
+	cpuEnd = processorTime(b)
+}
+
+func processorTime(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // BenchmarkAMQPPublish publishes with confirms and a window.
 func BenchmarkAMQPPublish(b *testing.B) {
 	eachAMQP(b, func(b *testing.B, open func() amqpClient, queue string) {
 		c := open()
-		b.ResetTimer()
+		begin(b)
 		c.publishMany(b, queue, b.N)
-		b.StopTimer()
+		end(b)
 	})
 }
 
@@ -103,11 +129,11 @@ func BenchmarkAMQPPublish(b *testing.B) {
 func BenchmarkAMQPPublishOne(b *testing.B) {
 	eachAMQP(b, func(b *testing.B, open func() amqpClient, queue string) {
 		c := open()
-		b.ResetTimer()
+		begin(b)
 		for range b.N {
 			c.publishOne(b, queue)
 		}
-		b.StopTimer()
+		end(b)
 	})
 }
 
@@ -117,10 +143,10 @@ func BenchmarkAMQPConsume(b *testing.B) {
 		open().publishMany(b, queue, b.N)
 		f := newFlow()
 		c := open()
-		b.ResetTimer()
+		begin(b)
 		c.consume(b, queue, f.got)
 		f.wait(b.N)
-		b.StopTimer()
+		end(b)
 	})
 }
 
@@ -130,10 +156,10 @@ func BenchmarkAMQPBoth(b *testing.B) {
 		f := newFlow()
 		pub := open()
 		open().consume(b, queue, f.got)
-		b.ResetTimer()
+		begin(b)
 		pub.publishMany(b, queue, b.N)
 		f.wait(b.N)
-		b.StopTimer()
+		end(b)
 	})
 }
 

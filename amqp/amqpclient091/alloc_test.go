@@ -1,0 +1,193 @@
+//go:build !race
+
+package amqpclient091
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/url"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/quartet-mq/quartet/amqp/amqp091"
+)
+
+// canned is a connection that swallows what is written and answers each write with the next part of a script.
+type canned struct {
+	net.Conn
+	done   chan struct{}
+	in     chan []byte
+	script [][]byte
+}
+
+func (d *canned) Write(b []byte) (int, error) {
+	if len(d.script) > 0 {
+		d.in <- d.script[0]
+		d.script = d.script[1:]
+	}
+	return len(b), nil
+}
+
+func (d *canned) Read(b []byte) (int, error) {
+	select {
+	case s := <-d.in:
+		return copy(b, s), nil
+	case <-d.done:
+		return 0, io.EOF
+	}
+}
+
+func (d *canned) SetWriteDeadline(time.Time) error { return nil }
+func (d *canned) SetReadDeadline(time.Time) error  { return nil }
+
+func (d *canned) Close() error {
+	select {
+	case <-d.done:
+	default:
+		close(d.done)
+	}
+	return nil
+}
+
+// answer adds methods on a channel to the script.
+func (d *canned) answer(channel uint16, methods ...amqp091.Method) {
+	var b []byte
+	for _, m := range methods {
+		b, _ = amqp091.AppendMethod(b, channel, m)
+	}
+	d.script = append(d.script, b)
+}
+
+// connected returns a client with a channel, number 1, on a server that says nothing by itself.
+func connected(t testing.TB, o *ChannelOptions) (*Client, *Channel, *canned) {
+	d := &canned{done: make(chan struct{}), in: make(chan []byte, 1)}
+	d.answer(0, &amqp091.ConnectionStart{VersionMinor: 9, Mechanisms: "PLAIN"})
+	d.answer(0, &amqp091.ConnectionTune{})
+	d.answer(0, &amqp091.ConnectionOpenOK{})
+	d.answer(1, &amqp091.ChannelOpenOK{})
+	d.answer(1, &amqp091.ConfirmSelectOK{})
+	dial := func(context.Context, *url.URL) (net.Conn, error) { return d, nil }
+	c, err := Dial(t.Context(), "x://x", &Options{Dialers: map[string]DialFunc{"x": dial}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	ch, err := c.Channel(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c, ch, d
+}
+
+// feed lets the client handle b.
+func (c *Client) feed(t testing.TB, b []byte) {
+	if err := c.last.in.Append(b); err != nil {
+		t.Fatal(err)
+	}
+	c.last.feed()
+}
+
+// message is what is published: 256 bytes with a few properties.
+var message = &Message{
+	Exchange: "exchange", RoutingKey: "routing.key", Mandatory: true, Body: make([]byte, 256),
+	Properties: amqp091.Properties{ContentType: "text/plain", DeliveryMode: amqp091.Persistent, MessageID: "0123456789"},
+}
+
+// A message is published and confirmed with at most one allocation, its Publication, and one more when somebody waits.
+func TestPublishAllocations(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		o     ChannelOptions
+		wait  bool
+		limit float64
+	}{
+		{"asynchronous", ChannelOptions{}, false, 1},
+		{"asynchronous, waited for", ChannelOptions{}, true, 2},
+		{"asynchronous, with its message kept", ChannelOptions{Republish: true}, true, 3},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c, ch, _ := connected(t, &test.o)
+			ack := amqp091.AppendAck(nil, 1, 0, true) // all
+			if n := testing.AllocsPerRun(5000, func() {
+				p, err := ch.PublishAsync(t.Context(), message)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if test.wait {
+					p.Done()
+				}
+				for done := false; !done; runtime.Gosched() {
+					c.feed(t, ack)
+					c.mu.Lock()
+					done = p.stage == stageDone
+					c.mu.Unlock()
+				}
+			}); n > test.limit+0.5 { // the writer's goroutine is started now and then
+				t.Errorf("%v allocations", n)
+			}
+		})
+	}
+	t.Run("synchronous", func(t *testing.T) {
+		c, ch, _ := connected(t, nil)
+		ack := amqp091.AppendAck(nil, 1, 0, true)
+		done := make(chan error, 1)
+		start := make(chan struct{})
+		go func() {
+			for range start {
+				done <- ch.Publish(context.Background(), message)
+			}
+		}()
+		defer close(start)
+		if n := testing.AllocsPerRun(5000, func() {
+			start <- struct{}{}
+			for {
+				select {
+				case err := <-done:
+					if err != nil {
+						t.Fatal(err)
+					}
+					return
+				default:
+					runtime.Gosched()
+					c.feed(t, ack)
+				}
+			}
+		}); n > 0.5 {
+			t.Errorf("%v allocations", n)
+		}
+	})
+}
+
+// A delivery is received, read and acknowledged with one allocation.
+func TestConsumeAllocations(t *testing.T) {
+	c, ch, d := connected(t, nil)
+	d.answer(1, &amqp091.BasicQosOK{}, &amqp091.BasicConsumeOK{ConsumerTag: "tag"})
+	s, err := ch.Consume(t.Context(), "q", &ConsumeOptions{Tag: "tag"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	props, err := message.appendProperties(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b []byte
+	tag := uint64(0)
+	if n := testing.AllocsPerRun(5000, func() {
+		tag++
+		b, _ = amqp091.AppendDeliver(b[:0], 1, "tag", tag, false, message.Exchange, message.RoutingKey)
+		b = amqp091.AppendContentHeader(b, 1, 256, props)
+		b = amqp091.AppendBody(b, 1, message.Body, 4096)
+		c.feed(t, b)
+		d, err := s.next(t.Context())
+		if err != nil || len(d.Body) != 256 {
+			t.Fatal(d, err)
+		}
+		if err := d.Ack(); err != nil {
+			t.Fatal(err)
+		}
+	}); n > 1.5 {
+		t.Errorf("%v allocations", n)
+	}
+}
