@@ -1,9 +1,11 @@
 package amqpbroker
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/quartet-mq/quartet/amqp/amqp091"
 	"github.com/quartet-mq/quartet/amqp/amqpserver"
@@ -15,7 +17,9 @@ type delayed struct {
 	num uint64 // as those of queues
 
 	mu       sync.Mutex
-	near     delayedHeap // what is due in the span of horizon or before, and what the journal has not got
+	ready    delayedHeap // whose messages are in memory
+	bytes    int         // what those of them count that the journal has
+	near     delayedHeap // what is due in the span of horizon or before
 	far      delayedFar  // the rest
 	horizon  int64
 	pos      uint64
@@ -29,8 +33,8 @@ type delayed struct {
 type delayedEntry struct {
 	due  int64    // unix milliseconds
 	pos  uint64   // the number of its record, or its place among those that have none
-	m    *message // nil when the journal has it
-	size int      // of one that the journal has
+	m    *message // nil when only the journal has it
+	size int      // of one that the journal has, 0 of others
 }
 
 func newDelayed(x *exchange) *delayed {
@@ -82,7 +86,7 @@ func (x *exchange) delay(bt *amqpserver.Batch, m *message, from *origin, conf co
 	}
 	if e.pos = m.seq; m.seq == 0 {
 		d.pos++
-		e.pos, e.m = d.pos, m
+		e.pos, e.m, e.size = d.pos, m, 0
 	}
 	d.add(e)
 	d.mu.Unlock()
@@ -94,9 +98,13 @@ func (x *exchange) delay(bt *amqpserver.Batch, m *message, from *origin, conf co
 
 // add adds an entry. d.mu is held.
 func (d *delayed) add(e delayedEntry) {
-	if span := e.due >> spanBits; e.m == nil && span > d.horizon {
+	span := e.due >> spanBits
+	switch {
+	case e.m != nil:
+		d.ready.push(e)
+	case span > d.horizon:
 		d.far.add(span, e)
-	} else {
+	default:
 		d.near.push(e)
 	}
 	d.arm()
@@ -108,8 +116,11 @@ func (d *delayed) arm() {
 		return
 	}
 	at := int64(math.MaxInt64)
-	if len(d.near) > 0 {
-		at = d.near[0].due
+	if len(d.ready) > 0 {
+		at = d.ready[0].due
+	}
+	if len(d.near) > 0 && d.bytes < aheadBytes/2 {
+		at = min(at, d.near[0].due-aheadTime/2)
 	}
 	if span, ok := d.far.first(); ok {
 		at = min(at, span<<spanBits)
@@ -134,7 +145,56 @@ func (d *delayed) advance(now int64) {
 }
 
 // len returns how many messages wait. d.mu is held.
-func (d *delayed) len() int { return len(d.near) + d.far.n }
+func (d *delayed) len() int { return len(d.ready) + len(d.near) + d.far.n }
+
+// Messages are read before they are due, many at a time in the order in which they are in the journal: those that are due at
+// about the same time may be anywhere in it.
+const (
+	aheadTime     = 1000 // milliseconds
+	aheadMessages = 32 << 10
+	aheadBytes    = 16 << 20
+)
+
+// readAhead reads messages that are due soon. It reports false when the journal cannot be used any more. Only fire calls it.
+func (d *delayed) readAhead(r JournalReader, now int64) bool {
+	b := d.x.v.b
+	d.mu.Lock()
+	d.advance(now + aheadTime)
+	var list []delayedEntry
+	for bytes := d.bytes; len(d.near) > 0 && d.near[0].due <= now+aheadTime && len(list) < aheadMessages && bytes < aheadBytes && !d.over; {
+		e := d.near.pop()
+		bytes += e.size
+		list = append(list, e)
+	}
+	d.mu.Unlock()
+	slices.SortFunc(list, func(a, b delayedEntry) int { return cmp.Compare(a.pos, b.pos) })
+	n := 0
+	for _, e := range list {
+		m, err := b.readSurely(r, e.pos)
+		if err != nil {
+			if b.isStopped() || b.rec.broken() {
+				return false
+			}
+			b.opts.Logger.Error("journal: a delayed message cannot be read", "exchange", d.x.name, "vhost", d.x.v.name, "err", err)
+			b.rec.fired(d, []*origin{{delayed: d, seq: e.pos, size: e.size}})
+			continue
+		}
+		e.m = m
+		list[n] = e
+		n++
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, e := range list[:n] {
+		if d.over {
+			b.rec.release(e.pos, e.size)
+			continue
+		}
+		d.bytes += e.size
+		d.ready.push(e)
+	}
+	return true
+}
 
 // tick publishes what is due, on a goroutine of its own: it may have to be read from the disk.
 func (d *delayed) tick() {
@@ -158,54 +218,59 @@ func (d *delayed) fire() {
 	}
 	for {
 		now := bt.Now().UnixMilli()
-		var list []delayedEntry
-		d.mu.Lock()
-		d.advance(now)
-		for len(list) < fireMessages && len(d.near) > 0 && d.near[0].due <= now && !d.over && !b.isStopped() {
-			list = append(list, d.near.pop())
-		}
-		if len(list) == 0 {
-			d.firing = false
-			d.arm()
-			d.mu.Unlock()
-			break
-		}
-		d.mu.Unlock()
-		if !d.publish(bt, r, list) {
+		if b.isStopped() || !d.readAhead(r, now) {
 			return
 		}
-		b.bury(bt)
+		for {
+			var list []delayedEntry
+			d.mu.Lock()
+			for len(list) < fireMessages && len(d.ready) > 0 && d.ready[0].due <= now && !d.over {
+				e := d.ready.pop()
+				d.bytes -= e.size
+				list = append(list, e)
+			}
+			d.mu.Unlock()
+			if len(list) == 0 {
+				break
+			}
+			d.publish(bt, list)
+			b.bury(bt)
+			bt.Flush()
+		}
 		bt.Flush()
+		if d.rest() {
+			return
+		}
 	}
-	bt.Flush()
 }
 
-// publish publishes messages that are due. It reports false when the journal cannot be used any more.
-func (d *delayed) publish(bt *amqpserver.Batch, r JournalReader, list []delayedEntry) bool {
+// rest ends the work of fire when there is nothing to do now.
+func (d *delayed) rest() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := time.Now().UnixMilli()
+	if !d.over && (len(d.ready) > 0 && d.ready[0].due <= now || len(d.near) > 0 && d.bytes < aheadBytes/2 && d.near[0].due <= now+aheadTime/2) {
+		return false
+	}
+	d.firing = false
+	d.arm()
+	return true
+}
+
+// publish publishes messages that are due.
+func (d *delayed) publish(bt *amqpserver.Batch, list []delayedEntry) {
 	b, x := d.x.v.b, d.x
 	var fired []*origin
 	for _, e := range list {
-		m := e.m
 		var from *origin
-		if m == nil {
+		if e.size > 0 {
 			from = &origin{delayed: d, seq: e.pos, size: e.size}
-			var err error
-			if m, err = b.readSurely(r, e.pos); err != nil {
-				if b.isStopped() || b.rec.broken() {
-					return false
-				}
-				b.opts.Logger.Error("journal: a delayed message cannot be read", "exchange", x.name, "vhost", x.v.name, "err", err)
-			}
 			fired = append(fired, from)
 		}
-		if m == nil {
-			continue
-		}
-		out := *m
+		out := *e.m
 		out.seq, out.at = 0, bt.Now().UnixMilli()
-		out.props = negated(m.props)
-		sc := scratchOf(bt)
-		targets := slices.Clone(x.v.route(sc, x, []byte(out.key), out.props))
+		out.props = negated(out.props)
+		targets := slices.Clone(x.v.route(scratchOf(bt), x, []byte(out.key), out.props))
 		if len(targets) == 0 {
 			b.counts.unroutable.Add(1)
 			continue
@@ -216,7 +281,6 @@ func (d *delayed) publish(bt *amqpserver.Batch, r JournalReader, list []delayedE
 	if len(fired) > 0 {
 		b.rec.fired(d, fired)
 	}
-	return true
 }
 
 // negated returns properties in which the delay is negative: it is over. Consumers who publish the message again do not delay
@@ -243,12 +307,12 @@ func (d *delayed) end() {
 			}
 			d.far.take(func(e delayedEntry) { r.releaseLocked(e.pos, e.size) })
 		}
-		for _, e := range d.near {
-			if e.m == nil {
+		for _, e := range slices.Concat(d.near, d.ready) {
+			if e.size > 0 {
 				r.releaseLocked(e.pos, e.size)
 			}
 		}
 		r.mu.Unlock()
 	}
-	d.near, d.far = nil, delayedFar{}
+	d.ready, d.near, d.far = nil, nil, delayedFar{}
 }

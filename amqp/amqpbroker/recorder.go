@@ -132,6 +132,13 @@ func (r *recorder) leftLocked(from *origin, seq uint64) {
 	r.releaseLocked(from.seq, from.size)
 }
 
+// release takes one reference to a record back.
+func (r *recorder) release(seq uint64, size int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.releaseLocked(seq, size)
+}
+
 // num is the number of the queue or the delayed exchange.
 func (o *origin) num() uint64 {
 	if o.delayed != nil {

@@ -1,6 +1,7 @@
 package amqpbroker
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -50,9 +51,18 @@ type mark struct {
 	at    int64
 }
 
+// restoredDelayed is a delayed exchange that is being restored.
 type restoredDelayed struct {
 	d       *delayed
-	entries map[uint64]delayedEntry
+	entries []delayedEntry // by number; without due they have gone
+}
+
+// remove takes an entry out.
+func (d *restoredDelayed) remove(seq uint64) {
+	i, ok := slices.BinarySearchFunc(d.entries, seq, func(e delayedEntry, seq uint64) int { return cmp.Compare(e.pos, seq) })
+	if ok {
+		d.entries[i].due = 0
+	}
 }
 
 type restoredBinding struct {
@@ -137,7 +147,7 @@ func (r *restoring) apply(seq uint64, kind recordKind, raw []byte) error {
 		d := r.delayed[rd.Uvarint64()]
 		readSeqs(&rd, func(gone uint64) {
 			if d != nil {
-				delete(d.entries, gone)
+				d.remove(gone)
 			}
 		})
 	case recordReturned:
@@ -229,13 +239,13 @@ func (r *restoring) arrived(seq uint64, m *messageRecord) error {
 	if m.from != 0 {
 		r.spent(m.from, m.fromSeq, seq)
 		if d := r.delayed[m.from]; d != nil {
-			delete(d.entries, m.fromSeq)
+			d.remove(m.fromSeq)
 		}
 	}
 	rd := codec.NewReader(m.queues)
 	if m.due != 0 {
 		if d := r.delayed[rd.Uvarint64()]; d != nil {
-			d.entries[seq] = delayedEntry{due: m.due, pos: seq, size: m.size()}
+			d.entries = append(d.entries, delayedEntry{due: m.due, pos: seq, size: m.size()})
 		}
 		return rd.Err()
 	}
@@ -427,7 +437,7 @@ func (r *restoring) defined(what definition, names []string, data []byte, at sto
 		if x.delayed != nil {
 			x.delayed.num = num
 			r.number(num)
-			r.delayed[num] = &restoredDelayed{d: x.delayed, entries: make(map[uint64]delayedEntry)}
+			r.delayed[num] = &restoredDelayed{d: x.delayed}
 		}
 		v.exchanges[x.name] = x
 	case defQueue:

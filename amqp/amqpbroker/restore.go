@@ -164,11 +164,13 @@ func (b *Broker) restoreMessage(seq uint64, size int) {
 // keep makes the entries those of the delayed exchange.
 func (t *restoredDelayed) keep() {
 	d := t.d
-	for _, seq := range slices.Sorted(maps.Keys(t.entries)) {
-		e := t.entries[seq]
-		d.x.v.b.restoreMessage(seq, e.size)
-		d.add(e)
+	for _, e := range t.entries {
+		if e.due != 0 {
+			d.x.v.b.restoreMessage(e.pos, e.size)
+			d.add(e)
+		}
 	}
+	t.entries = nil
 }
 
 // begin starts the journal.
