@@ -5,7 +5,6 @@ import (
 	"context"
 	"net"
 	"testing"
-	"time"
 
 	"github.com/quartet-mq/quartet/amqp/amqp091"
 	"github.com/quartet-mq/quartet/amqp/amqpserver"
@@ -40,6 +39,9 @@ type sink struct {
 	consumer chan *amqpserver.Consumer
 	ready    chan struct{}
 	settled  chan int
+
+	got, want int // messages published
+	done      chan struct{}
 }
 
 func (s *sink) Authenticate(_ context.Context, _ *amqpserver.Conn, a *amqpserver.Auth) (string, error) {
@@ -71,6 +73,9 @@ func (s *sinkSession) Publish(b *amqpserver.Batch, ch *amqpserver.Channel, p *am
 	if p.Seq != 0 {
 		ch.Confirm(b, p.Seq, true)
 	}
+	if s.s.got++; s.s.got == s.s.want {
+		close(s.s.done)
+	}
 	return nil
 }
 
@@ -93,7 +98,8 @@ func repeat(n int) []byte {
 func BenchmarkPublish(b *testing.B) {
 	for _, confirm := range []bool{false, true} {
 		b.Run(map[bool]string{false: "plain", true: "confirm"}[confirm], func(b *testing.B) {
-			s, dial := tcp(b, &sink{})
+			backend := &sink{want: b.N, done: make(chan struct{})}
+			_, dial := tcp(b, backend)
 			p := dial()
 			if confirm {
 				p.send(1, &amqp091.ConfirmSelect{})
@@ -114,9 +120,7 @@ func BenchmarkPublish(b *testing.B) {
 			for sent := 0; sent < b.N; sent += block {
 				p.raw(out[:len(out)/block*min(block, b.N-sent)])
 			}
-			for s.Stats().Published < int64(b.N) {
-				time.Sleep(50 * time.Microsecond) // a benchmark
-			}
+			<-backend.done
 		})
 	}
 }
@@ -126,8 +130,8 @@ func BenchmarkPublish(b *testing.B) {
 func BenchmarkDeliver(b *testing.B) {
 	for _, noAck := range []bool{true, false} {
 		b.Run(map[bool]string{true: "no-ack", false: "ack"}[noAck], func(b *testing.B) {
-			backend := &sink{consumer: make(chan *amqpserver.Consumer, 1), ready: make(chan struct{}, 1), settled: make(chan int, 1<<20)}
-			s, dial := tcp(b, backend)
+			backend := &sink{consumer: make(chan *amqpserver.Consumer, 1), ready: make(chan struct{}, 1), settled: make(chan int, 1<<20), done: make(chan struct{})}
+			_, dial := tcp(b, backend)
 			p := dial()
 			p.send(1, &amqp091.BasicQos{PrefetchCount: 1000}, &amqp091.BasicConsume{NoAck: noAck})
 			p.next()
@@ -146,6 +150,9 @@ func BenchmarkDeliver(b *testing.B) {
 						return
 					}
 					got += n
+					if got >= b.N*size {
+						close(backend.done)
+					}
 					if tag := got / size; !noAck && (tag >= acked+50 || tag == b.N) {
 						acked = tag
 						p.nc.Write(amqp091.AppendAck(nil, 1, uint64(tag), true))
@@ -168,9 +175,7 @@ func BenchmarkDeliver(b *testing.B) {
 				<-backend.ready
 			}
 			batch.Flush()
-			for s.Stats().Buffered > 0 {
-				time.Sleep(50 * time.Microsecond) // a benchmark
-			}
+			<-backend.done
 		})
 	}
 }

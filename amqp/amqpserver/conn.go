@@ -10,6 +10,7 @@ import (
 
 	"github.com/quartet-mq/quartet/amqp/amqp091"
 	"github.com/quartet-mq/quartet/internal/netio"
+	"github.com/quartet-mq/quartet/internal/netserve"
 )
 
 // Conn is the server's end of a connection. A backend gets it in Authenticate. Its methods are safe for concurrent use,
@@ -34,7 +35,7 @@ type Conn struct {
 	mu        sync.Mutex
 	machine   *amqp091.Conn
 	channels  map[uint16]*Channel // that the session has accepted, and not been told the end of
-	out       output
+	out       netserve.Output
 	timer     *time.Timer   // heartbeats, the end of closing, then the end of lingering
 	gone      []*Channel    // CloseChannel is due
 	starved   []*Channel    // were refused room in the output

@@ -13,7 +13,7 @@ func (ch *Channel) Deliver(b *Batch, consumer *Consumer, d *Delivery, ref any) b
 	c := ch.c
 	now := b.Now()
 	c.mu.Lock()
-	if c.out.size > c.srv.limits.SoftLimit {
+	if c.out.Size() > c.srv.limits.SoftLimit {
 		if ch.m.Open() && !ch.starved {
 			ch.starved = true
 			c.starved = append(c.starved, ch)
@@ -108,9 +108,9 @@ func (c *Conn) put(b *Batch, ch *Channel, f *content, d *Delivery) {
 		size += amqp091.BodySize(len(d.Body), frameMax)
 	}
 	id := ch.m.ID()
-	t := c.out.room(c.srv.chunks, size)
-	start := len(t.buf)
-	buf, err := f.appendTo(t.buf, id, d)
+	t := c.out.Room(c.srv.chunks, size)
+	start := len(t.Buf)
+	buf, err := f.appendTo(t.Buf, id, d)
 	if err != nil {
 		c.log("backend sends an invalid message", err)
 		c.machine.Close(b.Now(), internalError(f.kind))
@@ -120,8 +120,8 @@ func (c *Conn) put(b *Batch, ch *Channel, f *content, d *Delivery) {
 	if small {
 		buf = amqp091.AppendBody(buf, id, d.Body, frameMax)
 	}
-	t.buf = buf
-	c.out.size += len(buf) - start
+	t.Buf = buf
+	c.out.Added(len(buf) - start)
 	c.traceSent(buf[start:])
 	if !small {
 		c.putBody(id, d.Body, frameMax)
@@ -137,13 +137,13 @@ func (c *Conn) putBody(channel uint16, body []byte, frameMax uint32) {
 	for len(body) > 0 {
 		var part []byte
 		part, body = amqp091.SplitBody(body, frameMax)
-		t := c.out.room(pool, 8)
-		t.buf = append(t.buf, byte(amqp091.FrameBody), byte(channel>>8), byte(channel))
-		t.buf = binary.BigEndian.AppendUint32(t.buf, uint32(len(part)))
-		c.out.share(pool, part)
-		t = c.out.room(pool, 1)
-		t.buf = append(t.buf, amqp091.FrameEnd)
-		c.out.size += amqp091.FrameOverhead
+		t := c.out.Room(pool, 8)
+		t.Buf = append(t.Buf, byte(amqp091.FrameBody), byte(channel>>8), byte(channel))
+		t.Buf = binary.BigEndian.AppendUint32(t.Buf, uint32(len(part)))
+		c.out.Share(pool, part)
+		t = c.out.Room(pool, 1)
+		t.Buf = append(t.Buf, amqp091.FrameEnd)
+		c.out.Added(amqp091.FrameOverhead)
 		if f := c.srv.trace.Sent; f != nil {
 			f(c, amqp091.Frame{Type: amqp091.FrameBody, Channel: channel, Payload: part})
 		}

@@ -3,6 +3,8 @@ package amqpserver
 import (
 	"io"
 	"time"
+
+	"github.com/quartet-mq/quartet/internal/netserve"
 )
 
 // lingerTime is how long a connection stays open after its end so that the client takes the last frames.
@@ -44,7 +46,7 @@ func (c *Conn) abort(cause error) {
 	c.end(cause)
 	c.aborted = true
 	if !c.writing {
-		c.out.drop()
+		c.out.Drop()
 	}
 }
 
@@ -69,7 +71,7 @@ func (c *Conn) tick() {
 	c.mu.Lock()
 	if c.ended {
 		c.mu.Unlock()
-		c.closeConn()
+		netserve.Close(c.nc)
 		return
 	}
 	c.machine.Advance(time.Now())
@@ -111,7 +113,7 @@ func (c *Conn) finish(err error) {
 	c.mu.Lock()
 	c.shut = true
 	if !c.writing {
-		c.out.drop()
+		c.out.Drop()
 	}
 	if c.timer != nil {
 		c.timer.Stop()

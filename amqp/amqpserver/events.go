@@ -41,16 +41,16 @@ func (c *Conn) drain(rd *reader) {
 
 // send puts what an EventSend sends in the output, with c.mu held.
 func (c *Conn) send(ev *amqp091.Event) {
-	t := c.out.room(c.srv.chunks, 64)
-	start := len(t.buf)
-	buf, err := ev.AppendTo(t.buf)
+	t := c.out.Room(c.srv.chunks, 64)
+	start := len(t.Buf)
+	buf, err := ev.AppendTo(t.Buf)
 	if err != nil {
 		c.log("method cannot be encoded", err)
 		c.abort(lost(internalError(0)))
 		return
 	}
-	t.buf = buf
-	c.out.size += len(buf) - start
+	t.Buf = buf
+	c.out.Added(len(buf) - start)
 	c.traceSent(buf[start:])
 }
 

@@ -44,7 +44,7 @@ func (c *Conn) frames(rd *reader, b []byte) (n int, more bool) {
 		traceFrames(c, f, b[:n])
 	}
 	c.drain(rd)
-	rd.stop = rd.stop || c.out.size > c.srv.limits.HardLimit/2
+	rd.stop = rd.stop || c.out.Size() > c.srv.limits.HardLimit/2
 	call := c.toServe()
 	c.unlock(rd.batch)
 	for i := range rd.events {

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 
 	"github.com/quartet-mq/quartet/amqp/amqp091"
+	"github.com/quartet-mq/quartet/internal/netserve"
 )
 
 // ErrServerClosed is returned by Serve after Shutdown or Close.
@@ -26,7 +27,7 @@ type Server struct {
 	origins    []string
 	trace      Trace
 	logger     *slog.Logger
-	chunks     *chunks
+	chunks     *netserve.Chunks
 	readers    sync.Pool
 	batches    sync.Pool
 	ctx        context.Context // ends at Close
@@ -55,7 +56,7 @@ func New(backend Backend, o *Options) *Server {
 		certUser:   o.CertificateUser,
 		origins:    o.WebSocketOrigins,
 		logger:     o.Logger,
-		chunks:     newChunks(),
+		chunks:     netserve.NewChunks(),
 		listeners:  make(map[net.Listener]struct{}),
 		webs:       make(map[*http.Server]struct{}),
 		begun:      make(map[net.Conn]struct{}),

@@ -40,7 +40,7 @@ func (s *Stats) add(c *counts) {
 func (s *Stats) addNow(c *Conn) {
 	s.add(&c.counts)
 	s.Channels += int64(len(c.channels))
-	s.Buffered += int64(c.out.size)
+	s.Buffered += int64(c.out.Size())
 	if c.blocked {
 		s.Blocked++
 	}

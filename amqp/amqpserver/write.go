@@ -1,7 +1,6 @@
 package amqpserver
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -9,7 +8,7 @@ import (
 	"time"
 
 	"github.com/quartet-mq/quartet/amqp/amqp091"
-	"github.com/quartet-mq/quartet/internal/wsconn"
+	"github.com/quartet-mq/quartet/internal/netserve"
 )
 
 // writeTries is how many non-blocking writes one flush makes while others go on filling the output.
@@ -17,11 +16,11 @@ const writeTries = 4
 
 // unlock ends a change of c, with c.mu held: what came up is seen to at the flush of b, or at once.
 func (c *Conn) unlock(b *Batch) {
-	if lim := &c.srv.limits; c.out.size > lim.HardLimit && c.out.size-lim.MaxMessage > lim.HardLimit && !c.ended {
+	if lim := &c.srv.limits; c.out.Size() > lim.HardLimit && c.out.Size()-lim.MaxMessage > lim.HardLimit && !c.ended {
 		c.abort(lost(&amqp091.Error{Code: amqp091.ResourceError, Hard: true, Text: "the client does not take its output"}))
 	}
 	switch {
-	case c.out.head == nil && !c.confirming && !c.toServe() && !c.ended:
+	case c.out.Empty() && !c.confirming && !c.toServe() && !c.ended:
 	case b == nil:
 		var v net.Buffers
 		c.flush(time.Now(), &v)
@@ -46,17 +45,17 @@ func (c *Conn) flush(now time.Time, v *net.Buffers) {
 		hurry := c.aborted
 		c.mu.Unlock()
 		if hurry {
-			c.closeConn() // whoever writes drops the output
+			netserve.Close(c.nc) // whoever writes drops the output
 		}
 		return
 	}
-	c.writing = c.out.head != nil
+	c.writing = !c.out.Empty()
 	for try := 0; c.writing && try < writeTries; try++ {
-		*v = c.out.vector(*v)
+		*v = c.out.Vector(*v)
 		c.mu.Unlock()
 		n, err := c.io.TryWrite(*v)
 		c.mu.Lock()
-		all := n == size(*v)
+		all := n == netserve.Size(*v)
 		c.wrote(n, err)
 		if !all && c.writing {
 			break
@@ -78,18 +77,11 @@ func (c *Conn) confirm(now time.Time) {
 	if n == 0 {
 		return
 	}
-	t := c.out.room(c.srv.chunks, n)
-	start := len(t.buf)
-	t.buf = c.machine.AppendConfirms(now, t.buf)
-	c.out.size += len(t.buf) - start
-	c.traceSent(t.buf[start:])
-}
-
-func size(v net.Buffers) (n int) {
-	for _, b := range v {
-		n += len(b)
-	}
-	return n
+	t := c.out.Room(c.srv.chunks, n)
+	start := len(t.Buf)
+	t.Buf = c.machine.AppendConfirms(now, t.Buf)
+	c.out.Added(len(t.Buf) - start)
+	c.traceSent(t.Buf[start:])
 }
 
 // write is the transient goroutine that writes what a flush could not, and ends when the output is empty.
@@ -98,7 +90,7 @@ func (c *Conn) write() {
 	timeout := c.srv.limits.SlowTimeout
 	c.mu.Lock()
 	for c.writing {
-		v = c.out.vector(v)
+		v = c.out.Vector(v)
 		c.mu.Unlock()
 		if timeout > 0 {
 			c.nc.SetWriteDeadline(time.Now().Add(timeout))
@@ -116,34 +108,30 @@ func (c *Conn) writeError(n int, err error) error {
 	if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
 		return err
 	}
-	switch c.nc.(type) {
-	case *tls.Conn, *wsconn.Conn:
-	default:
-		if n > 0 {
-			return nil
-		}
+	if n > 0 && netserve.Resumable(c.nc) {
+		return nil
 	}
 	return &amqp091.Error{Code: amqp091.ResourceError, Hard: true, Text: "the client takes no output", Err: err}
 }
 
 // wrote notes that n bytes of output are written, with c.mu held. It clears c.writing at the end of the output.
 func (c *Conn) wrote(n int, err error) {
-	c.out.advance(n)
+	c.out.Advance(n)
 	c.counts.bytesSent += int64(n)
 	if err != nil {
 		c.abort(lost(err))
 	}
 	if c.aborted {
-		c.out.drop()
+		c.out.Drop()
 	}
-	if c.out.head == nil {
+	if c.out.Empty() {
 		c.writing = false
 	}
-	if c.recovered != nil && c.out.size <= c.srv.limits.HardLimit/4 {
+	if c.recovered != nil && c.out.Size() <= c.srv.limits.HardLimit/4 {
 		close(c.recovered)
 		c.recovered = nil
 	}
-	if len(c.starved) > 0 && c.out.size <= c.srv.limits.SoftLimit/2 {
+	if len(c.starved) > 0 && c.out.Size() <= c.srv.limits.SoftLimit/2 {
 		for _, ch := range c.starved {
 			ch.starved = false
 		}
@@ -174,26 +162,11 @@ func (c *Conn) finishWriting() {
 		c.arm(lingerTime)
 	}
 	c.mu.Unlock()
-	half, ok := c.nc.(interface{ CloseWrite() error })
-	if abrupt || !ok {
-		c.closeConn()
+	if abrupt {
+		netserve.Close(c.nc)
 		return
 	}
-	if _, ok := c.nc.(*tls.Conn); ok {
-		go half.CloseWrite() // writes an alert
-		return
-	}
-	half.CloseWrite()
-}
-
-// closeConn closes the connection below. Some transports say goodbye and wait until it is taken.
-func (c *Conn) closeConn() {
-	switch c.nc.(type) {
-	case *tls.Conn, *wsconn.Conn:
-		go c.nc.Close()
-	default:
-		c.nc.Close()
-	}
+	netserve.CloseWrite(c.nc)
 }
 
 // lost returns the cause of an end by an error of the transport.

@@ -54,6 +54,7 @@ var rules = slices.Concat(
 		{dir: "internal/memnet", own: []string{"internal/netio"}},
 		{dir: "internal/wsconn", foreign: []string{"github.com/coder/websocket"}},
 		{dir: "internal/proxyproto"},
+		{dir: "internal/netserve", own: []string{"internal/proxyproto", "internal/wsconn"}},
 		{dir: "internal/vfs", foreign: []string{"golang.org/x/sys"}},
 		{dir: "internal/journal", own: with(core, "internal/vfs")},
 		{dir: "internal/sasl"},
@@ -80,7 +81,7 @@ func protocol(name string, pure ...string) []rule {
 // shell is the rule of a client or server: no broker, no other protocol.
 func shell(dir string, own ...string) rule {
 	return rule{dir: dir, own: with(core, with(own,
-		"codec/compress", "internal/netio", "internal/wsconn", "internal/proxyproto", "internal/sasl",
+		"codec/compress", "internal/netio", "internal/netserve", "internal/wsconn", "internal/proxyproto", "internal/sasl",
 		"internal/journal", "internal/vfs")...)}
 }
 

@@ -119,7 +119,7 @@ func (l *late) begin() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.lateIn = nil
-	if c.ended || c.slow || c.out.size <= c.srv.limits.SoftLimit {
+	if c.ended || c.slow || c.out.Size() <= c.srv.limits.SoftLimit {
 		return false
 	}
 	if c.recovered == nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/quartet-mq/quartet/internal/netio"
+	"github.com/quartet-mq/quartet/internal/netserve"
 	"github.com/quartet-mq/quartet/mqtt"
 )
 
@@ -36,7 +37,7 @@ type Conn struct {
 
 	mu        sync.Mutex
 	machine   *mqtt.Session
-	out       output
+	out       netserve.Output
 	timer     *time.Timer // keep alive, then the end of lingering
 	todo      []mqtt.Event
 	refusals  []refusal
@@ -134,7 +135,7 @@ func (c *Conn) Stats() Stats {
 	defer c.mu.Unlock()
 	var s Stats
 	s.add(&c.counts)
-	s.Buffered = int64(c.out.size)
+	s.Buffered = int64(c.out.Size())
 	if c.slow {
 		s.Slow = 1
 	}

@@ -3,6 +3,8 @@ package mqttserver
 import (
 	"io"
 	"time"
+
+	"github.com/quartet-mq/quartet/internal/netserve"
 )
 
 // lingerTime is how long a connection stays open after its end so that the client takes the last packets.
@@ -33,7 +35,7 @@ func (c *Conn) abort(cause error) {
 	c.end(cause)
 	c.aborted = true
 	if !c.writing {
-		c.out.drop()
+		c.out.Drop()
 	}
 }
 
@@ -51,7 +53,7 @@ func (c *Conn) tick() {
 	c.mu.Lock()
 	if c.ended {
 		c.mu.Unlock()
-		c.closeConn()
+		netserve.Close(c.nc)
 		return
 	}
 	now := time.Now()
@@ -88,7 +90,7 @@ func (c *Conn) finish(err error) {
 	c.mu.Lock()
 	c.shut = true
 	if !c.writing {
-		c.out.drop()
+		c.out.Drop()
 	}
 	if c.timer != nil {
 		c.timer.Stop()

@@ -38,10 +38,10 @@ func (c *Conn) drain(rd *reader) (first mqtt.Event) {
 // send puts the packet of an EventSend in the output, with c.mu held.
 func (c *Conn) send(ev *mqtt.Event) {
 	if ev.Packet == nil && c.srv.trace.Sent == nil {
-		t := c.out.room(c.srv.chunks, 8)
-		n := len(t.buf)
-		t.buf, _ = ev.AppendTo(t.buf, c.version)
-		c.out.size += len(t.buf) - n
+		t := c.out.Room(c.srv.chunks, 8)
+		n := len(t.Buf)
+		t.Buf, _ = ev.AppendTo(t.Buf, c.version)
+		c.out.Added(len(t.Buf) - n)
 		c.counts.packetsSent++
 		return
 	}
@@ -50,7 +50,7 @@ func (c *Conn) send(ev *mqtt.Event) {
 		c.log("packet cannot be encoded", err)
 		return
 	}
-	c.out.append(c.srv.chunks, b)
+	c.out.Append(c.srv.chunks, b)
 	c.counts.packetsSent++
 	if f := c.srv.trace.Sent; f != nil {
 		d := mqtt.Decoder{From: mqtt.Server}

@@ -1,15 +1,11 @@
 package mqttserver
 
 import (
-	"context"
-	"crypto/tls"
-	"errors"
 	"net"
 	"net/http"
-	"syscall"
 	"time"
 
-	"github.com/quartet-mq/quartet/internal/proxyproto"
+	"github.com/quartet-mq/quartet/internal/netserve"
 	"github.com/quartet-mq/quartet/internal/wsconn"
 	"github.com/quartet-mq/quartet/mqtt"
 )
@@ -26,23 +22,13 @@ func (s *Server) Serve(l net.Listener, o *ListenerOptions) error {
 	}
 	defer s.unlisten(l)
 	web := s.web(o)
-	var delay time.Duration
-	for {
-		nc, err := l.Accept()
-		switch {
-		case err == nil:
-			delay = 0
-			s.begin(nc, o, web)
-		case s.draining():
-			return ErrServerClosed
-		case !exhausted(err):
-			return err
-		default:
-			delay = min(max(2*delay, 5*time.Millisecond), time.Second)
-			s.logger.Warn("cannot accept a connection", "listener", o.Name, "err", err, "pause", delay)
-			time.Sleep(delay)
-		}
+	err := netserve.Accept(l, s.draining, func(pause time.Duration, err error) {
+		s.logger.Warn("cannot accept a connection", "listener", o.Name, "err", err, "pause", pause)
+	}, func(nc net.Conn) { s.begin(nc, o, web) })
+	if err == nil {
+		err = ErrServerClosed
 	}
+	return err
 }
 
 // ServeConn serves one connection that is there already, and returns at once. o may be nil.
@@ -51,16 +37,6 @@ func (s *Server) ServeConn(nc net.Conn, o *ListenerOptions) {
 		o = new(ListenerOptions)
 	}
 	s.begin(nc, o, s.web(o))
-}
-
-// exhausted reports whether Accept may work again in a while.
-func exhausted(err error) bool {
-	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
 }
 
 func (s *Server) listen(l net.Listener) bool {
@@ -80,7 +56,7 @@ func (s *Server) unlisten(l net.Listener) {
 }
 
 // begin starts a connection. web is not nil when it is WebSocket.
-func (s *Server) begin(nc net.Conn, o *ListenerOptions, web *funnel) {
+func (s *Server) begin(nc net.Conn, o *ListenerOptions, web *netserve.Funnel) {
 	refuse, ok := s.admit()
 	if !ok {
 		nc.Close()
@@ -91,7 +67,7 @@ func (s *Server) begin(nc net.Conn, o *ListenerOptions, web *funnel) {
 	s.mu.Unlock()
 	deadline := s.deadline()
 	go func() {
-		inner, err := s.unwrap(nc, o, deadline)
+		inner, err := netserve.Unwrap(s.ctx, nc, o.ProxyProtocol, o.TLS, deadline)
 		s.mu.Lock()
 		delete(s.begun, nc)
 		if err != nil || web != nil {
@@ -108,7 +84,7 @@ func (s *Server) begin(nc net.Conn, o *ListenerOptions, web *funnel) {
 			s.logger.Debug("connection failed", "listener", o.Name, "remote", nc.RemoteAddr(), "err", err)
 			nc.Close()
 		case web != nil:
-			web.give(inner)
+			web.Give(inner)
 		default:
 			s.start(inner, o, refuse, deadline)
 		}
@@ -116,27 +92,6 @@ func (s *Server) begin(nc net.Conn, o *ListenerOptions, web *funnel) {
 }
 
 func (s *Server) deadline() time.Time { return time.Now().Add(min(s.limits.ConnectTimeout, 1<<55)) }
-
-// unwrap does what comes before MQTT or HTTP on a connection.
-func (s *Server) unwrap(nc net.Conn, o *ListenerOptions, deadline time.Time) (net.Conn, error) {
-	if o.ProxyProtocol {
-		inner, err := proxyproto.Wrap(nc, &proxyproto.Options{Timeout: max(time.Until(deadline), 1)})
-		if err != nil {
-			return nil, err
-		}
-		nc = inner
-	}
-	t, ok := nc.(*tls.Conn)
-	if o.TLS != nil {
-		t, ok = tls.Server(nc, o.TLS), true
-	}
-	if !ok {
-		return nc, nil
-	}
-	ctx, cancel := context.WithDeadline(s.ctx, deadline)
-	defer cancel()
-	return t, t.HandshakeContext(ctx)
-}
 
 // start serves MQTT on a connection that was counted.
 func (s *Server) start(nc net.Conn, o *ListenerOptions, refuse mqtt.ReasonCode, deadline time.Time) {
@@ -175,19 +130,12 @@ func (s *Server) Handler(o *ListenerOptions) http.Handler {
 	})
 }
 
-// funnel is a net.Listener for connections that others have accepted.
-type funnel struct {
-	conns chan net.Conn
-	done  <-chan struct{}
-	addr  net.Addr
-}
-
 // web returns a funnel to an HTTP server for the WebSocket connections of a listener, nil when it has none.
-func (s *Server) web(o *ListenerOptions) *funnel {
+func (s *Server) web(o *ListenerOptions) *netserve.Funnel {
 	if !o.WebSocket {
 		return nil
 	}
-	f := &funnel{conns: make(chan net.Conn), done: s.ctx.Done()}
+	f := netserve.NewFunnel(s.ctx.Done())
 	web := &http.Server{Handler: s.Handler(o), ReadHeaderTimeout: min(s.limits.ConnectTimeout, 1<<55)}
 	s.mu.Lock()
 	s.webs[web] = struct{}{}
@@ -195,28 +143,3 @@ func (s *Server) web(o *ListenerOptions) *funnel {
 	go web.Serve(f)
 	return f
 }
-
-// give hands a connection over.
-func (f *funnel) give(nc net.Conn) {
-	select {
-	case f.conns <- nc:
-	case <-f.done:
-		nc.Close()
-	}
-}
-
-// Accept implements net.Listener.
-func (f *funnel) Accept() (net.Conn, error) {
-	select {
-	case nc := <-f.conns:
-		return nc, nil
-	case <-f.done:
-		return nil, net.ErrClosed
-	}
-}
-
-// Close implements net.Listener.
-func (f *funnel) Close() error { return nil }
-
-// Addr implements net.Listener.
-func (f *funnel) Addr() net.Addr { return f.addr }

@@ -29,7 +29,7 @@ func (c *Conn) publish(b *Batch, p *mqtt.Publish, ref any, limit int) Result {
 		c.mu.Unlock()
 		return Closed
 	}
-	if limit < 0 && c.out.size > c.srv.limits.SoftLimit || limit >= 0 && c.out.size >= limit || c.out.msgs >= c.srv.limits.MaxQueued {
+	if limit < 0 && c.out.Size() > c.srv.limits.SoftLimit || limit >= 0 && c.out.Size() >= limit || c.out.Marks() >= c.srv.limits.MaxQueued {
 		return c.full(b, p, limit)
 	}
 	topic, props := p.Topic, p.Properties
@@ -45,7 +45,7 @@ func (c *Conn) publish(b *Batch, p *mqtt.Publish, ref any, limit int) Result {
 	}
 	if b != nil {
 		b.bytes += len(p.Payload) + 64
-		if c.out.size > c.srv.limits.SoftLimit && !c.slow && c.lateIn != b && c.srv.limits.PublisherPause > 0 {
+		if c.out.Size() > c.srv.limits.SoftLimit && !c.slow && c.lateIn != b && c.srv.limits.PublisherPause > 0 {
 			c.lateIn = b
 			b.late = append(b.late, late{c: c})
 		}
@@ -95,24 +95,22 @@ func (c *Conn) encode(p *mqtt.Publish) error {
 	pool := c.srv.chunks
 	n := mqtt.PublishSize(p, c.version)
 	var err error
-	var t *chunk
 	if len(p.Payload) <= LargePayload {
-		t = c.out.room(pool, n)
-		t.buf, err = mqtt.AppendPublish(t.buf, p, c.version)
+		t := c.out.Room(pool, n)
+		t.Buf, err = mqtt.AppendPublish(t.Buf, p, c.version)
 	} else {
 		n -= len(p.Payload)
-		t = c.out.room(pool, n)
-		t.buf, err = mqtt.AppendPublishHeader(t.buf, p, c.version)
+		t := c.out.Room(pool, n)
+		t.Buf, err = mqtt.AppendPublishHeader(t.Buf, p, c.version)
 		if err == nil {
-			t = c.out.share(pool, p.Payload)
+			c.out.Share(pool, p.Payload)
 		}
 	}
 	if err != nil {
 		return err
 	}
-	t.msgs++
-	c.out.msgs++
-	c.out.size += n
+	c.out.Mark()
+	c.out.Added(n)
 	c.counts.packetsSent++
 	c.counts.messagesSent++
 	if f := c.srv.trace.Sent; f != nil {

@@ -159,7 +159,7 @@ func (c *Conn) readOn(rd *reader, rest []byte) []byte {
 func (c *Conn) catchUp() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for c.out.size/2 >= c.srv.limits.HardLimit && !c.ended {
+	for c.out.Size()/2 >= c.srv.limits.HardLimit && !c.ended {
 		if c.recovered == nil {
 			c.recovered, c.pauses = make(chan struct{}), 0
 		}

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/quartet-mq/quartet/internal/netserve"
 	"github.com/quartet-mq/quartet/mqtt"
 )
 
@@ -28,7 +29,7 @@ type Server struct {
 	logger    *slog.Logger
 	epoch     time.Time
 	memory    memory
-	chunks    *chunks
+	chunks    *netserve.Chunks
 	readers   sync.Pool
 	batches   sync.Pool
 	ctx       context.Context // ends at Close
@@ -59,7 +60,7 @@ func New(backend Backend, o *Options) *Server {
 		origins:   o.WebSocketOrigins,
 		logger:    o.Logger,
 		epoch:     time.Now(),
-		chunks:    newChunks(),
+		chunks:    netserve.NewChunks(),
 		listeners: make(map[net.Listener]struct{}),
 		webs:      make(map[*http.Server]struct{}),
 		begun:     make(map[net.Conn]struct{}),

@@ -46,7 +46,7 @@ func (s *Server) Stats() Stats {
 	for c := range s.conns {
 		c.mu.Lock()
 		st.add(&c.counts)
-		st.Buffered += int64(c.out.size)
+		st.Buffered += int64(c.out.Size())
 		if c.slow {
 			st.Slow++
 		}

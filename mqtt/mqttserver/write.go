@@ -1,14 +1,13 @@
 package mqttserver
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"time"
 
-	"github.com/quartet-mq/quartet/internal/wsconn"
+	"github.com/quartet-mq/quartet/internal/netserve"
 	"github.com/quartet-mq/quartet/mqtt"
 )
 
@@ -18,7 +17,7 @@ const writeTries = 4
 // unlock ends a change of c, with c.mu held: what came up is seen to at the flush of b, or at once.
 func (c *Conn) unlock(b *Batch) {
 	switch {
-	case c.out.head == nil && !c.toServe() && !c.ended:
+	case c.out.Empty() && !c.toServe() && !c.ended:
 	case b == nil:
 		var v net.Buffers
 		c.flush(&v)
@@ -40,17 +39,17 @@ func (c *Conn) flush(v *net.Buffers) {
 		hurry := c.aborted
 		c.mu.Unlock()
 		if hurry {
-			c.closeConn() // whoever writes drops the output
+			netserve.Close(c.nc) // whoever writes drops the output
 		}
 		return
 	}
-	c.writing = c.out.head != nil
+	c.writing = !c.out.Empty()
 	for try := 0; c.writing && try < writeTries; try++ {
-		*v = c.out.vector(*v)
+		*v = c.out.Vector(*v)
 		c.mu.Unlock()
 		n, err := c.io.TryWrite(*v)
 		c.mu.Lock()
-		all := n == size(*v)
+		all := n == netserve.Size(*v)
 		c.wrote(n, err)
 		if !all && c.writing {
 			break
@@ -65,20 +64,13 @@ func (c *Conn) flush(v *net.Buffers) {
 	c.finishWriting()
 }
 
-func size(v net.Buffers) (n int) {
-	for _, b := range v {
-		n += len(b)
-	}
-	return n
-}
-
 // write is the transient goroutine that writes what a flush could not, and ends when the output is empty.
 func (c *Conn) write() {
 	var v net.Buffers
 	timeout := c.srv.limits.SlowTimeout
 	c.mu.Lock()
 	for c.writing {
-		v = c.out.vector(v)
+		v = c.out.Vector(v)
 		c.mu.Unlock()
 		if timeout > 0 {
 			c.nc.SetWriteDeadline(time.Now().Add(timeout))
@@ -96,30 +88,26 @@ func (c *Conn) writeError(n int, err error) error {
 	if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
 		return err
 	}
-	switch c.nc.(type) {
-	case *tls.Conn, *wsconn.Conn:
-	default:
-		if n > 0 {
-			return nil
-		}
+	if n > 0 && netserve.Resumable(c.nc) {
+		return nil
 	}
 	return &mqtt.Error{Code: mqtt.ReasonQuotaExceeded, Reason: "slow consumer", Err: err}
 }
 
 // wrote notes that n bytes of output are written, with c.mu held. It clears c.writing at the end of the output.
 func (c *Conn) wrote(n int, err error) {
-	c.out.advance(n)
+	c.out.Advance(n)
 	c.counts.bytesSent += int64(n)
 	if err != nil {
 		c.abort(lost(err))
 	}
 	if c.aborted {
-		c.out.drop()
+		c.out.Drop()
 	}
-	if c.out.head == nil {
+	if c.out.Empty() {
 		c.writing = false
 	}
-	if c.out.size > c.srv.limits.SoftLimit/2 || c.out.msgs > c.srv.limits.MaxQueued/2 {
+	if c.out.Size() > c.srv.limits.SoftLimit/2 || c.out.Marks() > c.srv.limits.MaxQueued/2 {
 		return
 	}
 	if c.recovered != nil {
@@ -158,26 +146,11 @@ func (c *Conn) finishWriting() {
 		c.arm(lingerTime)
 	}
 	c.mu.Unlock()
-	half, ok := c.nc.(interface{ CloseWrite() error })
-	if abrupt || !ok {
-		c.closeConn()
+	if abrupt {
+		netserve.Close(c.nc)
 		return
 	}
-	if _, ok := c.nc.(*tls.Conn); ok {
-		go half.CloseWrite() // writes an alert
-		return
-	}
-	half.CloseWrite()
-}
-
-// closeConn closes the connection below. Some transports say goodbye and wait until it is taken.
-func (c *Conn) closeConn() {
-	switch c.nc.(type) {
-	case *tls.Conn, *wsconn.Conn:
-		go c.nc.Close()
-	default:
-		c.nc.Close()
-	}
+	netserve.CloseWrite(c.nc)
 }
 
 // lost returns the cause of an end by an error of the transport.

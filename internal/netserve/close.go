@@ -1,0 +1,42 @@
+package netserve
+
+import (
+	"crypto/tls"
+	"net"
+
+	"github.com/quartet-mq/quartet/internal/wsconn"
+)
+
+// Close closes a connection without waiting. Some transports say goodbye and wait until it is taken: they do so in a
+// goroutine of their own.
+func Close(nc net.Conn) {
+	switch nc.(type) {
+	case *tls.Conn, *wsconn.Conn:
+		go nc.Close()
+	default:
+		nc.Close()
+	}
+}
+
+// CloseWrite ends the sending side of a connection without waiting, or closes a connection that cannot do that.
+func CloseWrite(nc net.Conn) {
+	half, ok := nc.(interface{ CloseWrite() error })
+	if !ok {
+		Close(nc)
+		return
+	}
+	if _, ok := nc.(*tls.Conn); ok {
+		go half.CloseWrite() // writes an alert
+		return
+	}
+	half.CloseWrite()
+}
+
+// Resumable reports whether a Write that a deadline cut short may be followed by another one.
+func Resumable(nc net.Conn) bool {
+	switch nc.(type) {
+	case *tls.Conn, *wsconn.Conn:
+		return false
+	}
+	return true
+}
