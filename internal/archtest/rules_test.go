@@ -39,7 +39,7 @@ var rules = slices.Concat(
 		shell("amqp/amqpclient10", "amqp", "amqp/amqp10"),
 		shell("amqp/amqpserver", "amqp", "amqp/amqp091", "amqp/amqp10"),
 		broker("amqp/amqpbroker", "amqp", "amqp/amqp091", "amqp/amqp10", "amqp/amqpserver"),
-		{dir: "amqp/amqptest", own: with(core, "amqp/...", "internal/memnet")},
+		{dir: "amqp/amqptest", own: with(core, "amqp/...", "internal/memnet", "internal/wiretest")},
 		{dir: "kafka/kafkawire/...", own: core, pure: true},
 		{dir: "kafka", own: with(core, "kafka/kafkawire", "codec/compress"), pure: true},
 	},
@@ -58,6 +58,7 @@ var rules = slices.Concat(
 		{dir: "internal/vfs", foreign: []string{"golang.org/x/sys"}},
 		{dir: "internal/journal", own: with(core, "internal/vfs")},
 		{dir: "internal/sasl"},
+		{dir: "internal/wiretest", own: core},
 		{dir: "internal/script"},
 		{dir: "internal/sim"},
 		{dir: "internal/archtest"},
@@ -74,7 +75,7 @@ func protocol(name string, pure ...string) []rule {
 		shell(at("client"), pure...),
 		shell(at("server"), pure...),
 		broker(at("broker"), with(pure, at("server"))...),
-		{dir: at("test"), own: with(core, name+"/...", "internal/memnet")},
+		{dir: at("test"), own: with(core, name+"/...", "internal/memnet", "internal/wiretest")},
 	}
 }
 

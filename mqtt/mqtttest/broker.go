@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/quartet-mq/quartet/internal/memnet"
+	"github.com/quartet-mq/quartet/internal/wiretest"
 	"github.com/quartet-mq/quartet/mqtt"
 	"github.com/quartet-mq/quartet/mqtt/mqttbroker"
 	"github.com/quartet-mq/quartet/mqtt/mqttclient"
@@ -92,31 +93,16 @@ func (b *Broker) listen(o *BrokerOptions) (l net.Listener, err error) {
 		mem := memnet.Listen("broker:1883")
 		b.url, b.dial, l = "mem://broker:1883", mem.Dial, mem
 		if o.Faults != nil {
-			mem.OnDial(func(int) (*memnet.Options, error) { return nil, o.Faults.refused() })
+			mem.OnDial(func(int) (*memnet.Options, error) { return nil, o.Faults.rules.Refused() })
 		}
 	}
 	if o.Trace != nil {
-		l = &tracedListener{l, o.Trace}
+		l = wiretest.Listener(l, nil, func(conn net.Conn) net.Conn { return o.Trace.Wrap(conn, mqtt.Server) })
 	}
 	if o.Faults != nil {
 		l = o.Faults.Listener(l)
 	}
 	return l, nil
-}
-
-// tracedListener records the connections of a listener.
-type tracedListener struct {
-	net.Listener
-	trace *Trace
-}
-
-// Accept implements net.Listener.
-func (l *tracedListener) Accept() (net.Conn, error) {
-	conn, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	return l.trace.Wrap(conn, mqtt.Server), nil
 }
 
 // URL returns where clients find the broker: mqtt:// with the loopback port, or a mem:// URL, for which they need
@@ -147,7 +133,7 @@ func (b *Broker) Client(tb testing.TB, o *mqttclient.Options) *mqttclient.Client
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { _ = c.Close() })
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), wiretest.Patience)
 	defer cancel()
 	if err := c.Connected(ctx); err != nil {
 		tb.Fatalf("the client cannot connect: %v", err)
@@ -158,7 +144,7 @@ func (b *Broker) Client(tb testing.TB, o *mqttclient.Options) *mqttclient.Client
 // Peer returns a peer on a new connection to the broker. It has sent nothing yet.
 func (b *Broker) Peer(tb testing.TB) *Peer {
 	tb.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), wiretest.Patience)
 	defer cancel()
 	conn, err := b.dial(ctx)
 	if err != nil {

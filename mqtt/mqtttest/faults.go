@@ -1,12 +1,10 @@
 package mqtttest
 
 import (
-	"bytes"
 	"net"
-	"sync"
-	"syscall"
 	"time"
 
+	"github.com/quartet-mq/quartet/internal/wiretest"
 	"github.com/quartet-mq/quartet/mqtt"
 )
 
@@ -14,11 +12,7 @@ import (
 // are open. The zero value does nothing. It is safe for concurrent use.
 //
 // Packets pass as a whole: the beginning of one waits until its end is there. What is no MQTT passes as it is.
-type Faults struct {
-	mu     sync.Mutex
-	rules  []*rule
-	refuse int
-}
+type Faults struct{ rules wiretest.Rules }
 
 // Rule says which packets a fault hits, and what it does to them. Of several rules that fit a packet the one added
 // first holds.
@@ -55,133 +49,64 @@ type Result struct {
 	Cut bool
 }
 
-// rule is a Rule with its count.
-type rule struct {
-	Rule
-	seen int
-	hits int
+// effect makes an Effect of one that does not know what a packet is.
+func effect(do wiretest.Effect) Effect {
+	return func(packet []byte) Result { return Result(do(packet)) }
 }
 
 // Drop loses the packet.
 func Drop(packet []byte) Result { return Result{} }
 
 // Delay holds the packet, and what follows it in its direction, for a time.
-func Delay(d time.Duration) Effect {
-	return func(packet []byte) Result { return Result{Data: packet, Delay: d} }
-}
+func Delay(d time.Duration) Effect { return effect(wiretest.Delay(d)) }
 
 // CutAfter closes the connection after the first n bytes of the packet.
-func CutAfter(n int) Effect {
-	return func(packet []byte) Result { return Result{Data: packet[:min(n, len(packet))], Cut: true} }
-}
+func CutAfter(n int) Effect { return effect(wiretest.CutAfter(n)) }
 
 // Corrupt inverts the byte at an offset in the packet; -1 is the last byte. A packet that has no such byte passes.
-func Corrupt(offset int) Effect {
-	return func(packet []byte) Result {
-		at := offset
-		if at < 0 {
-			at += len(packet)
-		}
-		if at >= 0 && at < len(packet) {
-			packet = bytes.Clone(packet)
-			packet[at] ^= 0xff
-		}
-		return Result{Data: packet}
-	}
-}
+func Corrupt(offset int) Effect { return effect(wiretest.Corrupt(offset)) }
 
 // Add adds a rule and returns a function that tells how many packets it has hit.
 func (f *Faults) Add(r Rule) (hits func() int) {
-	live := &rule{Rule: r}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.rules = append(f.rules, live)
-	return func() int {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		return live.hits
-	}
+	return f.rules.Add(&wiretest.Rule{
+		Fits: func(from wiretest.End, packet []byte) bool {
+			return (r.From == 0 || r.From == mqtt.Role(from)) && (r.Type == 0 || r.Type == mqtt.PacketType(packet[0]>>4))
+		},
+		Skip: r.Skip, Times: r.Times,
+		Do: func(packet []byte) wiretest.Result { return wiretest.Result(r.Do(packet)) },
+	})
 }
 
 // Refuse refuses the next n connections; a negative n refuses all, until Clear.
-func (f *Faults) Refuse(n int) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.refuse = n
-}
+func (f *Faults) Refuse(n int) { f.rules.Refuse(n) }
 
 // Clear removes all rules.
-func (f *Faults) Clear() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.rules, f.refuse = nil, 0
-}
-
-// refused reports whether a new connection is to be refused, and counts it.
-func (f *Faults) refused() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.refuse == 0 {
-		return nil
-	}
-	if f.refuse > 0 {
-		f.refuse--
-	}
-	return syscall.ECONNREFUSED
-}
+func (f *Faults) Clear() { f.rules.Clear() }
 
 // see decides about one packet.
-func (f *Faults) see(from mqtt.Role, packet []byte) Result {
-	if do := f.effect(from, packet); do != nil {
-		return do(packet)
+func (f *Faults) see(from mqtt.Role, packet []byte) wiretest.Result {
+	if r := f.rules.Hit(wiretest.End(from), packet); r != nil {
+		return r.Do(packet)
 	}
-	return Result{Data: packet}
-}
-
-// effect returns what the rules have for a packet.
-func (f *Faults) effect(from mqtt.Role, packet []byte) (do Effect) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, r := range f.rules {
-		if r.From != 0 && r.From != from || r.Type != 0 && r.Type != mqtt.PacketType(packet[0]>>4) {
-			continue
-		}
-		r.seen++
-		if do == nil && r.seen > r.Skip && (r.Times == 0 || r.hits < r.Times) {
-			r.hits++
-			do = r.Do
-		}
-	}
-	return do
+	return wiretest.Result{Data: packet}
 }
 
 // Wrap returns conn with the faults in both directions. near is the role of the end that uses the result: Client for a
 // connection that was dialled, Server for one that was accepted.
-func (f *Faults) Wrap(conn net.Conn, near mqtt.Role) net.Conn {
-	return newTap(conn, near, f.see)
-}
+func (f *Faults) Wrap(conn net.Conn, near mqtt.Role) net.Conn { return tap(conn, near, f.see) }
 
 // Listener returns l with the faults on each connection that it accepts. A refused connection is closed at once.
-func (f *Faults) Listener(l net.Listener) net.Listener { return &faultyListener{l, f} }
-
-type faultyListener struct {
-	net.Listener
-	faults *Faults
+func (f *Faults) Listener(l net.Listener) net.Listener {
+	return wiretest.Listener(l, f.rules.Refused, func(conn net.Conn) net.Conn { return f.Wrap(conn, mqtt.Server) })
 }
 
-// Accept implements net.Listener.
-func (l *faultyListener) Accept() (net.Conn, error) {
-	for {
-		conn, err := l.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		if l.faults.refused() == nil {
-			return l.faults.Wrap(conn, mqtt.Server), nil
-		}
-		if tc, ok := conn.(*net.TCPConn); ok {
-			_ = tc.SetLinger(0)
-		}
-		_ = conn.Close()
+// tap shows the packets that pass a conn, of which the near end has the given role, to a function.
+func tap(conn net.Conn, near mqtt.Role, see func(from mqtt.Role, packet []byte) wiretest.Result) net.Conn {
+	far := mqtt.Client
+	if near == mqtt.Client {
+		far = mqtt.Server
 	}
+	return wiretest.Tap(conn, mqtt.FrameSize,
+		func(packet []byte) wiretest.Result { return see(near, packet) },
+		func(packet []byte) wiretest.Result { return see(far, packet) })
 }

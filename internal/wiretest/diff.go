@@ -1,15 +1,21 @@
-package mqtttest
+package wiretest
 
-import "strings"
+import (
+	"encoding/hex"
+	"strings"
+)
 
-// diffLines returns the lines of both texts, those only in want with "- ", those only in got with "+ " before them.
-func diffLines(want, got string) string {
+// HexText returns bytes in hexadecimal, 16 in a line.
+func HexText(b []byte) string { return strings.TrimRight(hex.Dump(b), "\n") }
+
+// DiffLines returns the lines of both texts, those only in want with "- ", those only in got with "+ " before them.
+func DiffLines(want, got string) string {
 	return diff(strings.Split(strings.TrimRight(want, "\n"), "\n"), strings.Split(strings.TrimRight(got, "\n"), "\n"),
 		"- ", "+ ", "  ", "\n")
 }
 
-// diffWords does the same with the words of two lines: [-only in want-] {+only in got+}.
-func diffWords(want, got string) string {
+// DiffWords does the same with the words of two lines: [-only in want-] {+only in got+}.
+func DiffWords(want, got string) string {
 	text := diff(strings.Split(want, " "), strings.Split(got, " "), "\x00", "\x01", "", " ")
 	words := strings.Split(text, " ")
 	for i, w := range words {

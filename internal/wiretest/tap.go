@@ -1,4 +1,4 @@
-package mqtttest
+package wiretest
 
 import (
 	"bytes"
@@ -7,11 +7,26 @@ import (
 	"net"
 	"sync"
 	"time"
-
-	"github.com/quartet-mq/quartet/mqtt"
 )
 
-// tap is a conn that shows the packets which pass it, in either direction, to a function, and does what it says.
+// Size returns how many bytes the first unit in b has, which may be more than b has; 0 when b is too short to tell. The
+// error says that b is not of the protocol.
+type Size func(b []byte) (n int, err error)
+
+// Effect is what happens to a unit. It must neither keep nor change the unit.
+type Effect func(unit []byte) Result
+
+// Result is what becomes of a unit. The zero Result drops it.
+type Result struct {
+	// Data is sent in place of the unit.
+	Data []byte
+	// Delay is how long Data and everything behind it waits.
+	Delay time.Duration
+	// Cut closes the connection after Data.
+	Cut bool
+}
+
+// tap is a conn that shows the units which pass it, in either direction, to a function, and does what it says.
 type tap struct {
 	net.Conn
 	near, far direction
@@ -26,32 +41,29 @@ type tap struct {
 
 // direction is one of the two directions of a tap.
 type direction struct {
-	from mqtt.Role
-	see  func(from mqtt.Role, packet []byte) Result
-	rest []byte // the beginning of a packet
-	raw  bool   // no MQTT any more
+	size Size
+	see  Effect
+	rest []byte // the beginning of a unit
+	raw  bool   // not the protocol any more
 }
 
 // errCut is what a Write reports after which a fault has closed the connection.
-var errCut = errors.New("mqtttest: connection cut by a fault")
+var errCut = errors.New("connection cut by a fault")
 
-// newTap returns a tap of conn, of which the near end has the given role. see is called for each packet with its
-// bytes, one call at a time in each direction; it must not keep them.
-func newTap(conn net.Conn, near mqtt.Role, see func(from mqtt.Role, packet []byte) Result) *tap {
-	far := mqtt.Client
-	if near == mqtt.Client {
-		far = mqtt.Server
-	}
+// Tap returns conn with a look at what passes it. near is called for each unit that is written to the result, far for each
+// that is read from it, one call at a time in each direction. The beginning of a unit waits for its end. What is not of the
+// protocol is one unit for each read or write, and so is what follows it.
+func Tap(conn net.Conn, size Size, near, far Effect) net.Conn {
 	return &tap{
 		Conn:    conn,
-		near:    direction{from: near, see: see},
-		far:     direction{from: far, see: see},
+		near:    direction{size: size, see: near},
+		far:     direction{size: size, see: far},
 		writing: make(chan struct{}, 1),
 		done:    make(chan struct{}),
 	}
 }
 
-// Read returns bytes of packets that have come as a whole.
+// Read returns bytes of units that have come as a whole.
 func (t *tap) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
@@ -79,8 +91,8 @@ func (t *tap) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// fill reads once and queues what is to become of the packets that are complete. It returns only errors that may go
-// away again; others are left for after the queue.
+// fill reads once and queues what is to become of the units that are complete. It returns only errors that may go away
+// again; others are left for after the queue.
 func (t *tap) fill() error {
 	if t.scratch == nil {
 		t.scratch = make([]byte, 4<<10)
@@ -94,14 +106,14 @@ func (t *tap) fill() error {
 		t.queue = append(t.queue, r)
 		return true
 	})
-	if t.readErr = err; err != nil && t.far.rest != nil { // an end in the midst of a packet
+	if t.readErr = err; err != nil && t.far.rest != nil { // an end in the midst of a unit
 		t.queue = append(t.queue, Result{Data: t.far.rest})
 		t.far.rest = nil
 	}
 	return nil
 }
 
-// Write writes the packets of which p has the end. The beginning of one waits for the rest.
+// Write writes the units of which p has the end. The beginning of one waits for the rest.
 func (t *tap) Write(p []byte) (int, error) {
 	t.writing <- struct{}{}
 	defer func() { <-t.writing }()
@@ -141,26 +153,26 @@ func (t *tap) pause(d time.Duration) {
 	}
 }
 
-// add takes bytes of the direction and passes on each packet that is complete, until do says stop.
+// add takes bytes of the direction and passes on each unit that is complete, until do says stop.
 func (d *direction) add(b []byte, do func(Result) bool) {
 	d.rest = append(d.rest, b...)
 	left := d.rest
 	for len(left) > 0 && !d.raw {
-		n, err := mqtt.FrameSize(left)
+		n, err := d.size(left)
 		if d.raw = err != nil; d.raw {
 			n = len(left)
 		}
 		if n == 0 || n > len(left) {
 			break
 		}
-		if !do(d.see(d.from, left[:n])) {
+		if !do(d.see(left[:n])) {
 			d.rest = nil
 			return
 		}
 		left = left[n:]
 	}
 	if d.raw && len(left) > 0 {
-		do(d.see(d.from, left))
+		do(d.see(left))
 		left = nil
 	}
 	if d.rest = append(d.rest[:0], left...); len(d.rest) == 0 {
