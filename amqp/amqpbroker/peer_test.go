@@ -20,6 +20,8 @@ type world struct {
 	server *amqpserver.Server
 	l      *memnet.Listener
 	done   chan error
+
+	capabilities amqp091.Table // of clients
 }
 
 func newWorld(t testing.TB, o *Options, so *amqpserver.Options) *world {
@@ -78,7 +80,7 @@ func (w *world) dial(name string) *peer {
 	p.send(0, &amqp091.ConnectionStartOK{
 		Mechanism: "PLAIN", Response: []byte("\x00guest\x00guest"), Locale: "en_US",
 		ClientProperties: amqp091.Table{
-			{Key: "capabilities", Value: amqp091.Table{{Key: "consumer_cancel_notify", Value: true}}},
+			{Key: "capabilities", Value: append(amqp091.Table{{Key: "consumer_cancel_notify", Value: true}}, w.capabilities...)},
 			{Key: "name", Value: name},
 		},
 	})
