@@ -235,10 +235,12 @@ func (h *Channel) end(err error) {
 func (h *Channel) finish(err error) {
 	h.failReplies(&UnknownError{err})
 	for h.queue.len() > 0 {
-		h.complete(h.queue.pop(), &unsentError{err})
+		p := h.queue.pop()
+		h.complete(p, p.unsent(err))
 	}
 	for _, s := range h.consumers {
 		h.remove(s)
+		h.c.forgetAutoDelete(s.queue)
 		s.finish(err)
 	}
 	h.checkRoom()
@@ -326,6 +328,9 @@ func (h *Channel) closedByServer(l *link, cause error, calls []any) {
 	}
 	switch {
 	case h.kind == kindControl:
+		if !l.began { // a server without channels is of no use
+			l.violation("channel was closed before it was open")
+		}
 		return
 	case c.conn != l.k:
 	case h.kind == kindOutput && l.began:

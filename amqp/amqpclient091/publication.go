@@ -16,6 +16,7 @@ type Publication struct {
 	mandatory bool
 	copied    bool
 	sync      bool  // of a Publish that waits: ch gets a token
+	sent      bool  // at least once; guarded by c.mu
 	stage     stage // from here on guarded by c.mu
 	size      uint32
 	props     int // length of the properties in data
@@ -69,6 +70,14 @@ func (p *Publication) Wait(ctx context.Context) error {
 
 // kept reports whether the publication has its message.
 func (p *Publication) kept() bool { return p.m != nil || p.copied }
+
+// unsent returns the error of a message that will not be sent any more because of err. c.mu is held.
+func (p *Publication) unsent(err error) error {
+	if p.sent {
+		return &UnknownError{err} // it waited to be sent again
+	}
+	return &unsentError{err}
+}
 
 // keep copies the message, so that it can be sent later. c.mu is held.
 func (p *Publication) keep(m *Message, props []byte) {

@@ -203,7 +203,7 @@ func (h *Channel) send(o *amqp091.Outgoing, p *Publication) error {
 		h.complete(p, nil)
 		return nil
 	}
-	p.stage = stageFlight
+	p.stage, p.sent = stageFlight, true
 	h.inflight++
 	k.wait(1)
 	return nil
@@ -259,7 +259,7 @@ func (h *Channel) sendSome(n int) (progress bool) {
 			err = h.send(&o, p)
 		}
 		if err != nil {
-			h.complete(p, &unsentError{err})
+			h.complete(p, p.unsent(err))
 		}
 	}
 	if progress {
@@ -335,9 +335,10 @@ func (h *Channel) withdraw(ctx context.Context, p *Publication) error {
 		return p.err
 	case stageQueued:
 		h.queue.remove(func(q *Publication) bool { return q == p })
-		h.complete(p, nil)
+		err := p.unsent(c.waitErrLocked(ctx))
+		h.complete(p, err)
 		h.checkRoom()
-		return &unsentError{c.waitErrLocked(ctx)}
+		return err
 	}
 	p.m = nil // the caller may change it now
 	return c.waitErrLocked(ctx)
