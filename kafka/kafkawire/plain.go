@@ -1,0 +1,89 @@
+package kafkawire
+
+import "encoding/binary"
+
+func (c *coder) int8Array(p *[]int8, null bool)   { array8(c, p, null, &slab[int8]{}) }
+func (c *coder) int16Array(p *[]int16, null bool) { array16(c, p, null, &slab[int16]{}) }
+func (c *coder) int32Array(p *[]int32, null bool) { array32(c, p, null, &c.numbers) }
+
+func (c *coder) brokerIDArray(p *[]BrokerID, null bool)     { array32(c, p, null, &c.replicas) }
+func (c *coder) producerIDArray(p *[]ProducerID, null bool) { array64(c, p, null, &slab[ProducerID]{}) }
+
+func (c *coder) stringArray(p *[]string, null bool)       { arrayText(c, p, null, &c.strings) }
+func (c *coder) topicNameArray(p *[]TopicName, null bool) { arrayText(c, p, null, &c.topics) }
+func (c *coder) groupIDArray(p *[]GroupID, null bool)     { arrayText(c, p, null, &slab[GroupID]{}) }
+func (c *coder) transactionalIDArray(p *[]TransactionalID, null bool) {
+	arrayText(c, p, null, &slab[TransactionalID]{})
+}
+
+// plain codes the number of plain values, which take at least size bytes each, and decoding makes room for them.
+func plain[T any](c *coder, p *[]T, null bool, s *slab[T], size int) {
+	n := len(*p)
+	if null {
+		n = c.nullArray(n, *p == nil, size)
+	} else {
+		n = c.array(n, size)
+	}
+	if !c.decoding {
+		return
+	}
+	*p = s.take(c, n, size)
+	if n > 0 {
+		c.depth-- // nothing comes between the values
+	}
+}
+
+func array8[T ~int8](c *coder, p *[]T, null bool, s *slab[T]) {
+	plain(c, p, null, s, 1)
+	for i := range *p {
+		if c.decoding {
+			(*p)[i] = T(c.r.Int8())
+		} else {
+			c.out = append(c.out, byte((*p)[i]))
+		}
+	}
+}
+
+func array16[T ~int16](c *coder, p *[]T, null bool, s *slab[T]) {
+	plain(c, p, null, s, 2)
+	for i := range *p {
+		if c.decoding {
+			(*p)[i] = T(c.r.Int16())
+		} else {
+			c.out = binary.BigEndian.AppendUint16(c.out, uint16((*p)[i]))
+		}
+	}
+}
+
+func array32[T ~int32](c *coder, p *[]T, null bool, s *slab[T]) {
+	plain(c, p, null, s, 4)
+	for i := range *p {
+		if c.decoding {
+			(*p)[i] = T(c.r.Int32())
+		} else {
+			c.out = binary.BigEndian.AppendUint32(c.out, uint32((*p)[i]))
+		}
+	}
+}
+
+func array64[T ~int64](c *coder, p *[]T, null bool, s *slab[T]) {
+	plain(c, p, null, s, 8)
+	for i := range *p {
+		if c.decoding {
+			(*p)[i] = T(c.r.Int64())
+		} else {
+			c.out = binary.BigEndian.AppendUint64(c.out, uint64((*p)[i]))
+		}
+	}
+}
+
+func arrayText[T ~string](c *coder, p *[]T, null bool, s *slab[T]) {
+	plain(c, p, null, s, 1)
+	for i := range *p {
+		text := string((*p)[i])
+		c.string(&text)
+		if c.decoding {
+			(*p)[i] = T(text)
+		}
+	}
+}
