@@ -167,7 +167,7 @@ func (ch *Channel) receive(now time.Time, f Frame) error {
 		return ch.receiveContent(now, f)
 	}
 	if f.Type != FrameMethod {
-		return &Error{Code: UnexpectedFrame, Hard: true, Text: "expected method frame, got " + f.Type.String() + " frame instead"}
+		return &Error{Code: UnexpectedFrame, Hard: true, Text: "expected method frame, got non method frame instead"}
 	}
 	id, _ := PeekMethod(f.Payload)
 	if ch.c.cfg.Role == Server {

@@ -169,7 +169,7 @@ func (c *Conn) receiveOn(now time.Time, f Frame) error {
 // receiveNew takes a frame of a channel that does not exist.
 func (c *Conn) receiveNew(f Frame) error {
 	if f.Type != FrameMethod {
-		return &Error{Code: UnexpectedFrame, Hard: true, Text: "expected method frame, got " + f.Type.String() + " frame instead"}
+		return &Error{Code: UnexpectedFrame, Hard: true, Text: "expected method frame, got non method frame instead"}
 	}
 	id, _ := PeekMethod(f.Payload)
 	if id != IDChannelOpen || c.cfg.Role != Server {

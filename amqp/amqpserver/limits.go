@@ -3,6 +3,8 @@ package amqpserver
 import (
 	"errors"
 	"math"
+	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/quartet-mq/quartet/amqp/amqp091"
@@ -64,10 +66,26 @@ func properties(own amqp091.Table) amqp091.Table {
 			{Key: "direct_reply_to", Value: true},
 		}},
 		{Key: "product", Value: "Quartet"},
+		{Key: "version", Value: version()},
 		{Key: "platform", Value: "Go"},
 	}
 	for _, f := range own {
 		t.Set(f.Key, f.Value)
 	}
 	return t
+}
+
+// version returns the version of this module that the program was built with, "devel" when it has none.
+func version() string {
+	const module = "github.com/quartet-mq/quartet"
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "devel"
+	}
+	for _, m := range append(info.Deps, &info.Main) {
+		if v, ok := strings.CutPrefix(m.Version, "v"); ok && m.Path == module {
+			return v
+		}
+	}
+	return "devel"
 }
