@@ -91,6 +91,7 @@ func amqp091Suite(t *testing.T, match, skip string) {
 	}
 	const file = "internal/utils/http.go"
 	edit(t, filepath.Join(dir, "recovery_test.go"), `"15672"`, `"`+port+`"`)
+	edit(t, filepath.Join(dir, "integration_test.go"), `== "RabbitMQ"`, `== "Quartet"`)
 	edit(t, filepath.Join(dir, file), "localhost:15672", "localhost:"+port)
 	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
