@@ -394,6 +394,18 @@ func (ch *Channel) close(err error) {
 	ch.events.close(err)
 }
 
+// Conn returns the connection of the channel.
+func (ch *Channel) Conn() *Conn { return ch.c }
+
+// Why returns why the connection has ended when a write has failed with err: what the broker said before it closed the stream
+// tells more.
+func (ch *Channel) Why(err error) error {
+	if why := ch.c.Wait(time.Second); why != ErrSilent {
+		return why
+	}
+	return err
+}
+
 // Send sends a method.
 func (ch *Channel) Send(name string, args ...any) error {
 	return ch.c.Write(AppendMethod(nil, ch.n, name, args...))
@@ -408,11 +420,7 @@ func (ch *Channel) Call(name string, args ...any) (Method, error) {
 // CallContent is Call for basic.get, whose answer may have a content.
 func (ch *Channel) CallContent(name string, args ...any) (Event, error) {
 	if err := ch.Send(name, args...); err != nil {
-		// What the broker said before it closed the stream tells more.
-		if _, why := ch.replies.next(time.Second); why != nil && why != ErrSilent {
-			err = why
-		}
-		return Event{}, err
+		return Event{}, ch.Why(err)
 	}
 	e, err := ch.replies.next(Patience)
 	if err != nil {
