@@ -1,13 +1,11 @@
 package peer
 
 import (
-	"bytes"
 	"context"
 	"crypto/pbkdf2"
 	"crypto/rand"
 	"crypto/sha512"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -47,9 +45,6 @@ func Quartet() Broker {
 				"-users", users, "-acl", acl, "-data", s.Data,
 			}
 			if s.AMQP != "" {
-				if out, _ := exec.Command(filepath.Join(s.Bin, "gateway"), "-h").CombinedOutput(); !bytes.Contains(out, []byte("-amqp ")) {
-					return nil, errors.ErrUnsupported // no AMQP yet
-				}
 				args = []string{
 					"-mqtt", "", "-ws", "", "-amqp", s.AMQP, "-amqps", s.AMQPS, "-http", s.HTTP,
 					"-tls-cert", s.Cert, "-tls-key", s.Key, "-data", s.Data,
