@@ -24,7 +24,7 @@ type ledger struct {
 }
 
 func newLedger(log io.Writer) *ledger {
-	return &ledger{begin: time.Now(), faults: faults{log: log}, staleMax: 2 * time.Second}
+	return &ledger{begin: time.Now(), faults: faults{log: log}, staleMax: 10 * time.Second}
 }
 
 // What is known of a message or a transaction.
@@ -52,6 +52,7 @@ type message struct {
 // A copy is a message in a queue.
 type copy struct {
 	crash    int   // how many crashes there were before the connection of the last delivery
+	at       int64 // when the last delivery was, in ms
 	settled  bool  // acknowledged or rejected for good since the last delivery
 	ms       int64 // when
 	link     *link // on which connection
@@ -222,7 +223,7 @@ func (l *ledger) arrived(a arrival, k *link) *message {
 	} else {
 		l.repeated(m, c, a)
 	}
-	if m.copies[deadOf(a.queue)] != nil {
+	if d := m.copies[deadOf(a.queue)]; d != nil && !l.early(d.at) {
 		l.faults.add(risen, "message %d in %s, crash %d", number, a.queue, len(l.kills))
 	}
 	if !a.redelivered && a.ordered {
@@ -231,9 +232,16 @@ func (l *ledger) arrived(a arrival, k *link) *message {
 		}
 		k.order[m.stream] = m.n
 	}
-	c.crash = k.crash
+	c.crash, c.at = k.crash, l.now()
 	c.settled, c.link, c.group, c.rejected = false, nil, nil, false
 	return m
+}
+
+// early reports whether a dead letter came at a time so shortly before a crash that its death need not be recorded: a
+// rejection is recorded as lazily as an acknowledgement, and the dead letter may be delivered before that.
+func (l *ledger) early(ms int64) bool {
+	at, ok := l.killAfter(ms)
+	return ok && time.Duration(at-ms)*time.Millisecond <= l.staleMax
 }
 
 // deadOf returns the queue where the dead letters of a queue go, empty for none.
