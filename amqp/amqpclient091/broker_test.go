@@ -84,6 +84,7 @@ type peer struct {
 	gone     bool
 	stalled  bool // writes nothing
 	mute     bool // has no heartbeats
+	deaf     bool // reads nothing
 }
 
 func newBroker(t testing.TB) *broker {
@@ -217,6 +218,13 @@ func (s *broker) count(queue string) int {
 
 func (p *peer) read() {
 	for {
+		p.s.mu.Lock()
+		deaf := p.deaf
+		p.s.mu.Unlock()
+		if deaf {
+			<-p.done
+			return
+		}
 		n, err := p.in.Fill(p.nc)
 		p.s.do(func() {
 			if n > 0 && !p.gone {

@@ -1,6 +1,7 @@
 package amqpclient091
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -34,6 +35,7 @@ type conn struct {
 
 	out     []byte  // encoded, not written
 	spare   []byte  // the buffer of the last write
+	answers int     // bytes of out that are answers to the server
 	dirty   []*link // with acknowledgements that are not encoded
 	writing bool
 	closing bool  // close the network connection once out is written
@@ -53,6 +55,11 @@ type conn struct {
 
 // batch is how many frames with events are handled without letting others have the lock.
 const batch = 64
+
+// maxAnswers is how many bytes the server may make the client say without reading them.
+const maxAnswers = 4 << 20
+
+var errFlood = errors.New("amqpclient091: server asks without reading the answers")
 
 // keepBuffer is the largest output buffer that is kept for the next write.
 const keepBuffer = 1 << 20
@@ -135,6 +142,7 @@ func (k *conn) feedBatch() (more bool) {
 	k.c.mu.Lock()
 	defer k.c.mu.Unlock()
 	now := time.Now()
+	before := len(k.out)
 	for range batch {
 		b := k.in.Bytes()
 		if k.closing || k.err != nil {
@@ -150,6 +158,9 @@ func (k *conn) feedBatch() (more bool) {
 		if more = n > 0 && err == nil; !more {
 			break
 		}
+	}
+	if k.answers += max(len(k.out)-before, 0); k.answers > maxAnswers && k.err == nil {
+		k.fail(errFlood)
 	}
 	if k.c.conn == k {
 		k.c.sendQueued()

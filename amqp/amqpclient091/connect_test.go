@@ -1,6 +1,7 @@
 package amqpclient091
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -225,6 +226,30 @@ func TestViolations(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A server that asks and does not read the answers is given up before they take much memory.
+func TestFlood(t *testing.T) {
+	run(t, func(t *testing.T, s *broker) {
+		var why error
+		c := s.client(&Options{Trace: &Trace{Disconnected: func(err error) {
+			if why == nil {
+				why = err
+			}
+		}}})
+		_, err := c.Channel(t.Context(), nil)
+		check(t, err)
+		flow, _ := amqp091.AppendMethod(nil, 1, &amqp091.ChannelFlow{Active: true})
+		s.do(func() {
+			s.last().deaf = true
+			s.last().out = bytes.Repeat(flow, 1<<20)
+		})
+		check(t, c.Publish(t.Context(), &Message{RoutingKey: "q"})) // maybe on the next connection
+		later()
+		if why != errFlood {
+			t.Fatal(why)
+		}
+	})
 }
 
 // The server goes silent: the connection is given up after two heartbeats, and calls do not hang.

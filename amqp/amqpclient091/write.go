@@ -32,7 +32,7 @@ func (k *conn) write() {
 			break
 		}
 		b := k.out
-		k.out, k.spare = k.spare, nil
+		k.out, k.spare, k.answers = k.spare, nil, 0
 		if c.conn == k {
 			c.sendQueued()
 		}
