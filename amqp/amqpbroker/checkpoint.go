@@ -162,7 +162,7 @@ func (b *Broker) keep(seq uint64, raw []byte) Verdict {
 			return Keep
 		}
 		return Discard
-	case recordSpent, recordReturned, recordDeferred, recordReach, recordCommitted, recordClean:
+	case recordSpent, recordReturned, recordAside, recordReach, recordCommitted, recordClean:
 		return Discard // checkpoint has made it superfluous
 	case recordUndefined, recordAborted, recordFired:
 		return Tombstone

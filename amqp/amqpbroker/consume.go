@@ -25,6 +25,7 @@ func (q *queue) add(bt *amqpserver.Batch, c *consumer) error {
 	q.cs.had = true
 	if c.special() {
 		q.cs.special++
+		c.next = make([]uint64, len(q.levels))
 	}
 	q.used = bt.Now().UnixMilli()
 	c.state = consumerIdle

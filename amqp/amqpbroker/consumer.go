@@ -33,9 +33,8 @@ type consumer struct {
 	arg       any // the sink's own
 
 	state consumerState
-	next  uint64 // with match or browses: entries before this position were looked at
-	seen  uint64 // with browses: how many
-	held  int    // how many entries it has acquired
+	next  []uint64 // of a special one, for each level: entries before this position were looked at
+	held  int      // how many entries it has acquired
 }
 
 // consumerState is whether a consumer can be given something.

@@ -38,12 +38,6 @@ func (q *queue) load() {
 	}
 }
 
-// loadFor loads more for a consumer that looks for messages beyond those in memory. q.mu is held.
-func (q *queue) loadFor(c *consumer) {
-	c.seen = 0
-	q.load()
-}
-
 // awaitFront waits until the loader or the journal has done something for the first entry. q.mu is held, but not while it
 // waits.
 func (q *queue) awaitFront() error {
@@ -98,7 +92,7 @@ func (q *queue) lacking() int {
 		if l.cold == nil {
 			continue
 		}
-		if l.hot.n == 0 || q.trimming || !q.b.isFull(2*q.hot, 2*q.hotBytes) || q.looksBeyond(l) {
+		if l.hot.n == 0 || q.trimming || !q.b.isFull(2*q.hot, 2*q.hotBytes) || q.looksBeyond(l, lv) {
 			return lv
 		}
 	}
@@ -106,13 +100,13 @@ func (q *queue) lacking() int {
 }
 
 // looksBeyond reports whether a consumer has looked at everything of a level that is in memory.
-func (q *queue) looksBeyond(l *level) bool {
+func (q *queue) looksBeyond(l *level, lv int) bool {
 	if q.cs.special == 0 && q.grouping == nil || q.cs.open == 0 {
 		return false
 	}
 	last := l.hot.at(l.hot.n - 1).pos
 	for _, c := range q.cs.list {
-		if c.state == consumerOpen && c.next > last {
+		if c.state == consumerOpen && (c.next == nil || c.next[lv] > last) {
 			return true
 		}
 	}

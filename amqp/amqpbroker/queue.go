@@ -214,8 +214,8 @@ func (q *queue) merge(list []entry) {
 		q.hotBytes += int64(e.m.size())
 		q.added(e.level, e.m.length())
 		for _, c := range q.cs.list {
-			if c.next > e.pos {
-				c.next = e.pos
+			if c.next != nil && c.next[e.level] > e.pos {
+				c.next[e.level] = e.pos
 			}
 		}
 	}
@@ -315,7 +315,7 @@ func (q *queue) accept(bt *amqpserver.Batch, pub *publication) {
 	q.pos++
 	q.counts.published++
 	e := entry{m: m, pos: q.pos, level: min(m.priority, q.maxPriority), expires: q.expiry(m)}
-	if q.ready == 0 && q.cs.special == 0 && q.grouping == nil && q.reached(m) {
+	if q.ready == 0 && q.cs.open > 0 && q.cs.special == 0 && q.grouping == nil && q.reached(m) {
 		for q.cs.open > 0 {
 			c := q.cs.first()
 			if !c.noAck || c.keeps {

@@ -15,7 +15,7 @@ const (
 	recordMessage    recordKind = iota + 1 // a message came to queues, or to a delayed exchange
 	recordSpent                            // messages are not in a queue any more
 	recordReturned                         // a message was given back so often
-	recordDeferred                         // a message was set aside
+	recordAside                            // a message was set aside: deferred, or scheduled
 	recordReach                            // messages of a queue below a number may have been delivered
 	recordCheckpoint                       // what a queue has
 	recordDefined                          // there is something
@@ -36,6 +36,21 @@ const (
 	defBinding
 	defSetting // what an operator has set
 )
+
+// names returns how many names tell a definition apart.
+func (d definition) names() int {
+	switch d {
+	case defVhost:
+		return 1
+	case defExchange, defQueue:
+		return 2
+	case defBinding:
+		return 6
+	case defSetting:
+		return 4
+	}
+	return -1
+}
 
 // stored is where a definition is recorded. The zero value is nowhere.
 type stored struct {

@@ -175,12 +175,12 @@ func (r *recorder) returned(q *queue, e *entry) {
 	r.note(q, Token{})
 }
 
-// deferred records that a message was set aside.
-func (r *recorder) deferred(q *queue, e *entry) {
+// aside records that a message was set aside, until a point in time unless that is 0.
+func (r *recorder) aside(q *queue, e *entry, at int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.head = binary.AppendUvarint(append(r.head[:0], byte(recordDeferred)), q.num)
-	r.head = binary.AppendUvarint(r.head, e.m.seq)
+	r.head = binary.AppendUvarint(append(r.head[:0], byte(recordAside)), q.num)
+	r.head = binary.AppendUvarint(binary.AppendUvarint(r.head, e.m.seq), uint64(at))
 	r.note(q, Token{})
 }
 

@@ -156,11 +156,17 @@ func (r *restoring) apply(seq uint64, kind recordKind, raw []byte) error {
 			t.touch(seq)
 			t.mark(of, func(m *mark) { m.flags |= checkRedelivered; m.count = count })
 		}
-	case recordDeferred:
-		num, of := rd.Uvarint64(), rd.Uvarint64()
+	case recordAside:
+		num, of, at := rd.Uvarint64(), rd.Uvarint64(), int64(rd.Uvarint64())
 		if t := r.queues[num]; t != nil && rd.Err() == nil {
 			t.touch(seq)
-			t.mark(of, func(m *mark) { m.flags |= checkDeferred | checkRedelivered })
+			t.mark(of, func(m *mark) {
+				if m.at = at; at != 0 {
+					m.flags |= checkScheduled
+				} else {
+					m.flags |= checkDeferred | checkRedelivered
+				}
+			})
 		}
 	case recordReach:
 		num, to := rd.Uvarint64(), rd.Uvarint64()
@@ -185,8 +191,8 @@ func (r *restoring) apply(seq uint64, kind recordKind, raw []byte) error {
 		for i := range names {
 			names[i] = readText(&rd)
 		}
-		if err := rd.Err(); err != nil {
-			return err
+		if err := rd.Err(); err != nil || len(names) != what.names() {
+			return cmp.Or(err, errRecord)
 		}
 		if kind == recordDefined {
 			return r.defined(what, names, rd.Rest(), stored{seq, len(raw)})

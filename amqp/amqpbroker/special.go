@@ -44,7 +44,7 @@ func (q *queue) serve(bt *amqpserver.Batch, c *consumer) bool {
 			q.cs.block(c)
 			return false
 		}
-		c.next = e.pos + 1
+		c.next[e.level] = e.pos + 1
 		q.cs.turn(c)
 		return true
 	}
@@ -61,25 +61,25 @@ func (q *queue) serve(bt *amqpserver.Batch, c *consumer) bool {
 	return true
 }
 
-// seek finds the next entry for a consumer. With several levels it looks at all of them each time.
+// seek finds the next entry for a consumer.
 func (q *queue) seek(c *consumer) (*level, int) {
 	for lv := len(q.levels) - 1; lv >= 0; lv-- {
 		l := &q.levels[lv]
 		i := 0
-		if len(q.levels) == 1 && c.special() {
-			i = sort.Search(l.hot.n, func(i int) bool { return l.hot.at(i).pos >= c.next })
+		if c.next != nil {
+			i = sort.Search(l.hot.n, func(i int) bool { return l.hot.at(i).pos >= c.next[lv] })
 		}
 		for ; i < l.hot.n; i++ {
 			e := l.hot.at(i)
 			if q.suits(c, e) {
 				return l, i
 			}
-			if len(q.levels) == 1 {
-				c.next = e.pos + 1
+			if c.next != nil {
+				c.next[lv] = e.pos + 1
 			}
 		}
 		if l.cold != nil {
-			q.loadFor(c)
+			q.load()
 			return nil, 0
 		}
 	}
@@ -88,7 +88,7 @@ func (q *queue) seek(c *consumer) (*level, int) {
 
 // suits reports whether a consumer may have an entry.
 func (q *queue) suits(c *consumer, e *entry) bool {
-	if c.match != nil && !c.match(e.m) || c.browses && len(q.levels) > 1 && e.pos < c.next {
+	if c.match != nil && !c.match(e.m) {
 		return false
 	}
 	if q.grouping == nil || c.browses {
@@ -107,6 +107,6 @@ func (g *grouping) disown(q *queue, c *consumer) {
 		}
 	}
 	for _, other := range q.cs.list {
-		other.next = 0
+		clear(other.next)
 	}
 }

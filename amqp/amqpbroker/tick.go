@@ -80,6 +80,9 @@ func (q *queue) activate(bt *amqpserver.Batch, h *held) {
 func (q *queue) postpone(e *entry, at int64) {
 	h := q.hold(e, stateScheduled)
 	h.at = at
+	if q.recorded(e.m) {
+		q.b.rec.aside(q, e, at)
+	}
 	heap.Push((*heldHeap)(&q.timed), h)
 	q.arm(q.timed[0].at)
 }
@@ -90,7 +93,7 @@ func (q *queue) deferEntry(h *held) (pos uint64) {
 	e.flags |= entryRedelivered
 	q.hold(&e, stateDeferred)
 	if q.recorded(e.m) {
-		q.b.rec.deferred(q, &e)
+		q.b.rec.aside(q, &e, 0)
 	}
 	return e.pos
 }
