@@ -29,6 +29,95 @@ func TestAMQPClientOfRabbitMQ(t *testing.T) {
 	runAMQPClient(t, p.AMQP)
 }
 
+// TestAMQPClientRestart kills our broker while our client publishes and consumes. TestAMQPClientRestartOfRabbitMQ does the same
+// to RabbitMQ, whose memory of what it has confirmed outlives the process, too.
+func TestAMQPClientRestart(t *testing.T) { restartUnderClient(t, peer.Quartet()) }
+
+func TestAMQPClientRestartOfRabbitMQ(t *testing.T) { restartUnderClient(t, peer.RabbitMQ()) }
+
+// restartUnderClient checks that every message that was published arrives, at least once, in order but for what comes again.
+func restartUnderClient(t *testing.T, b peer.Broker) {
+	bin := t.TempDir()
+	if err := b.Prepare(t.Context(), bin); err != nil {
+		missing(t, "the broker %s cannot run here: %v", b.Name, err)
+	}
+	p, err := peer.StartWith(t.Context(), b, bin, t.TempDir(), peer.Config{Listeners: peer.Listeners{AMQP: true}, Durable: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Stop)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	c, err := amqpclient091.Dial(ctx, "amqp://"+p.AMQP, &amqpclient091.Options{
+		Publish: &amqpclient091.ChannelOptions{Republish: true, Window: 200},
+		Backoff: amqpclient091.Backoff{Max: 100 * time.Millisecond},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	err = c.Declare(ctx, &amqpclient091.Topology{
+		Exchanges: []amqpclient091.Exchange{{Name: "restart", Kind: "topic", Durable: true}},
+		Queues:    []amqpclient091.Queue{{Name: "restart", Durable: true}, {Alias: "mine", Exclusive: true}},
+		Bindings: []amqpclient091.Binding{
+			{Source: "restart", Queue: "restart", Key: "#"}, {Source: "restart", Queue: "mine", Key: "last"},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	consumer, err := c.Consume(ctx, "restart", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const n = 20000
+	go func() {
+		for i := range n {
+			m := &amqpclient091.Message{
+				Exchange: "restart", RoutingKey: "k", Mandatory: true, Body: fmt.Append(nil, i),
+				Properties: amqp091.Properties{DeliveryMode: amqp091.Persistent},
+			}
+			if i == n/2 {
+				p.Kill()
+				if err := p.Restart(ctx); err != nil {
+					t.Error(err)
+				}
+			}
+			if _, err := c.PublishAsync(ctx, m); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	}()
+	seen := make(map[int]bool)
+	last, again := -1, 0
+	for d, err := range consumer.Deliveries(ctx) {
+		if err != nil {
+			t.Fatalf("%d messages: %v", len(seen), err)
+		}
+		d.Ack() // a stale one comes again
+		i := 0
+		fmt.Sscan(string(d.Body), &i)
+		if seen[i] {
+			again++
+		} else if i != last+1 && !d.Redelivered {
+			t.Errorf("message %d after %d", i, last)
+		}
+		seen[i] = true
+		last = i
+		if len(seen) == n {
+			break
+		}
+	}
+	if err := c.Publish(ctx, &amqpclient091.Message{Exchange: "restart", RoutingKey: "last", Mandatory: true}); err != nil {
+		t.Fatal(err)
+	}
+	if i, err := c.LookupQueue(ctx, "mine"); err != nil || i.Messages != 1 {
+		t.Fatal(i, err)
+	}
+	t.Logf("%d messages again, %+v", again, c.Stats())
+}
+
 // amqpTest is our client on a broker of somebody.
 type amqpTest struct {
 	*testing.T
