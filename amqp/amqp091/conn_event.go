@@ -77,7 +77,7 @@ const (
 )
 
 // Event is what a [Conn] tells its shell. It is a value; Method may be kept, Content and Refs and the slices in them are
-// valid until the next call of Receive.
+// valid until the next call of Receive. The shell may clear Refs when it is done with them.
 type Event struct {
 	Kind       EventKind
 	Settlement Settlement

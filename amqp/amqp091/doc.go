@@ -16,6 +16,14 @@
 // The codec is strict: short input, bytes after the last argument, properties that this version lacks and fields of
 // unknown types are errors, all of them FRAME_ERROR. So are short strings among the arguments of a method that are not
 // UTF-8. Bits without a meaning in an octet of bits are ignored. Strings in properties and tables may be any bytes.
+//
+// # Machines
+//
+// [Conn] is the machine of a connection in the role of a client or of a server, [Channel] that of each of its channels. A
+// shell feeds a Conn the bytes that it reads, calls its verbs and takes its events. The machines do the handshake and
+// negotiate the limits, check the order of frames and methods and close with RabbitMQ's codes, put contents together, count
+// heartbeats, credit and delivery tags, number what is published and gather its confirms. A shell does the input and
+// output, keeps the time and owns the messages.
 package amqp091
 
 //go:generate go run ../../internal/gen/amqp091gen

@@ -70,6 +70,7 @@ func (c *Conn) dispatch(rd *reader, ev *amqp091.Event) {
 		rd.publish = Publish{}
 	case amqp091.EventSettled:
 		c.session.Settled(b, ch, ev.Refs, ev.Settlement)
+		clear(ev.Refs) // the machine would keep them until the next input
 	case amqp091.EventReady:
 		c.session.Ready(b, ch)
 	case amqp091.EventMethod:

@@ -58,7 +58,8 @@ type Limits struct {
 	// from which nothing came for two intervals is closed. Default 60 seconds, negative is none.
 	Heartbeat time.Duration
 	// MaxMessage is the size of the largest body of a message, in bytes. Default 16 MiB. A larger one closes the channel
-	// with 406 PRECONDITION_FAILED.
+	// with 406 PRECONDITION_FAILED. Messages that are not complete may have four times as much on a connection; then it is
+	// closed with 506 RESOURCE_ERROR.
 	MaxMessage int
 
 	// SoftLimit is how many bytes of output may wait on a connection before [Channel.Deliver] says no. Default 512 KiB.
