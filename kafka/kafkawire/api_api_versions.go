@@ -142,7 +142,7 @@ func (m *APIVersionsResponse) code(c *coder) {
 }
 
 func (m *APIVersionsResponse) codeTags(c *coder) {
-	t := c.tags(4)
+	t := c.tags(4, len(m.UnknownTags) == 0 && len(m.SupportedFeatures) == 0 && m.FinalizedFeaturesEpoch == -1 && len(m.FinalizedFeatures) == 0 && !m.ZKMigrationReady)
 	for t.next(c, m.UnknownTags) {
 		switch {
 		case t.id == 0:

@@ -155,7 +155,7 @@ func (m *ConsumerGroupDescribeResponseGroup) Reset() {
 
 func (m *ConsumerGroupDescribeResponseGroup) code(c *consumerGroupDescribeResponseCoder) {
 	if c.decoding {
-		m.Reset()
+		m.AuthorizedOperations = -2147483648
 	}
 	c.int16((*int16)(&m.ErrorCode))
 	c.nullString(&m.ErrorMessage)
@@ -184,7 +184,7 @@ func (m *ConsumerGroupDescribeResponseMember) Reset() {
 
 func (m *ConsumerGroupDescribeResponseMember) code(c *consumerGroupDescribeResponseCoder) {
 	if c.decoding {
-		m.Reset()
+		m.MemberType = -1
 	}
 	c.string(&m.MemberID)
 	c.nullString(&m.InstanceID)

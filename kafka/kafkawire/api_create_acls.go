@@ -70,7 +70,7 @@ func (m *CreateACLsRequestCreation) Reset() {
 
 func (m *CreateACLsRequestCreation) code(c *coder) {
 	if c.decoding {
-		m.Reset()
+		m.ResourcePatternType = 3
 	}
 	c.int8(&m.ResourceType)
 	c.string(&m.ResourceName)

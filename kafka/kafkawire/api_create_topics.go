@@ -206,7 +206,8 @@ func (m *CreateTopicsResponseTopic) Reset() {
 
 func (m *CreateTopicsResponseTopic) code(c *createTopicsResponseCoder) {
 	if c.decoding {
-		m.Reset()
+		m.NumPartitions = -1
+		m.ReplicationFactor = -1
 	}
 	c.string((*string)(&m.Name))
 	if c.version == 7 {
@@ -233,7 +234,7 @@ func (m *CreateTopicsResponseTopic) code(c *createTopicsResponseCoder) {
 }
 
 func (m *CreateTopicsResponseTopic) codeTags(c *createTopicsResponseCoder) {
-	t := c.tags(1)
+	t := c.tags(1, len(m.UnknownTags) == 0 && m.TopicConfigErrorCode == 0)
 	for t.next(&c.coder, m.UnknownTags) {
 		switch {
 		case t.id == 0:
@@ -255,7 +256,7 @@ func (m *CreateTopicsResponseConfig) Reset() {
 
 func (m *CreateTopicsResponseConfig) code(c *createTopicsResponseCoder) {
 	if c.decoding {
-		m.Reset()
+		m.ConfigSource = -1
 	}
 	c.string(&m.Name)
 	c.nullString(&m.Value)

@@ -70,7 +70,7 @@ func (m *DeleteACLsRequestFilter) Reset() {
 
 func (m *DeleteACLsRequestFilter) code(c *coder) {
 	if c.decoding {
-		m.Reset()
+		m.PatternTypeFilter = 3
 	}
 	c.int8(&m.ResourceTypeFilter)
 	c.nullString(&m.ResourceNameFilter)
@@ -180,7 +180,7 @@ func (m *DeleteACLsResponseMatchingACL) Reset() {
 
 func (m *DeleteACLsResponseMatchingACL) code(c *deleteACLsResponseCoder) {
 	if c.decoding {
-		m.Reset()
+		m.PatternType = 3
 	}
 	c.int16((*int16)(&m.ErrorCode))
 	c.nullString(&m.ErrorMessage)

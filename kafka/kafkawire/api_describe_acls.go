@@ -142,7 +142,7 @@ func (m *DescribeACLsResponseResource) Reset() {
 
 func (m *DescribeACLsResponseResource) code(c *describeACLsResponseCoder) {
 	if c.decoding {
-		m.Reset()
+		m.PatternType = 3
 	}
 	c.int8(&m.ResourceType)
 	c.string(&m.ResourceName)

@@ -182,7 +182,7 @@ func (m *DescribeConfigsResponseConfig) Reset() {
 
 func (m *DescribeConfigsResponseConfig) code(c *describeConfigsResponseCoder) {
 	if c.decoding {
-		m.Reset()
+		m.ConfigSource = -1
 	}
 	c.string(&m.Name)
 	c.nullString(&m.Value)

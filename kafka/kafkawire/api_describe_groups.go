@@ -138,7 +138,7 @@ func (m *DescribeGroupsResponseGroup) Reset() {
 
 func (m *DescribeGroupsResponseGroup) code(c *describeGroupsResponseCoder) {
 	if c.decoding {
-		m.Reset()
+		m.AuthorizedOperations = -2147483648
 	}
 	c.int16((*int16)(&m.ErrorCode))
 	if c.version == 6 {

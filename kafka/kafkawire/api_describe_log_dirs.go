@@ -158,7 +158,8 @@ func (m *DescribeLogDirsResponseResult) Reset() {
 
 func (m *DescribeLogDirsResponseResult) code(c *describeLogDirsResponseCoder) {
 	if c.decoding {
-		m.Reset()
+		m.TotalBytes = -1
+		m.UsableBytes = -1
 	}
 	c.int16((*int16)(&m.ErrorCode))
 	c.string(&m.LogDir)

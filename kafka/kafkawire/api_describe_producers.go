@@ -181,7 +181,9 @@ func (m *DescribeProducersResponseActiveProducer) Reset() {
 
 func (m *DescribeProducersResponseActiveProducer) code(c *describeProducersResponseCoder) {
 	if c.decoding {
-		m.Reset()
+		m.LastSequence = -1
+		m.LastTimestamp = -1
+		m.CurrentTxnStartOffset = -1
 	}
 	c.int64((*int64)(&m.ProducerID))
 	c.int32(&m.ProducerEpoch)

@@ -250,7 +250,8 @@ func (m *DescribeQuorumResponseReplicaState) Reset() {
 
 func (m *DescribeQuorumResponseReplicaState) code(c *describeQuorumResponseCoder) {
 	if c.decoding {
-		m.Reset()
+		m.LastFetchTimestamp = -1
+		m.LastCaughtUpTimestamp = -1
 	}
 	c.int32((*int32)(&m.ReplicaID))
 	if c.version == 2 {

@@ -208,7 +208,7 @@ func (m *DescribeShareGroupOffsetsResponsePartition) Reset() {
 
 func (m *DescribeShareGroupOffsetsResponsePartition) code(c *describeShareGroupOffsetsResponseCoder) {
 	if c.decoding {
-		m.Reset()
+		m.Lag = -1
 	}
 	c.int32(&m.PartitionIndex)
 	c.int64(&m.StartOffset)

@@ -188,7 +188,7 @@ func (m *DescribeTopicPartitionsResponseTopic) Reset() {
 
 func (m *DescribeTopicPartitionsResponseTopic) code(c *describeTopicPartitionsResponseCoder) {
 	if c.decoding {
-		m.Reset()
+		m.TopicAuthorizedOperations = -2147483648
 	}
 	c.int16((*int16)(&m.ErrorCode))
 	c.nullTopicName(&m.Name)
@@ -214,7 +214,7 @@ func (m *DescribeTopicPartitionsResponsePartition) Reset() {
 
 func (m *DescribeTopicPartitionsResponsePartition) code(c *describeTopicPartitionsResponseCoder) {
 	if c.decoding {
-		m.Reset()
+		m.LeaderEpoch = -1
 	}
 	c.int16((*int16)(&m.ErrorCode))
 	c.int32(&m.PartitionIndex)

@@ -139,7 +139,7 @@ func (m *FetchRequest) codeTags(c *fetchRequestCoder) {
 	if c.version < 15 && m.ReplicaState != nil {
 		c.missing("ReplicaState")
 	}
-	t := c.tags(2)
+	t := c.tags(2, len(m.UnknownTags) == 0 && m.ClusterID == nil && m.ReplicaState == nil)
 	for t.next(&c.coder, m.UnknownTags) {
 		switch {
 		case t.id == 0:
@@ -169,7 +169,8 @@ func (m *FetchRequestReplicaState) Reset() {
 
 func (m *FetchRequestReplicaState) code(c *fetchRequestCoder) {
 	if c.decoding {
-		m.Reset()
+		m.ReplicaID = -1
+		m.ReplicaEpoch = -1
 	}
 	c.int32((*int32)(&m.ReplicaID))
 	c.int64(&m.ReplicaEpoch)
@@ -205,7 +206,10 @@ func (m *FetchRequestPartition) Reset() {
 
 func (m *FetchRequestPartition) code(c *fetchRequestCoder) {
 	if c.decoding {
-		m.Reset()
+		m.CurrentLeaderEpoch = -1
+		m.LastFetchedEpoch = -1
+		m.LogStartOffset = -1
+		m.HighWatermark = 9223372036854775807
 	}
 	c.int32(&m.Partition)
 	if c.version >= 9 {
@@ -225,7 +229,7 @@ func (m *FetchRequestPartition) code(c *fetchRequestCoder) {
 }
 
 func (m *FetchRequestPartition) codeTags(c *fetchRequestCoder) {
-	t := c.tags(2)
+	t := c.tags(2, len(m.UnknownTags) == 0 && m.ReplicaDirectoryID == (UUID{}) && m.HighWatermark == 9223372036854775807)
 	for t.next(&c.coder, m.UnknownTags) {
 		switch {
 		case t.id == 0 && c.version >= 17:
@@ -385,7 +389,7 @@ func (m *FetchResponse) codeTags(c *fetchResponseCoder) {
 	if c.version < 16 && len(m.NodeEndpoints) > 0 {
 		c.missing("NodeEndpoints")
 	}
-	t := c.tags(1)
+	t := c.tags(1, len(m.UnknownTags) == 0 && len(m.NodeEndpoints) == 0)
 	for t.next(&c.coder, m.UnknownTags) {
 		switch {
 		case t.id == 0 && c.version >= 16:
@@ -432,7 +436,9 @@ func (m *FetchResponsePartition) Reset() {
 
 func (m *FetchResponsePartition) code(c *fetchResponseCoder) {
 	if c.decoding {
-		m.Reset()
+		m.LastStableOffset = -1
+		m.LogStartOffset = -1
+		m.PreferredReadReplica = -1
 	}
 	c.int32(&m.PartitionIndex)
 	c.int16((*int16)(&m.ErrorCode))
@@ -467,7 +473,7 @@ func (m *FetchResponsePartition) codeTags(c *fetchResponseCoder) {
 	if c.version < 12 && m.SnapshotID != nil {
 		c.missing("Responses.Partitions.SnapshotID")
 	}
-	t := c.tags(3)
+	t := c.tags(3, len(m.UnknownTags) == 0 && m.DivergingEpoch == nil && m.CurrentLeader == nil && m.SnapshotID == nil)
 	for t.next(&c.coder, m.UnknownTags) {
 		switch {
 		case t.id == 0:
@@ -507,7 +513,8 @@ func (m *FetchResponseDivergingEpoch) Reset() {
 
 func (m *FetchResponseDivergingEpoch) code(c *fetchResponseCoder) {
 	if c.decoding {
-		m.Reset()
+		m.Epoch = -1
+		m.EndOffset = -1
 	}
 	c.int32(&m.Epoch)
 	c.int64(&m.EndOffset)
@@ -524,7 +531,8 @@ func (m *FetchResponseCurrentLeader) Reset() {
 
 func (m *FetchResponseCurrentLeader) code(c *fetchResponseCoder) {
 	if c.decoding {
-		m.Reset()
+		m.LeaderID = -1
+		m.LeaderEpoch = -1
 	}
 	c.int32((*int32)(&m.LeaderID))
 	c.int32(&m.LeaderEpoch)
@@ -541,7 +549,8 @@ func (m *FetchResponseSnapshotID) Reset() {
 
 func (m *FetchResponseSnapshotID) code(c *fetchResponseCoder) {
 	if c.decoding {
-		m.Reset()
+		m.EndOffset = -1
+		m.Epoch = -1
 	}
 	c.int64(&m.EndOffset)
 	c.int32(&m.Epoch)

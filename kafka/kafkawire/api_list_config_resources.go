@@ -113,7 +113,7 @@ func (m *ListConfigResourcesResponseConfigResource) Reset() {
 
 func (m *ListConfigResourcesResponseConfigResource) code(c *coder) {
 	if c.decoding {
-		m.Reset()
+		m.ResourceType = 16
 	}
 	c.string(&m.ResourceName)
 	if c.version == 1 {

@@ -103,7 +103,7 @@ func (m *ListOffsetsRequestPartition) Reset() {
 
 func (m *ListOffsetsRequestPartition) code(c *listOffsetsRequestCoder) {
 	if c.decoding {
-		m.Reset()
+		m.CurrentLeaderEpoch = -1
 	}
 	c.int32(&m.PartitionIndex)
 	if c.version >= 4 {
@@ -209,7 +209,9 @@ func (m *ListOffsetsResponsePartition) Reset() {
 
 func (m *ListOffsetsResponsePartition) code(c *listOffsetsResponseCoder) {
 	if c.decoding {
-		m.Reset()
+		m.Timestamp = -1
+		m.Offset = -1
+		m.LeaderEpoch = -1
 	}
 	c.int32(&m.PartitionIndex)
 	c.int16((*int16)(&m.ErrorCode))

@@ -222,7 +222,7 @@ func (m *MetadataResponseTopic) Reset() {
 
 func (m *MetadataResponseTopic) code(c *metadataResponseCoder) {
 	if c.decoding {
-		m.Reset()
+		m.TopicAuthorizedOperations = -2147483648
 	}
 	c.int16((*int16)(&m.ErrorCode))
 	c.nullTopicName(&m.Name)
@@ -257,7 +257,7 @@ func (m *MetadataResponsePartition) Reset() {
 
 func (m *MetadataResponsePartition) code(c *metadataResponseCoder) {
 	if c.decoding {
-		m.Reset()
+		m.LeaderEpoch = -1
 	}
 	c.int16((*int16)(&m.ErrorCode))
 	c.int32(&m.PartitionIndex)

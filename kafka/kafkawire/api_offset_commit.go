@@ -117,7 +117,7 @@ func (m *OffsetCommitRequestPartition) Reset() {
 
 func (m *OffsetCommitRequestPartition) code(c *offsetCommitRequestCoder) {
 	if c.decoding {
-		m.Reset()
+		m.CommittedLeaderEpoch = -1
 	}
 	c.int32(&m.PartitionIndex)
 	c.int64(&m.CommittedOffset)

@@ -123,7 +123,7 @@ func (m *OffsetFetchRequestGroup) Reset() {
 
 func (m *OffsetFetchRequestGroup) code(c *offsetFetchRequestCoder) {
 	if c.decoding {
-		m.Reset()
+		m.MemberEpoch = -1
 	}
 	c.string((*string)(&m.GroupID))
 	if c.version >= 9 {
@@ -295,7 +295,7 @@ func (m *OffsetFetchResponsePartition) Reset() {
 
 func (m *OffsetFetchResponsePartition) code(c *offsetFetchResponseCoder) {
 	if c.decoding {
-		m.Reset()
+		m.CommittedLeaderEpoch = -1
 	}
 	c.int32(&m.PartitionIndex)
 	c.int64(&m.CommittedOffset)
@@ -346,7 +346,7 @@ func (m *OffsetFetchResponseGroupTopicPartition) Reset() {
 
 func (m *OffsetFetchResponseGroupTopicPartition) code(c *offsetFetchResponseCoder) {
 	if c.decoding {
-		m.Reset()
+		m.CommittedLeaderEpoch = -1
 	}
 	c.int32(&m.PartitionIndex)
 	c.int64(&m.CommittedOffset)

@@ -97,7 +97,7 @@ func (m *OffsetForLeaderEpochRequestPartition) Reset() {
 
 func (m *OffsetForLeaderEpochRequestPartition) code(c *offsetForLeaderEpochRequestCoder) {
 	if c.decoding {
-		m.Reset()
+		m.CurrentLeaderEpoch = -1
 	}
 	c.int32(&m.Partition)
 	c.int32(&m.CurrentLeaderEpoch)
@@ -197,7 +197,8 @@ func (m *OffsetForLeaderEpochResponsePartition) Reset() {
 
 func (m *OffsetForLeaderEpochResponsePartition) code(c *offsetForLeaderEpochResponseCoder) {
 	if c.decoding {
-		m.Reset()
+		m.LeaderEpoch = -1
+		m.EndOffset = -1
 	}
 	c.int16((*int16)(&m.ErrorCode))
 	c.int32(&m.Partition)

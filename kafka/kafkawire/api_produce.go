@@ -204,7 +204,7 @@ func (m *ProduceResponse) codeTags(c *produceResponseCoder) {
 	if c.version < 10 && len(m.NodeEndpoints) > 0 {
 		c.missing("NodeEndpoints")
 	}
-	t := c.tags(1)
+	t := c.tags(1, len(m.UnknownTags) == 0 && len(m.NodeEndpoints) == 0)
 	for t.next(&c.coder, m.UnknownTags) {
 		switch {
 		case t.id == 0 && c.version >= 10:
@@ -250,7 +250,8 @@ func (m *ProduceResponsePartition) Reset() {
 
 func (m *ProduceResponsePartition) code(c *produceResponseCoder) {
 	if c.decoding {
-		m.Reset()
+		m.LogAppendTimeMs = -1
+		m.LogStartOffset = -1
 	}
 	c.int32(&m.Index)
 	c.int16((*int16)(&m.ErrorCode))
@@ -278,7 +279,7 @@ func (m *ProduceResponsePartition) codeTags(c *produceResponseCoder) {
 	if c.version < 10 && m.CurrentLeader != nil {
 		c.missing("Responses.PartitionResponses.CurrentLeader")
 	}
-	t := c.tags(1)
+	t := c.tags(1, len(m.UnknownTags) == 0 && m.CurrentLeader == nil)
 	for t.next(&c.coder, m.UnknownTags) {
 		switch {
 		case t.id == 0 && c.version >= 10:
@@ -310,7 +311,8 @@ func (m *ProduceResponseCurrentLeader) Reset() {
 
 func (m *ProduceResponseCurrentLeader) code(c *produceResponseCoder) {
 	if c.decoding {
-		m.Reset()
+		m.LeaderID = -1
+		m.LeaderEpoch = -1
 	}
 	c.int32((*int32)(&m.LeaderID))
 	c.int32(&m.LeaderEpoch)

@@ -183,7 +183,7 @@ func (m *ReadShareGroupStateSummaryResponsePartition) Reset() {
 
 func (m *ReadShareGroupStateSummaryResponsePartition) code(c *readShareGroupStateSummaryResponseCoder) {
 	if c.decoding {
-		m.Reset()
+		m.DeliveryCompleteCount = -1
 	}
 	c.int32(&m.Partition)
 	c.int16((*int16)(&m.ErrorCode))

@@ -149,7 +149,7 @@ func (m *ShareGroupDescribeResponseGroup) Reset() {
 
 func (m *ShareGroupDescribeResponseGroup) code(c *shareGroupDescribeResponseCoder) {
 	if c.decoding {
-		m.Reset()
+		m.AuthorizedOperations = -2147483648
 	}
 	c.int16((*int16)(&m.ErrorCode))
 	c.nullString(&m.ErrorMessage)

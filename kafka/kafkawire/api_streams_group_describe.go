@@ -254,7 +254,7 @@ func (m *StreamsGroupDescribeResponseGroup) Reset() {
 
 func (m *StreamsGroupDescribeResponseGroup) code(c *streamsGroupDescribeResponseCoder) {
 	if c.decoding {
-		m.Reset()
+		m.AuthorizedOperations = -2147483648
 	}
 	c.int16((*int16)(&m.ErrorCode))
 	c.nullString(&m.ErrorMessage)

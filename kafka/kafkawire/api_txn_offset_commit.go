@@ -126,7 +126,7 @@ func (m *TxnOffsetCommitRequestPartition) Reset() {
 
 func (m *TxnOffsetCommitRequestPartition) code(c *txnOffsetCommitRequestCoder) {
 	if c.decoding {
-		m.Reset()
+		m.CommittedLeaderEpoch = -1
 	}
 	c.int32(&m.PartitionIndex)
 	c.int64(&m.CommittedOffset)

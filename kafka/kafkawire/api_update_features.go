@@ -77,7 +77,7 @@ func (m *UpdateFeaturesRequestFeatureUpdate) Reset() {
 
 func (m *UpdateFeaturesRequestFeatureUpdate) code(c *coder) {
 	if c.decoding {
-		m.Reset()
+		m.UpgradeType = 1
 	}
 	c.string(&m.Feature)
 	c.int16(&m.MaxVersionLevel)

@@ -106,7 +106,7 @@ func (m *WriteShareGroupStateRequestPartition) Reset() {
 
 func (m *WriteShareGroupStateRequestPartition) code(c *writeShareGroupStateRequestCoder) {
 	if c.decoding {
-		m.Reset()
+		m.DeliveryCompleteCount = -1
 	}
 	c.int32(&m.Partition)
 	c.int32(&m.StateEpoch)

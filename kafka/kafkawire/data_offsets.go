@@ -91,7 +91,7 @@ func (m *OffsetCommitValue) code(c *coder) {
 }
 
 func (m *OffsetCommitValue) codeTags(c *coder) {
-	t := c.tags(1)
+	t := c.tags(1, len(m.UnknownTags) == 0 && m.TopicID == (UUID{}))
 	for t.next(c, m.UnknownTags) {
 		switch {
 		case t.id == 0:
@@ -214,7 +214,7 @@ func (m *GroupMetadataValueMemberMetadata) Reset() {
 
 func (m *GroupMetadataValueMemberMetadata) code(c *coder) {
 	if c.decoding {
-		m.Reset()
+		m.RebalanceTimeout = -1
 	}
 	c.string(&m.MemberID)
 	if c.version >= 3 {

@@ -116,7 +116,7 @@ func (m *TransactionLogValue) codeTags(c *coder) {
 	if c.version < 1 && m.NextProducerEpoch != -1 {
 		c.missing("NextProducerEpoch")
 	}
-	t := c.tags(4)
+	t := c.tags(4, len(m.UnknownTags) == 0 && m.PreviousProducerID == -1 && m.NextProducerID == -1 && m.ClientTransactionVersion == 0 && m.NextProducerEpoch == -1)
 	for t.next(c, m.UnknownTags) {
 		switch {
 		case t.id == 0:

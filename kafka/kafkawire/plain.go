@@ -35,44 +35,67 @@ func plain[T any](c *coder, p *[]T, null bool, s *slab[T], size int) {
 
 func array8[T ~int8](c *coder, p *[]T, null bool, s *slab[T]) {
 	plain(c, p, null, s, 1)
-	for i := range *p {
-		if c.decoding {
-			(*p)[i] = T(c.r.Int8())
-		} else {
-			c.out = append(c.out, byte((*p)[i]))
+	if !c.decoding {
+		for _, v := range *p {
+			c.out = append(c.out, byte(v))
 		}
+		return
+	}
+	for i, v := range c.r.Bytes(len(*p)) {
+		(*p)[i] = T(v)
 	}
 }
 
 func array16[T ~int16](c *coder, p *[]T, null bool, s *slab[T]) {
 	plain(c, p, null, s, 2)
-	for i := range *p {
-		if c.decoding {
-			(*p)[i] = T(c.r.Int16())
-		} else {
-			c.out = binary.BigEndian.AppendUint16(c.out, uint16((*p)[i]))
+	list := *p
+	if !c.decoding {
+		out := c.out
+		for _, v := range list {
+			out = binary.BigEndian.AppendUint16(out, uint16(v))
+		}
+		c.out = out
+		return
+	}
+	if b := c.r.Bytes(2 * len(list)); len(b) == 2*len(list) {
+		for i := range list {
+			list[i] = T(binary.BigEndian.Uint16(b[2*i:]))
 		}
 	}
 }
 
 func array32[T ~int32](c *coder, p *[]T, null bool, s *slab[T]) {
 	plain(c, p, null, s, 4)
-	for i := range *p {
-		if c.decoding {
-			(*p)[i] = T(c.r.Int32())
-		} else {
-			c.out = binary.BigEndian.AppendUint32(c.out, uint32((*p)[i]))
+	list := *p
+	if !c.decoding {
+		out := c.out
+		for _, v := range list {
+			out = binary.BigEndian.AppendUint32(out, uint32(v))
+		}
+		c.out = out
+		return
+	}
+	if b := c.r.Bytes(4 * len(list)); len(b) == 4*len(list) {
+		for i := range list {
+			list[i] = T(binary.BigEndian.Uint32(b[4*i:]))
 		}
 	}
 }
 
 func array64[T ~int64](c *coder, p *[]T, null bool, s *slab[T]) {
 	plain(c, p, null, s, 8)
-	for i := range *p {
-		if c.decoding {
-			(*p)[i] = T(c.r.Int64())
-		} else {
-			c.out = binary.BigEndian.AppendUint64(c.out, uint64((*p)[i]))
+	list := *p
+	if !c.decoding {
+		out := c.out
+		for _, v := range list {
+			out = binary.BigEndian.AppendUint64(out, uint64(v))
+		}
+		c.out = out
+		return
+	}
+	if b := c.r.Bytes(8 * len(list)); len(b) == 8*len(list) {
+		for i := range list {
+			list[i] = T(binary.BigEndian.Uint64(b[8*i:]))
 		}
 	}
 }

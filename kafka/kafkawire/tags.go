@@ -15,26 +15,33 @@ type tags struct {
 	done  int    // encoding: how many unknown ones were written
 	begun bool   // there is a field before
 
+	finished bool // there is no field
+
 	head, body int          // encoding: where the fields and the field that is being written start
 	outer      codec.Reader // decoding: what comes after the field
 }
 
-// tags starts at the end of a structure of which the schema knows the tags below known.
-func (c *coder) tags(known uint32) tags {
-	t := tags{known: known, head: len(c.out)}
-	if c.flexible && c.decoding {
+// tags starts at the end of a structure of which the schema knows the tags below known. Encoding, unset says that no
+// field is set.
+func (c *coder) tags(known uint32, unset bool) (t tags) {
+	switch {
+	case !c.flexible:
+		t.finished = unset
+	case c.decoding:
 		t.count = c.r.Uvarint32()
+		t.finished = t.count == 0
+	case unset:
+		c.out = append(c.out, 0)
+		t.finished = true
+	default:
+		t.known, t.head = known, len(c.out)
 	}
 	return t
 }
 
 // unknownTags codes the tagged fields of a structure for which the schema knows none.
 func (c *coder) unknownTags(list *[]Tag) {
-	if c.flexible && !c.decoding && len(*list) == 0 {
-		c.out = append(c.out, 0)
-		return
-	}
-	t := c.tags(0)
+	t := c.tags(0, len(*list) == 0)
 	for t.next(c, *list) {
 		t.unknown(c, list)
 	}
@@ -42,6 +49,13 @@ func (c *coder) unknownTags(list *[]Tag) {
 
 // next goes to the next field; list are the fields that the schema does not know.
 func (t *tags) next(c *coder, list []Tag) bool {
+	if t.finished {
+		return false
+	}
+	return t.step(c, list)
+}
+
+func (t *tags) step(c *coder, list []Tag) bool {
 	switch {
 	case !c.flexible:
 		if !c.decoding && len(list) > 0 {

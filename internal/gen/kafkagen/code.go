@@ -11,7 +11,10 @@ import (
 func (s *structure) emitCode(b *bytes.Buffer) {
 	fmt.Fprintf(b, "\nfunc (m *%s) code(c *%s) {\n", s.goName, s.msg.coder())
 	if s != s.msg.root && s.hasDefaults() {
-		fmt.Fprint(b, "if c.decoding {\nm.Reset()\n}\n")
+		// The struct is new.
+		fmt.Fprint(b, "if c.decoding {\n")
+		s.emitDefaults(b, "m.%s = %s\n")
+		fmt.Fprint(b, "}\n")
 	}
 	for _, f := range s.fields {
 		if f.tag < 0 {
@@ -65,6 +68,18 @@ func (f *field) path() string {
 		return f.name
 	}
 	return f.parent.path + "." + f.name
+}
+
+// isUnset is the condition under which a field has its default.
+func (f *field) isUnset() string {
+	set := f.isSet()
+	if name, value, ok := strings.Cut(set, " != "); ok {
+		return name + " == " + value
+	}
+	if list, ok := strings.CutSuffix(set, " > 0"); ok {
+		return list + " == 0"
+	}
+	return "!" + set
 }
 
 // isSet is the condition under which a field has not its default.
@@ -159,7 +174,11 @@ func (s *structure) emitTags(b *bytes.Buffer) {
 	if len(s.msg.slabs()) > 0 {
 		c = "&c.coder"
 	}
-	fmt.Fprintf(b, "t := c.tags(%d)\nfor t.next(%s, m.UnknownTags) {\nswitch {\n", len(known), c)
+	unset := "len(m.UnknownTags) == 0"
+	for _, f := range known {
+		unset += " && " + f.isUnset()
+	}
+	fmt.Fprintf(b, "t := c.tags(%d, %s)\nfor t.next(%s, m.UnknownTags) {\nswitch {\n", len(known), unset, c)
 	for _, f := range known {
 		fmt.Fprintf(b, "case t.id == %d", f.tag)
 		// Where a version is flexible.

@@ -152,11 +152,7 @@ func (s *structure) emitReset(b *bytes.Buffer) {
 	if s.hasDefaults() {
 		fmt.Fprintln(b)
 	}
-	for _, f := range s.fields {
-		if f.def != "" {
-			fmt.Fprintf(b, "%s: %s,\n", f.name, f.def)
-		}
-	}
+	s.emitDefaults(b, "%s: %s,\n")
 	for _, f := range s.fields {
 		if f.structure != nil && !f.array && !f.pointer() && f.structure.hasDefaults() {
 			fmt.Fprintf(b, "}\nm.%s.Reset()\n}\n", f.name)
@@ -164,6 +160,14 @@ func (s *structure) emitReset(b *bytes.Buffer) {
 		}
 	}
 	fmt.Fprint(b, "}\n}\n")
+}
+
+func (s *structure) emitDefaults(b *bytes.Buffer, format string) {
+	for _, f := range s.fields {
+		if f.def != "" {
+			fmt.Fprintf(b, format, f.name, f.def)
+		}
+	}
 }
 
 func (s *structure) hasDefaults() bool {
