@@ -1,4 +1,5 @@
-// Package codecbench measures the MQTT codec next to those of others: a PUBLISH with 256 bytes of payload, both ways.
+// Package codecbench measures the codecs of MQTT and Kafka next to those of others: a PUBLISH with 256 bytes of payload,
+// and the larger messages of Kafka, both ways.
 //
 //	cd internal/interop && go test -bench . ./codecbench
 //
