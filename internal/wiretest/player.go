@@ -79,7 +79,7 @@ func (p *Player) Differs(wantBytes, gotBytes []byte, want, got string) {
 	if got != want {
 		p.Fatalf("got  %s\nwant %s\ndiff %s", got, want, DiffWords(want, got))
 	}
-	p.Fatalf("got  %s\nwant the same, but the bytes differ (- want, + got):\n%s", got, DiffLines(HexText(wantBytes), HexText(gotBytes)))
+	p.Fatalf("got  %s\nwant the same, but the bytes differ (- want, + got):\n%s", got, DiffBytes(wantBytes, gotBytes))
 }
 
 // ExpectSilence waits for a time in which nothing may come. next returns what comes until a deadline.
