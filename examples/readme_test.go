@@ -10,6 +10,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/quartet-mq/quartet/amqp/amqp091"
+	"github.com/quartet-mq/quartet/amqp/amqpbroker"
+	"github.com/quartet-mq/quartet/amqp/amqpclient091"
+	"github.com/quartet-mq/quartet/amqp/amqpserver"
 	"github.com/quartet-mq/quartet/mqtt"
 	"github.com/quartet-mq/quartet/mqtt/mqttbroker"
 	"github.com/quartet-mq/quartet/mqtt/mqttclient"
@@ -103,6 +107,63 @@ func Example_client() {
 				return err
 			}
 			fmt.Printf("%s is %s\n", m.Topic, m.Payload)
+			break
+		}
+		return nil
+	}
+	_ = run
+}
+
+// An AMQP broker on disk. Compiled only: it would write to /var/lib.
+func Example_amqpBroker() {
+	serve := func() error {
+		broker, err := amqpbroker.New(&amqpbroker.Options{Definitions: amqpbroker.Guest(), Dir: "/var/lib/mybroker"})
+		if err != nil {
+			return err
+		}
+		server := amqpserver.New(broker, nil)
+		ln, err := net.Listen("tcp", "127.0.0.1:5672")
+		if err != nil {
+			return err
+		}
+		return server.Serve(ln, nil)
+	}
+	_ = serve
+}
+
+// An AMQP client.
+func Example_amqpClient() {
+	ctx := context.Background()
+	run := func() error {
+		client, err := amqpclient091.Dial(ctx, "amqp://guest:guest@127.0.0.1:5672/", nil)
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		if _, err := client.DeclareQueue(ctx, amqpclient091.Queue{Name: "orders", Durable: true}); err != nil {
+			return err
+		}
+		m := &amqpclient091.Message{
+			RoutingKey: "orders",
+			Mandatory:  true,
+			Properties: amqp091.Properties{DeliveryMode: amqp091.Persistent},
+			Body:       []byte("one espresso"),
+		}
+		if err := client.Publish(ctx, m); err != nil { // nil: the broker has it, and a queue took it
+			return err
+		}
+		consumer, err := client.Consume(ctx, "orders", nil)
+		if err != nil {
+			return err
+		}
+		for d, err := range consumer.Deliveries(ctx) {
+			if err != nil {
+				return err
+			}
+			fmt.Printf("%s\n", d.Body)
+			if err := d.Ack(); err != nil {
+				return err
+			}
 			break
 		}
 		return nil
