@@ -23,11 +23,16 @@ var errAgain = errors.New("amqpclient091: call was not answered")
 
 func newCall(m amqp091.Method) *call { return &call{m: m, done: make(chan struct{})} }
 
-// checkMethod returns why m cannot be sent.
-func checkMethod(m amqp091.Method) error {
-	_, err := amqp091.AppendMethod(nil, 1, m)
+// checkMethod returns why m cannot be sent in a frame of that size.
+func checkMethod(m amqp091.Method, frameMax uint32) error {
+	b, err := amqp091.AppendMethod(nil, 1, m)
+	if err == nil && uint64(len(b)) > uint64(frameMax) {
+		err = &amqp091.Error{Code: amqp091.FrameError, Method: m.ID(), Err: errMethodTooLarge}
+	}
 	return err
 }
+
+var errMethodTooLarge = errors.New("arguments do not fit in a frame")
 
 // answer ends the call. c.mu is held.
 func (x *call) answer(e *amqp091.Event) {

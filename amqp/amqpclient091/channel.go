@@ -258,9 +258,12 @@ func (h *Channel) lost(l *link, cause error, refs []any) {
 		}
 	}
 	unknown := &UnknownError{cause}
-	if !h.o.Republish {
+	switch {
+	case blames(cause, amqp091.IDBasicPublish) && len(refs) == 1:
+		h.fail(refs, cause) // only this one can be meant
+	case !h.o.Republish || blames(cause, amqp091.IDBasicPublish):
 		h.fail(refs, unknown)
-	} else {
+	default:
 		h.again(refs, unknown)
 	}
 	h.failReplies(unknown)
@@ -300,10 +303,9 @@ func (h *Channel) closedByServer(l *link, cause error, calls []any) {
 	if cause == nil {
 		cause = ErrChannelClosed
 	}
-	e, _ := errors.AsType[*amqp091.Error](cause)
 	refs := l.unconfirmed()
 	var unknown error = &UnknownError{cause}
-	if len(refs) == 1 && e != nil && e.Remote && e.Method == amqp091.IDBasicPublish {
+	if len(refs) == 1 && blames(cause, amqp091.IDBasicPublish) {
 		unknown = cause // only this one can be meant
 	}
 	if l.began {
@@ -312,7 +314,7 @@ func (h *Channel) closedByServer(l *link, cause error, calls []any) {
 	for i, ref := range calls {
 		x := ref.(*call)
 		switch {
-		case i == 0 && (h.kind == kindControl || e != nil && x.m != nil && e.Method == x.m.ID()):
+		case i == 0 && (h.kind == kindControl || x.m != nil && blames(cause, x.m.ID())):
 			x.fail(cause)
 		case h.kind == kindControl:
 			x.fail(errAgain)

@@ -114,7 +114,7 @@ func newConsumer(h *Channel, queue string, o *ConsumeOptions) (*Consumer, error)
 		s.tag = h.c.tag + "-" + strconv.FormatUint(h.c.tags, 10)
 		h.c.mu.Unlock()
 	}
-	return s, checkMethod(s.method(queue))
+	return s, checkMethod(s.method(queue), h.c.o.Limits.FrameMax)
 }
 
 // method returns the method that starts the consumer on the queue with a name.
@@ -158,6 +158,10 @@ func (l *link) consume(s *Consumer, then func()) {
 	}
 	l.call(x)
 	s.on = l
+	if x.err != nil && x.err != errAgain { // it does not fit
+		l.h.remove(s)
+		s.finish(x.err)
+	}
 }
 
 // remove takes a consumer off the channel. c.mu is held.

@@ -152,7 +152,7 @@ func (c *Client) UpdateSecret(ctx context.Context, secret, reason string) error 
 // the method is sent, and done when it was answered.
 func (c *Client) ask(ctx context.Context, build func() amqp091.Method, done func(amqp091.Method)) (amqp091.Method, error) {
 	c.mu.Lock()
-	err := checkMethod(build())
+	err := checkMethod(build(), c.o.Limits.FrameMax)
 	c.mu.Unlock()
 	if err != nil {
 		return nil, err

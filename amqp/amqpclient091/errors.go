@@ -105,6 +105,13 @@ func (e *MechanismError) Error() string {
 		strings.Join(e.Wanted, " or ")
 }
 
+// blames reports whether err is what the server said of a method of that kind, with which it closed the connection or the
+// channel.
+func blames(err error, id amqp091.MethodID) bool {
+	e, ok := errors.AsType[*amqp091.Error](err)
+	return ok && e.Remote && e.Method == id
+}
+
 // goneError is an error that wraps net.ErrClosed.
 type goneError string
 
@@ -161,7 +168,7 @@ func DefaultRetry(err error) bool {
 	}
 	switch e.Code {
 	case amqp091.AccessRefused, amqp091.InvalidPath, amqp091.NotImplemented:
-		return false
+		return e.Method != 0 && e.Method.Class() != amqp091.IDConnectionStart.Class()
 	case amqp091.NotAllowed:
 		return e.Method != amqp091.IDConnectionOpen
 	}

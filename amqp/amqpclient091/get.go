@@ -11,7 +11,7 @@ import (
 // server refuses, the channel is closed.
 func (h *Channel) Get(ctx context.Context, queue string, ack AckMode) (d *Delivery, ok bool, err error) {
 	m := &amqp091.BasicGet{Queue: queue, NoAck: ack == AckNone}
-	if err := checkMethod(m); err != nil {
+	if err := checkMethod(m, h.c.o.Limits.FrameMax); err != nil {
 		return nil, false, err
 	}
 	for {

@@ -94,6 +94,10 @@ func (l *link) stepDone() {
 
 // call sends a method. c.mu is held; the caller kicks the connection.
 func (l *link) call(x *call) {
+	if err := checkMethod(x.m, l.k.m.FrameMax()); err != nil {
+		x.fail(err)
+		return
+	}
 	if l.dead.Load() || l.m.Call(time.Now(), x.m, x) != nil {
 		x.fail(errAgain)
 		return
@@ -122,8 +126,17 @@ func (l *link) lost(cause error) {
 	if l.dead.Load() {
 		return
 	}
-	for _, ref := range l.die() {
-		ref.(*call).fail(&UnknownError{cause})
+	for i, ref := range l.die() {
+		x := ref.(*call)
+		if i > 0 || x.m == nil || !blames(cause, x.m.ID()) {
+			x.fail(&UnknownError{cause})
+			continue
+		}
+		x.fail(cause) // the server has closed the connection because of it: it must not be sent again
+		if x.consumer != nil {
+			l.h.remove(x.consumer)
+			x.consumer.finish(cause)
+		}
 	}
 	l.h.lost(l, cause, l.unconfirmed())
 }

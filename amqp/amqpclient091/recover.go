@@ -64,6 +64,7 @@ type step struct {
 	build func() amqp091.Method  // called with c.mu held
 	done  func(m amqp091.Method) // called with c.mu held; may be nil
 	queue *queueRecord
+	drop  func() // forgets it, called with c.mu held
 }
 
 // recoverTopology declares again what was declared, and reports whether the connection is still there.
@@ -82,7 +83,11 @@ func (c *Client) recoverTopology(ctx context.Context, k *conn) bool {
 
 func (r *records) exchangeSteps() (steps []step) {
 	for _, x := range r.exchanges {
-		steps = append(steps, step{what: "exchange", name: x.Name, build: func() amqp091.Method { return x.method() }})
+		steps = append(steps, step{
+			what: "exchange", name: x.Name,
+			build: func() amqp091.Method { return x.method() },
+			drop:  func() { r.removeExchange(x.Name) },
+		})
 	}
 	return steps
 }
@@ -91,6 +96,7 @@ func (c *Client) queueSteps() (steps []step) {
 	for _, q := range c.records.queues {
 		steps = append(steps, step{what: "queue", name: q.name, queue: q,
 			build: func() amqp091.Method { return q.method() },
+			drop:  func() { c.records.removeQueue(q.name) },
 			done: func(m amqp091.Method) {
 				if from, to := q.name, queueInfo(m).Name; from != to {
 					c.records.rename(q, to)
@@ -108,6 +114,7 @@ func (r *records) bindingSteps() (steps []step) {
 		steps = append(steps, step{
 			what: "binding", name: b.Source + " to " + b.destination(),
 			build: func() amqp091.Method { return b.bind(b.destination()) },
+			drop:  func() { r.removeBindings(func(o *bindingRecord) bool { return o == b }) },
 		})
 	}
 	return steps
@@ -157,6 +164,9 @@ func (c *Client) declareAll(ctx context.Context, k *conn, steps []step) bool {
 			default:
 				c.mu.Lock()
 				c.recoveryFailed(steps[i].what, steps[i].name, x.err)
+				if e.Hard {
+					steps[i].drop() // otherwise it would end each connection
+				}
 				c.mu.Unlock()
 			}
 		}

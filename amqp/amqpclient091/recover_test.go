@@ -345,3 +345,78 @@ func TestAutoDelete(t *testing.T) {
 		}
 	})
 }
+
+// What makes the server close the connection is not done again on the next one.
+func TestPoison(t *testing.T) {
+	run(t, func(t *testing.T, s *broker) {
+		var failed []string
+		c := s.client(&Options{
+			Publish: &ChannelOptions{Republish: true},
+			Trace:   &Trace{RecoveryFailed: func(err error) { failed = append(failed, err.Error()) }},
+		})
+		kill := func(code amqp091.Code) func(*peer, *amqp091.Channel, amqp091.Method) bool {
+			return func(p *peer, _ *amqp091.Channel, m amqp091.Method) bool {
+				if !strings.Contains(m.String(), "poison") {
+					return false
+				}
+				p.m.Close(time.Now(), &amqp091.Error{Code: code, Hard: true, Text: "poison", Method: m.ID()})
+				return true
+			}
+		}
+		s.do(func() { s.method = kill(amqp091.CommandInvalid) })
+		if err := c.DeclareExchange(t.Context(), Exchange{Name: "x", Kind: "poison"}); !isCode(err, amqp091.CommandInvalid) {
+			t.Fatal(err)
+		}
+		check(t, c.DeclareExchange(t.Context(), Exchange{Name: "x"}))
+
+		s.do(func() { s.method = nil })
+		check(t, c.Declare(t.Context(), &Topology{
+			Exchanges: []Exchange{{Name: "poison x"}},
+			Queues:    []Queue{{Name: "poison q"}, {Name: "q"}},
+			Bindings:  []Binding{{Source: "x", Queue: "q", Key: "poison"}},
+		}))
+		poisoned, err := c.Consume(t.Context(), "q", &ConsumeOptions{Tag: "poison"})
+		check(t, err)
+		k, err := c.Consume(t.Context(), "q", nil)
+		check(t, err)
+		s.do(func() { s.method = kill(amqp091.NotImplemented) })
+		s.drop()
+		later()
+		if len(failed) != 3 {
+			t.Fatal(failed)
+		}
+		if _, err := rest(t, poisoned); !isCode(err, amqp091.NotImplemented) {
+			t.Fatal(err)
+		}
+		s.put("q", "1")
+		check(t, take(t, k, 1)[0].Ack())
+
+		s.do(func() {
+			s.publish = func(p *peer, _ *amqp091.Channel, e *amqp091.Event) bool {
+				if string(e.Content.Body) != "poison" {
+					return false
+				}
+				p.m.Close(time.Now(), &amqp091.Error{Code: amqp091.InternalError, Hard: true, Method: amqp091.IDBasicPublish})
+				return true
+			}
+		})
+		if err := c.Publish(t.Context(), &Message{RoutingKey: "q", Body: []byte("poison")}); !isCode(err, amqp091.InternalError) {
+			t.Fatal(err)
+		}
+		p, err := c.PublishAsync(t.Context(), &Message{RoutingKey: "q", Body: []byte("poison")})
+		check(t, err)
+		_, err = c.PublishAsync(t.Context(), &Message{RoutingKey: "q"})
+		check(t, err)
+		if err := p.Wait(t.Context()); !isUnknown(err) {
+			t.Fatal(err)
+		}
+		check(t, c.Publish(t.Context(), &Message{RoutingKey: "q"}))
+		big := amqp091.Table{{Key: "x", Value: strings.Repeat("x", 200_000)}}
+		if _, err := c.DeclareQueue(t.Context(), Queue{Arguments: big}); !errors.Is(err, errMethodTooLarge) {
+			t.Fatal(err)
+		}
+		if _, err := c.Consume(t.Context(), "q", &ConsumeOptions{Arguments: big}); !errors.Is(err, errMethodTooLarge) {
+			t.Fatal(err)
+		}
+	})
+}

@@ -134,6 +134,7 @@ func runAMQPClient(t *testing.T, addr string) {
 		{"publish and consume", amqpPublishConsume},
 		{"returned", amqpReturned},
 		{"refused", amqpRefused},
+		{"refused with the connection", amqpRefusedHard},
 		{"nacked", amqpNacked},
 		{"many", amqpMany},
 		{"large", amqpLarge},
@@ -326,6 +327,24 @@ func amqpRefused(t *amqpTest) {
 	t.code(err, amqp091.NotFound)
 	if _, err := c.LookupQueue(t.ctx, q); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// RabbitMQ 3.10 closes the connection for some mistakes. They are told once, and the client goes on.
+func amqpRefusedHard(t *amqpTest) {
+	c := t.dial(nil, nil)
+	q := t.queue(c, "", nil)
+	s, err := c.Consume(t.ctx, q, nil)
+	t.check(err)
+	err = c.DeclareExchange(t.ctx, amqpclient091.Exchange{Name: t.name, Kind: "no-such-type"})
+	if e, ok := errors.AsType[*amqp091.Error](err); !ok || !e.Remote {
+		t.Fatal(err)
+	}
+	t.check(c.Publish(t.ctx, &amqpclient091.Message{RoutingKey: q, Mandatory: true}))
+	for d, err := range s.Deliveries(t.ctx) {
+		t.check(err)
+		t.check(d.Ack())
+		break
 	}
 }
 
