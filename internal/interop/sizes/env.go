@@ -28,13 +28,13 @@ type env struct {
 	table table
 }
 
-func newEnv(ctx context.Context, o *options, b peer.Broker, bin, name string) (*env, error) {
+func newEnv(ctx context.Context, o *options, b peer.Broker, bin string, t test) (*env, error) {
 	b.StartTimeout = 10 * time.Minute
-	p, err := peer.StartWith(ctx, b, bin, "", peer.Config{Listeners: peer.Listeners{HTTP: true}, Durable: true, Args: peer.Unlimited()})
+	p, err := peer.StartWith(ctx, b, bin, "", peer.Config{Listeners: peer.Listeners{AMQP: t.amqp, HTTP: true}, Durable: true, Args: peer.Unlimited()})
 	if err != nil {
 		return nil, err
 	}
-	return &env{Proc: p, options: o, ctx: ctx, table: table{name: name}}, nil
+	return &env{Proc: p, options: o, ctx: ctx, table: table{name: t.name}}, nil
 }
 
 // A table is the result of a test.

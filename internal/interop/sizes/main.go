@@ -29,6 +29,7 @@ import (
 // options are the flags.
 type options struct {
 	sessions, messages int
+	delayed            int           // messages of amqp delayed
 	d                  time.Duration // of pinned
 	bytes              int64         // of pinned
 	slack              int64         // of pinned: how far over its bound the directory may be
@@ -39,28 +40,32 @@ type options struct {
 
 // smokeOptions are the small numbers.
 var smokeOptions = options{
-	sessions: 2000, messages: 50_000, d: 3 * time.Second, slack: segment, probe: time.Second, retained: 20_000,
+	sessions: 2000, messages: 50_000, delayed: 20_000, d: 3 * time.Second, slack: segment, probe: time.Second, retained: 20_000,
 	quiet: 300 * time.Millisecond,
 }
 
 // A test is one of the situations.
 type test struct {
 	name string
+	amqp bool // and not MQTT
 	run  func(*env) error
 }
 
 var tests = [...]test{
-	{"sessions", sessions},
-	{"backlog", backlog},
-	{"pinned", pinned},
-	{"latency", latency},
+	{"sessions", false, sessions},
+	{"backlog", false, backlog},
+	{"pinned", false, pinned},
+	{"latency", false, latency},
+	{"amqp backlog", true, amqpBacklog},
+	{"amqp delayed", true, amqpDelayed},
 }
 
 func main() {
 	log.SetFlags(log.Ltime)
 	o := &options{quiet: 3 * time.Second}
 	flag.IntVar(&o.sessions, "sessions", 1_000_000, "sessions: how `many`")
-	flag.IntVar(&o.messages, "messages", 10_000_000, "backlog: how `many`")
+	flag.IntVar(&o.messages, "messages", 10_000_000, "backlogs: how `many`")
+	flag.IntVar(&o.delayed, "delayed", 1_000_000, "amqp delayed: how `many`")
 	flag.DurationVar(&o.d, "d", 30*time.Minute, "pinned: for how `long`")
 	flag.Int64Var(&o.bytes, "bytes", 0, "pinned: end earlier, when the journal has written so many `bytes`")
 	flag.DurationVar(&o.probe, "probe", 30*time.Second, "latency: `time` of each part")
@@ -99,7 +104,7 @@ func all(ctx context.Context, o *options, match *regexp.Regexp, file string) err
 		if !match.MatchString(t.name) {
 			continue
 		}
-		e, err := newEnv(ctx, o, b, bin, t.name)
+		e, err := newEnv(ctx, o, b, bin, t)
 		if err != nil {
 			return err
 		}
