@@ -208,7 +208,11 @@ func (p *Peer) ExpectHeartbeat(within time.Duration) {
 // ExpectSilence waits for a time in which nothing may come but heartbeats.
 func (p *Peer) ExpectSilence(d time.Duration) {
 	p.tb.Helper()
+	before := len(p.in.partial)
 	p.play.ExpectSilence(d, p.nextText)
+	if m := p.in.open(); len(p.in.partial) > before {
+		p.play.Fatalf("got a part of %v, want nothing for %v", m, d)
+	}
 }
 
 // ExpectClose expects the other end to close the connection without sending anything more but heartbeats.

@@ -196,6 +196,8 @@ func TestPeerFailures(t *testing.T) {
 		}, []string{"frame of 5008 bytes is larger than 4096"}},
 		{"message instead of silence", func(c, s peer) { c.Send(1, ack(1)); s.ExpectSilence(time.Second) },
 			[]string{"got 1 basic.ack(delivery-tag=1), want nothing for 1s"}},
+		{"part of a message instead of silence", func(c, s peer) { c.SendBytes(publish()...); s.ExpectSilence(time.Second) },
+			[]string{"got a part of 1 basic.publish(", "want nothing for 1s"}},
 		{"close instead of silence", func(c, s peer) { c.Close(); s.ExpectSilence(time.Second) },
 			[]string{"EOF, want nothing for 1s"}},
 		{"message instead of close", func(c, s peer) { c.Send(1, ack(1)); s.ExpectClose() },
