@@ -18,25 +18,33 @@ import (
 
 // TestSemantics holds our broker to what a RabbitMQ user can observe, error by error.
 func TestSemantics(t *testing.T) {
-	addr, name := startAMQP(t)
-	runFacts(t, addr, name == "rabbitmq")
+	addr, api, name := startAMQPWithAPI(t)
+	runFacts(t, addr, api, name == "rabbitmq")
 }
 
 // TestSemanticsOfRabbitMQ holds RabbitMQ to the same, which tells whether the facts are true.
 func TestSemanticsOfRabbitMQ(t *testing.T) {
-	p := start(t, peer.RabbitMQ(), peer.Listeners{AMQP: true})
-	runFacts(t, p.AMQP, true)
+	p := start(t, peer.RabbitMQ(), peer.Listeners{AMQP: true, HTTP: true})
+	runFacts(t, p.AMQP, p.HTTP, true)
 }
 
-// startAMQP starts the broker that AMQP clients are tested against. QUARTET_INTEROP_AMQP=host:port has one that runs already,
-// and QUARTET_INTEROP_BROKER says whether it is RabbitMQ.
+// startAMQP starts the broker that AMQP clients are tested against.
 func startAMQP(t *testing.T) (addr, name string) {
+	t.Helper()
+	addr, _, name = startAMQPWithAPI(t)
+	return addr, name
+}
+
+// startAMQPWithAPI is startAMQP that returns the address of the management API, too. QUARTET_INTEROP_AMQP=host:port, and QUARTET_INTEROP_API for the other one, have a broker that runs already, and
+// QUARTET_INTEROP_BROKER says whether it is RabbitMQ.
+func startAMQPWithAPI(t *testing.T) (addr, api, name string) {
 	t.Helper()
 	name = cmp.Or(os.Getenv("QUARTET_INTEROP_BROKER"), "quartet")
 	if addr := os.Getenv("QUARTET_INTEROP_AMQP"); addr != "" {
-		return addr, name
+		return addr, os.Getenv("QUARTET_INTEROP_API"), name
 	}
-	return startOurs(t, peer.Listeners{AMQP: true}).AMQP, name
+	p := startOurs(t, peer.Listeners{AMQP: true, HTTP: true})
+	return p.AMQP, p.HTTP, name
 }
 
 // A fact is something that a user can observe.
@@ -45,7 +53,7 @@ type fact struct {
 	run  func(s *script)
 }
 
-func runFacts(t *testing.T, addr string, rabbitmq bool) {
+func runFacts(t *testing.T, addr, api string, rabbitmq bool) {
 	for _, section := range []struct {
 		name  string
 		facts []fact
@@ -64,12 +72,13 @@ func runFacts(t *testing.T, addr string, rabbitmq bool) {
 		{"Transactions", txFacts},
 		{"Consumers", consumerFacts},
 		{"Delayed", delayedFacts},
+		{"Management", managementFacts},
 	} {
 		t.Run(section.name, func(t *testing.T) {
 			for _, f := range section.facts {
 				t.Run(f.name, func(t *testing.T) {
 					t.Parallel()
-					f.run(newScript(t, addr, rabbitmq))
+					f.run(newScript(t, addr, api, rabbitmq))
 				})
 			}
 		})
@@ -85,7 +94,7 @@ const (
 // A script is one fact being checked: a connection with a channel.
 type script struct {
 	*testing.T
-	addr string
+	addr, api string
 	// rabbitmq says that the broker is RabbitMQ 3.10 and not ours.
 	rabbitmq bool
 	c        *amqpraw.Conn
@@ -97,13 +106,13 @@ type script struct {
 	free *uint16
 }
 
-func newScript(t *testing.T, addr string, rabbitmq bool) *script {
+func newScript(t *testing.T, addr, api string, rabbitmq bool) *script {
 	t.Helper()
 	name := fmt.Sprintf("%s.%d", strings.NewReplacer("/", ".", " ", "_").Replace(t.Name()), os.Getpid())
 	if len(name) > 200 {
 		name = name[len(name)-200:]
 	}
-	s := &script{T: t, addr: addr, rabbitmq: rabbitmq, q: "q." + name, x: "x." + name}
+	s := &script{T: t, addr: addr, api: api, rabbitmq: rabbitmq, q: "q." + name, x: "x." + name}
 	s.connect(amqpraw.Options{})
 	return s
 }
@@ -206,7 +215,7 @@ func (s *script) fails(connection bool, code int, text string) {
 func (s *script) isClosed(err error, connection bool, code int, text string) {
 	s.Helper()
 	text = strings.ReplaceAll(text, "%q", "'"+s.q+"'")
-	closed, ok := errors.AsType[*amqpraw.Closed](err)
+	closed, ok := closedOf(err)
 	switch {
 	case !ok:
 		s.Errorf("error %v in place of %d %s", err, code, text)
@@ -220,6 +229,8 @@ func (s *script) isClosed(err error, connection bool, code int, text string) {
 	}
 	s.connect(amqpraw.Options{})
 }
+
+func closedOf(err error) (*amqpraw.Closed, bool) { return errors.AsType[*amqpraw.Closed](err) }
 
 // get takes a message.
 func (s *script) get(queue string) amqpraw.Event {
