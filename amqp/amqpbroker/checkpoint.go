@@ -28,6 +28,7 @@ func (r *recorder) appendCheckpoint(dst []byte, q *queue, clean bool) []byte {
 	dst = binary.AppendUvarint(dst, reach)
 	dst = binary.AppendUvarint(dst, q.journal.marked)
 	dst = binary.AppendUvarint(dst, r.last+1)
+	var kept keptList
 	n := 0
 	var lows []byte
 	for lv := range q.levels {
@@ -37,36 +38,22 @@ func (r *recorder) appendCheckpoint(dst []byte, q *queue, clean bool) []byte {
 		}
 		cu := c.cursor()
 		for e, ok := cu.next(); ok; e, ok = cu.next() {
-			if e.plain == nil {
+			if e.plain != nil {
+				continue
+			}
+			if e.seq >= c.solid {
 				lows = binary.AppendUvarint(append(lows, byte(lv)), e.seq)
 				n++
 				break
 			}
+			kept.add(e.seq, e.flags, e.count, 0, 0)
 		}
 	}
 	dst = append(binary.AppendUvarint(dst, uint64(n)), lows...)
 
-	n = 0
-	prev := uint64(0)
-	var list []byte
 	add := func(e *entry, flags checkFlags, at int64) {
-		if !q.recorded(e.m) {
-			return
-		}
-		n++
-		if e.redelivered() {
-			flags |= checkRedelivered
-		}
-		if e.count > 0 {
-			flags |= checkCount
-		}
-		list = append(binary.AppendVarint(list, int64(e.m.seq-prev)), byte(flags))
-		prev = e.m.seq
-		if flags&checkCount != 0 {
-			list = binary.AppendUvarint(list, uint64(e.count))
-		}
-		if flags&checkTime != 0 {
-			list = binary.AppendUvarint(list, uint64(at))
+		if q.recorded(e.m) {
+			kept.add(e.m.seq, e.flags, e.count, flags, at)
 		}
 	}
 	for lv := range q.levels {
@@ -89,7 +76,32 @@ func (r *recorder) appendCheckpoint(dst []byte, q *queue, clean bool) []byte {
 			}
 		}
 	}
-	return append(binary.AppendUvarint(dst, uint64(n)), list...)
+	return append(binary.AppendUvarint(dst, uint64(kept.n)), kept.b...)
+}
+
+// keptList is the list of entries in a checkpoint.
+type keptList struct {
+	b    []byte
+	n    int
+	prev uint64
+}
+
+func (l *keptList) add(seq uint64, is entryFlags, count uint32, flags checkFlags, at int64) {
+	l.n++
+	if is&entryRedelivered != 0 {
+		flags |= checkRedelivered
+	}
+	if count > 0 {
+		flags |= checkCount
+	}
+	l.b = append(binary.AppendVarint(l.b, int64(seq-l.prev)), byte(flags))
+	l.prev = seq
+	if flags&checkCount != 0 {
+		l.b = binary.AppendUvarint(l.b, uint64(count))
+	}
+	if flags&checkTime != 0 {
+		l.b = binary.AppendUvarint(l.b, uint64(at))
+	}
 }
 
 // rewrite records what a queue has, in place of all its records so far. q.mu is held.

@@ -8,6 +8,7 @@ import "encoding/binary"
 type cold struct {
 	pages ring[coldPage]
 	n     int
+	solid uint64 // from this number on it has everything that came; checkpoints list what is before, which was recovered
 }
 
 // coldPage is up to [pageEntries] entries one after the other.

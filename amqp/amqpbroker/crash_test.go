@@ -1,6 +1,7 @@
 package amqpbroker
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -401,10 +402,14 @@ type found struct {
 
 // check opens a broker on what is left after a power loss and compares.
 func (m *moment) check(t *testing.T) (f failures) {
+	if err := m.live(); err != nil {
+		f.add("%s: %v", m.why, err)
+		return f
+	}
 	opts := crashOptions(m.disk)
 	b, err := New(&opts)
 	if err != nil {
-		f.add("%s: %v", m.why, err)
+		f.add("%s: opened again: %v", m.why, err)
 		return f
 	}
 	defer b.Close()
@@ -459,6 +464,36 @@ func (m *moment) check(t *testing.T) (f failures) {
 		}
 	}
 	return f
+}
+
+// live lets a broker live long enough on what is left that its directory is cleaned, and die again.
+func (m *moment) live() error {
+	opts := crashOptions(m.disk)
+	b, err := New(&opts)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	ctx := context.Background()
+	if b.vhost("/") == nil {
+		return nil
+	}
+	if _, err := b.DeclareQueue(ctx, "/", Queue{Name: "churn", Durable: true}); err != nil {
+		return err
+	}
+	for range 60 {
+		msg := Message{RoutingKey: "churn", Body: make([]byte, 100), Properties: amqp091.Properties{DeliveryMode: amqp091.Persistent}}
+		if err := b.Publish(ctx, "/", &msg); err != nil {
+			return err
+		}
+		if _, _, err := b.Get("/", "churn", true); err != nil {
+			return err
+		}
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(100 * time.Millisecond) // the cleaner waits a little
+	m.disk = m.disk.DropClone()
+	return nil
 }
 
 func publisherOf(id string) (name string, n int) {

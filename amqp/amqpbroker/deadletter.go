@@ -170,7 +170,7 @@ func (q *queue) died(m *message, why deathReason, set *settings, now time.Time) 
 	props := m.props.Edit(nil, amqp091.PropertyEdit{SetHeaders: true, Headers: raw, DropExpiration: true})
 	dead := &message{
 		props: props, body: m.body, at: now.UnixMilli(), ttl: -1, priority: m.priority,
-		flags: m.flags&messagePersistent | messageDied,
+		flags: m.flags&messagePersistent | messageDied | messageMoved,
 	}
 	deaths := make([]death, 0, len(list))
 	for _, v := range list {

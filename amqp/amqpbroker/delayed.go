@@ -73,7 +73,8 @@ func (x *exchange) delay(bt *amqpserver.Batch, m *message, from *origin, conf co
 		return false
 	}
 	m = m.own()
-	e := delayedEntry{due: m.at + min(wait, maxDelay), size: m.size()}
+	// The time of a batch may be that of an earlier message: never too early.
+	e := delayedEntry{due: time.Now().UnixMilli() + min(wait, maxDelay), size: m.size()}
 	recorded := x.durable && m.flags&messagePersistent != 0 && x.v.b.rec != nil
 	d.mu.Lock()
 	if d.over {
@@ -269,6 +270,7 @@ func (d *delayed) publish(bt *amqpserver.Batch, list []delayedEntry) {
 		}
 		out := *e.m
 		out.seq, out.at = 0, bt.Now().UnixMilli()
+		out.flags |= messageMoved
 		out.props = negated(out.props)
 		targets := slices.Clone(x.v.route(scratchOf(bt), x, []byte(out.key), out.props))
 		if len(targets) == 0 {

@@ -189,8 +189,11 @@ func (q *queue) warm(lv uint8, pos uint64, m *message) {
 	if c.plain != nil {
 		e = *c.plain
 		e.pos = pos
-	} else if q.recorded(m) && m.seq < q.journal.marked {
-		e.flags |= entryRedelivered
+	} else if q.recorded(m) {
+		if m.seq < q.journal.marked {
+			e.flags |= entryRedelivered
+		}
+		m.flags |= messageMoved // perhaps it is not durable yet
 	}
 	l.hot.push(e)
 	q.hot++

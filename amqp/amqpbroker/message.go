@@ -25,6 +25,7 @@ type messageFlags uint8
 const (
 	messagePersistent messageFlags = 1 << iota
 	messageDied                    // it was dead-lettered: the broker wrote its x-death header
+	messageMoved                   // it was made from another one: it is not delivered before that is durable
 	messageView                    // the slices belong to the connection that it came from: see own
 )
 

@@ -37,6 +37,8 @@ type queueJournal struct {
 	reach    uint64 // it is durable that messages below this may have been delivered
 	reaching uint64 // and will be for messages below this
 	marked   uint64 // what was recovered below this counts as delivered
+	durable  uint64 // records below this are durable, as far as the queue knows
+	waiting  bool   // for more of them
 
 	// Guarded by the lock of the recorder:
 	dirty bool
@@ -187,8 +189,8 @@ func (r *recorder) aside(q *queue, e *entry, at int64) {
 // reachStep is for how many records ahead it is recorded that messages may have been delivered.
 const reachStep = 1 << 17
 
-// reached reports whether it is durable that the message may have been delivered, without which it must not be. Otherwise
-// that is recorded, and what is ready is dispatched then. q.mu is held.
+// reached reports whether everything is durable without which the message must not be delivered: that it may have been, and that
+// it is no more where it was before. Otherwise what is ready is dispatched then. q.mu is held.
 func (q *queue) reached(m *message) bool {
 	if !q.recorded(m) {
 		return true
@@ -197,7 +199,34 @@ func (q *queue) reached(m *message) bool {
 	if m.seq+reachStep/2 >= j.reaching {
 		q.reach(m.seq + reachStep)
 	}
+	if m.flags&messageMoved != 0 && m.seq >= j.durable {
+		q.settleDown()
+		return false
+	}
 	return m.seq < j.reach
+}
+
+// settleDown waits until everything that is recorded so far is durable.
+func (q *queue) settleDown() {
+	if q.journal.waiting {
+		return
+	}
+	q.journal.waiting = true
+	r := q.b.rec
+	r.mu.Lock()
+	next := r.last + 1
+	r.mu.Unlock()
+	r.wait(Token{then: func(bt *amqpserver.Batch, o Outcome, _ bool) {
+		q.mu.Lock()
+		q.journal.waiting = false
+		if o == Done && !q.deleted {
+			q.journal.durable = next
+			q.dispatch(bt)
+		}
+		q.wakeWaiters()
+		q.unlock()
+		q.b.bury(bt)
+	}})
 }
 
 // reach records that messages below a number may be delivered.

@@ -33,6 +33,7 @@ type restored struct {
 	gone    map[uint64]struct{}  // those in levels that are not there any more
 	marks   map[uint64]mark      // what is known of entries in levels
 	missing map[uint64]struct{}  // those of the last checkpoint that are nowhere
+	lows    []uint64             // of the last checkpoint, for each level
 	first   uint64               // its first record since the last checkpoint, 0 for none
 	reach   uint64
 }
@@ -387,6 +388,7 @@ func (t *restored) checkpoint(rd *codec.Reader) error {
 		if !ok {
 			low = general
 		}
+		t.lows[i] = low
 		c := &t.levels[i]
 		for c.n > 0 {
 			first, _ := c.first()
@@ -465,7 +467,7 @@ func (r *restoring) defined(what definition, names []string, data []byte, at sto
 		r.number(num)
 		q.set = b.settingsOf(q)
 		v.queues[q.name] = q
-		r.queues[num] = &restored{q: q, levels: make([]cold, len(q.levels))}
+		r.queues[num] = &restored{q: q, levels: make([]cold, len(q.levels)), lows: make([]uint64, len(q.levels))}
 	case defBinding:
 		r.bindings[strings.Join(names, "\x00")] = restoredBinding{names, slices.Clone(data), at}
 	case defSetting:

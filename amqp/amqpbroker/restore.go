@@ -99,11 +99,19 @@ func (t *restored) keep(clean bool) {
 	if !clean {
 		q.journal.marked = max(q.journal.marked, t.reach)
 	}
+	b.restoreRecord(q.record)
 	b.restoreRecord(q.journal.check)
 	lists := make([][]keptEntry, len(q.levels))
 	for _, seq := range slices.Sorted(maps.Keys(t.kept)) {
 		e := t.kept[seq]
 		lists[e.level] = append(lists[e.level], e)
+	}
+	holes := uint64(0) // the last one that is not in its place
+	for seq := range t.gone {
+		holes = max(holes, seq+1)
+	}
+	for seq := range t.marks {
+		holes = max(holes, seq+1)
 	}
 	for lv := range t.levels {
 		out := new(cold)
@@ -128,6 +136,7 @@ func (t *restored) keep(clean bool) {
 			}
 		}
 		if out.n > 0 {
+			out.solid = max(t.lows[lv], holes)
 			q.levels[lv].cold = out
 		}
 	}

@@ -70,6 +70,7 @@ func (q *queue) activate(bt *amqpserver.Batch, h *held) {
 	e.pos = q.pos
 	if q.recorded(e.m) { // its place is that of its record
 		m := *e.m
+		m.flags |= messageMoved
 		q.b.rec.message(&m, []*queue{q}, &origin{q: q, seq: e.m.seq, size: e.m.size()}, Token{})
 		e.m = &m
 	}
