@@ -20,9 +20,9 @@ func durablePairs(name string, n int, qos byte) scenario {
 }
 
 // oneAtATime has a publisher that waits for each PUBACK before it publishes the next message, and a subscriber, both with
-// sessions that outlive their connections. In between it appends as many bytes as the messages have to a file in the same
+// sessions that outlive their connections. The subscriber may be away until the end. In between it appends as many bytes as the messages have to a file in the same
 // file system and syncs each, which is the least that a broker could do.
-func oneAtATime(name string) scenario {
+func oneAtATime(name string, away bool) scenario {
 	return scenario{name: name, durable: true, run: func(e *env) (*outcome, error) {
 		f, err := load.NewFlow(e.TCP, 1)
 		if err != nil {
@@ -30,15 +30,26 @@ func oneAtATime(name string) scenario {
 		}
 		defer f.Close()
 		f.Durable = true
-		s, err := f.Subscriber("sub", 1, "one/at-a-time")
+		const topic = "one/at-a-time"
+		var s *load.Sub
+		if away {
+			err = subscribeAndLeave(e.TCP, topic)
+		} else {
+			s, err = f.Subscriber("sub", 1, topic)
+		}
 		if err != nil {
 			return nil, err
 		}
-		p, err := f.Publisher("pub", 1, "one/at-a-time")
+		p, err := f.Publisher("pub", 1, topic)
 		if err != nil {
 			return nil, err
 		}
-		p.Delivered = func() int64 { return s.Received }
+		p.Delivered = func() int64 {
+			if s == nil {
+				return p.Acked
+			}
+			return s.Received
+		}
 		d, err := newDisk(filepath.Join(e.Dir, "baseline"), p.Size())
 		if err != nil {
 			return nil, err
@@ -77,6 +88,15 @@ func oneAtATime(name string) scenario {
 			return nil, fmt.Errorf("%s: nothing got through", name)
 		}
 		r.rate, r.cpu = float64(n)/busy.Seconds(), cpu/time.Duration(n)
+		if away {
+			c, _, err := load.Resume(e.TCP, "sub")
+			if err != nil {
+				return nil, err
+			}
+			if _, err := f.Take(c); err != nil {
+				return nil, err
+			}
+		}
 		if err := f.Drain(e.quiet); err != nil {
 			return nil, err
 		}
@@ -84,6 +104,16 @@ func oneAtATime(name string) scenario {
 		r.repeated, r.late = f.Disorder()
 		return &outcome{rows: []row{r}, figures: d.figures(name, times)}, nil
 	}}
+}
+
+// subscribeAndLeave makes a session with a subscription and closes its connection.
+func subscribeAndLeave(addr, topic string) error {
+	c, _, err := load.Resume(addr, "sub")
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return c.Subscribe(1, topic)
 }
 
 // oneByOne publishes message after message for the time d and appends the time of each to times.

@@ -44,6 +44,9 @@ func Quartet() Broker {
 				"-tls-cert", s.Cert, "-tls-key", s.Key,
 				"-users", users, "-acl", acl, "-data", s.Data,
 			}
+			if s.Data != "" { // mosquitto's queues have no limit either then
+				args = append(args, Unlimited()...)
+			}
 			if s.AMQP != "" {
 				args = []string{
 					"-mqtt", "", "-ws", "", "-amqp", s.AMQP, "-amqps", s.AMQPS, "-http", s.HTTP,
