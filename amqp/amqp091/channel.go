@@ -180,6 +180,7 @@ func (ch *Channel) receive(now time.Time, f Frame) error {
 func (ch *Channel) receiveClose(now time.Time, m *ChannelClose) {
 	ch.err = RemoteError(m.ReplyCode, m.ReplyText, m.Method, false)
 	if ch.c.cfg.Role == Server {
+		ch.sendConfirms(now)
 		ch.stop(channelAnswer)
 	} else {
 		ch.c.send(now, ch.id, &ChannelCloseOK{})

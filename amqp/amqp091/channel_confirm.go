@@ -133,6 +133,13 @@ func (ch *Channel) sendConfirms(now time.Time) {
 	})
 }
 
+// sendConfirms does that for all channels, before the end of the connection.
+func (c *Conn) sendConfirms(now time.Time) {
+	for len(c.pending) > 0 {
+		c.pending[0].sendConfirms(now)
+	}
+}
+
 // frames returns how many frames a flush makes at most.
 func (f *confirms) frames() int { return 1 + len(f.singles) + len(f.refused) - f.flushed }
 

@@ -276,10 +276,10 @@ func (c *Conn) setPeer(t Table) {
 func (c *Conn) trim() {
 	c.events.trim()
 	c.spare = nil
-	if !c.told {
+	if !c.told && c.hot == nil { // else somebody looks at them, or will
 		c.refs = nil
+		c.content = Content{}
 	}
-	c.content = Content{}
 	for _, ch := range c.channels {
 		ch.trim()
 	}

@@ -18,9 +18,7 @@ func (c *Conn) Close(now time.Time, e *Error) {
 		c.end()
 		return
 	}
-	for len(c.pending) > 0 {
-		c.pending[0].sendConfirms(now)
-	}
+	c.sendConfirms(now)
 	c.send(now, 0, &ConnectionClose{ReplyCode: e.Code, ReplyText: c.err.ReplyText(), Method: e.Method})
 	c.down()
 	c.phase = phaseClosing
@@ -65,6 +63,7 @@ func (c *Conn) fail(now time.Time, e *Error) {
 // receiveClose takes the peer's connection.close.
 func (c *Conn) receiveClose(now time.Time, m *ConnectionClose) {
 	c.err = RemoteError(m.ReplyCode, m.ReplyText, m.Method, true)
+	c.sendConfirms(now)
 	c.down()
 	if c.cfg.Role == Server {
 		c.phase = phaseAnswer

@@ -205,10 +205,10 @@ func (c *Conn) receiveClosing(now time.Time, ch *Channel, f Frame) error {
 		if c.cfg.Role == Client {
 			c.tell(EventChannelGone, ch)
 		}
+	case ch.state == channelOpening && (id == IDChannelClose || id == IDChannelOpenOK && c.cfg.Role == Client):
+		return ch.receive(now, f)
 	case ch.state == channelOpening && c.cfg.Role == Client:
-		return ch.receive(now, f)
-	case ch.state == channelOpening && id == IDChannelClose:
-		return ch.receive(now, f)
+		return &Error{Code: ChannelError, Hard: true, Method: id, Text: "expected 'channel.open-ok'"}
 	}
 	return nil
 }
