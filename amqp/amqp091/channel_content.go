@@ -9,7 +9,7 @@ type assembly struct {
 	props   RawProperties
 	body    []byte
 	size    uint64 // of the whole body
-	counted uint64 // of the bodies that the connection has under way
+	counted uint64 // the memory of body, which the connection counts
 	id      MethodID
 	stage   contentStage
 }
@@ -139,12 +139,14 @@ func (ch *Channel) receiveBody(part []byte) error {
 		ch.complete(part)
 		return nil
 	}
-	a.counted += uint64(len(part))
-	if c.collected += uint64(len(part)); c.collected > collectFactor*uint64(c.cfg.maxMessage()) {
-		return &Error{Code: ResourceError, Hard: true, Method: a.id, Text: "too many incomplete messages"}
-	}
 	if need := len(a.body) + len(part); need > cap(a.body) {
-		grown := make([]byte, len(a.body), min(a.size, 4*uint64(need))) // what has come bounds the memory
+		room := min(a.size, 4*uint64(need)) // what has come bounds the memory
+		c.collected += room - a.counted
+		a.counted = room
+		if c.collected > collectFactor*uint64(c.cfg.maxMessage()) {
+			return &Error{Code: ResourceError, Hard: true, Method: a.id, Text: "too many incomplete messages"}
+		}
+		grown := make([]byte, len(a.body), room)
 		copy(grown, a.body)
 		a.body = grown
 	}

@@ -63,7 +63,7 @@ type Conn struct {
 	refs      []any   // of the event
 	merged    *Event  // the EventSettled that more settlements may join
 
-	collected  uint64 // size of the bodies that are not complete
+	collected  uint64 // memory of the bodies that are not complete
 	frameMax   uint32
 	recvMax    uint32
 	channelMax uint16
