@@ -102,9 +102,10 @@ func (c *Conn) keep(rest []byte, again bool) {
 	(*lender)(c).Release()
 }
 
-// frameSize returns the size of the frame that begins in b, 0 when it is not known yet. The machine has checked it.
+// frameSize returns the size of the frame that begins in b, 0 when it is not known yet. The machine has checked it. A
+// protocol header is no frame.
 func frameSize(b []byte) int {
-	if len(b) < 7 {
+	if len(b) < 7 || b[0] == amqp091.ProtocolHeader[0] {
 		return 0
 	}
 	return int(binary.BigEndian.Uint32(b[3:])) + amqp091.FrameOverhead
@@ -121,7 +122,8 @@ func (c *Conn) loop() {
 		rd := c.in.rd
 		rest := b[c.handle(rd, b):]
 		for round := 1; round < maxRounds && len(b) >= readSize/2; round++ {
-			if b = c.readOn(rd, rest); b == nil {
+			if b = c.readOn(rd, rest); len(b) == len(rest) {
+				rest = b
 				break
 			}
 			rest = b[c.handle(rd, b):]
@@ -141,18 +143,18 @@ func (c *Conn) loop() {
 const maxRounds = 8
 
 // readOn reads once more without waiting, after the rest of the last read. What several reads cause leaves with one
-// flush: fewer and larger writes. It returns nil when there is nothing, or a reason to flush first.
+// flush: fewer and larger writes. It returns rest with what came, or rest alone when there is nothing, or a reason to flush
+// first. Rest may have moved then.
 func (c *Conn) readOn(rd *reader, rest []byte) []byte {
 	if rd.stop || rd.batch.slow > 0 || rd.batch.bytes > flushBytes || len(rest) > readSize/2 {
-		return nil
+		return rest
 	}
 	n := copy(rd.buf, rest)
 	more := c.io.TryRead(rd.buf[n:])
-	if more == 0 {
-		return nil
+	if more > 0 {
+		c.mu.Lock()
+		c.counts.bytesReceived += int64(more)
+		c.mu.Unlock()
 	}
-	c.mu.Lock()
-	c.counts.bytesReceived += int64(more)
-	c.mu.Unlock()
 	return rd.buf[:n+more]
 }

@@ -118,7 +118,8 @@ func (c *Conn) loop() {
 		rd := c.in.rd
 		rest := b[c.handle(rd, b):]
 		for round := 1; round < maxRounds && len(b) >= readSize/2; round++ {
-			if b = c.readOn(rd, rest); b == nil {
+			if b = c.readOn(rd, rest); len(b) == len(rest) {
+				rest = b
 				break
 			}
 			rest = b[c.handle(rd, b):]
@@ -138,19 +139,19 @@ func (c *Conn) loop() {
 const maxRounds = 8
 
 // readOn reads once more without waiting, after the rest of the last read. What several reads cause leaves with one
-// flush: fewer and larger writes. It returns nil when there is nothing, or a reason to flush first.
+// flush: fewer and larger writes. It returns rest with what came, or rest alone when there is nothing, or a reason to flush
+// first. Rest may have moved then.
 func (c *Conn) readOn(rd *reader, rest []byte) []byte {
 	if rd.throttle > 0 || rd.batch.slow > 0 || len(rd.batch.late) > 0 || rd.batch.bytes > flushBytes || len(rest) > readSize/2 {
-		return nil
+		return rest
 	}
 	n := copy(rd.buf, rest)
 	more := c.io.TryRead(rd.buf[n:])
-	if more == 0 {
-		return nil
+	if more > 0 {
+		c.mu.Lock()
+		c.counts.bytesReceived += int64(more)
+		c.mu.Unlock()
 	}
-	c.mu.Lock()
-	c.counts.bytesReceived += int64(more)
-	c.mu.Unlock()
 	return rd.buf[:n+more]
 }
 

@@ -1,0 +1,78 @@
+package amqpserver_test
+
+import (
+	"bytes"
+	"math/rand"
+	"testing"
+	"testing/synctest"
+
+	"github.com/quartet-mq/quartet/amqp/amqp091"
+	"github.com/quartet-mq/quartet/amqp/amqpserver"
+)
+
+// TestReadPieces: however the stream is cut into pieces, the messages arrive as they were sent.
+func TestReadPieces(t *testing.T) {
+	for seed := range int64(20) {
+		bubble(t, func(t *testing.T) {
+			rnd := rand.New(rand.NewSource(seed))
+			b := new(queues)
+			var want [][]byte
+			got := 0
+			b.publish = func(p *amqpserver.Publish) error {
+				if !bytes.Equal(p.Body, want[got]) {
+					t.Fatalf("seed %d: message %d of %d bytes has changed", seed, got, len(p.Body))
+				}
+				got++
+				return nil
+			}
+			_, l := serve(t, b, nil)
+			p := open(t, l)
+			var stream []byte
+			for range 40 {
+				body := make([]byte, rnd.Intn(1<<uint(2+rnd.Intn(16))))
+				rnd.Read(body)
+				want = append(want, body)
+				stream, _ = amqp091.AppendPublish(stream, 1, "", "q", false)
+				stream = amqp091.AppendContentHeader(stream, 1, uint64(len(body)), nil)
+				stream = amqp091.AppendBody(stream, 1, body, amqp091.DefaultFrameMax)
+			}
+			for len(stream) > 0 {
+				n := min(len(stream), 1+rnd.Intn(64<<10))
+				p.raw(stream[:n])
+				stream = stream[n:]
+				synctest.Wait()
+			}
+			equal(t, "messages", got, len(want))
+		})
+	}
+}
+
+// TestHandshakePieces: the handshake may come byte by byte.
+func TestHandshakePieces(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		_, l := serve(t, new(queues), nil)
+		p := dial(t, l)
+		pieces := func(b []byte) {
+			for i := range b {
+				p.raw(b[i : i+1])
+				synctest.Wait()
+			}
+		}
+		method := func(m amqp091.Method) []byte {
+			b, err := amqp091.AppendMethod(nil, 0, m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return b
+		}
+		pieces([]byte(amqp091.ProtocolHeader))
+		if f, ok := p.read(); !ok {
+			t.Fatalf("no connection.start: %v", f)
+		}
+		pieces(method(&amqp091.ConnectionStartOK{Mechanism: "PLAIN", Response: []byte("\x00guest\x00guest"), Locale: "en_US"}))
+		p.next()
+		pieces(method(&amqp091.ConnectionTuneOK{ChannelMax: 10, FrameMax: 131072}))
+		pieces(method(&amqp091.ConnectionOpen{VirtualHost: "/"}))
+		p.expect("0 connection.open-ok()")
+	})
+}
