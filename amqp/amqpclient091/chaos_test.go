@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -129,6 +130,7 @@ func chaos(t *testing.T, s *broker, r *rand.Rand) {
 	close(stop)
 	background.Wait()
 	check(t, c.Shutdown(ctx))
+	synctest.Wait()
 	if st := c.Stats(); st.Inflight != 0 || st.Queued != 0 || st.Channels != 0 || st.Consumers != 0 || st.Unknown != 0 {
 		t.Fatalf("%+v", st)
 	}

@@ -49,8 +49,8 @@ type ReturnedError struct {
 
 // Error returns the text.
 func (e *ReturnedError) Error() string {
-	return fmt.Sprintf("amqpclient091: message to exchange %q with routing key %q was returned: %d %s",
-		e.Exchange, e.RoutingKey, e.Code, e.Text)
+	return fmt.Sprintf("amqpclient091: message to exchange %q with routing key %q was returned: %d %s: %s",
+		e.Exchange, e.RoutingKey, uint16(e.Code), e.Code, e.Text)
 }
 
 // UnknownError says that the connection or the channel was lost after something was sent and before the server has

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -13,6 +15,20 @@ import (
 
 	"github.com/quartet-mq/quartet/amqp/amqp091"
 )
+
+// TestMain fails when goroutines are left behind.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	for range 500 {
+		if code != 0 || runtime.NumGoroutine() <= 2 {
+			os.Exit(code)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	buf := make([]byte, 1<<20)
+	fmt.Fprintf(os.Stderr, "goroutines left behind:\n%s\n", buf[:runtime.Stack(buf, true)])
+	os.Exit(1)
+}
 
 // run runs f in a bubble with a broker. All of it ends with f.
 func run(t *testing.T, f func(t *testing.T, s *broker)) {

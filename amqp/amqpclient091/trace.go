@@ -34,8 +34,8 @@ type Trace struct {
 	ChannelClosed func(err error)
 	// Returned: a mandatory message of a channel without confirms was returned. With a lock held.
 	Returned func(*ReturnedError)
-	// MethodSent and MethodReceived: a method went into the output buffer, or came. The methods basic.publish and
-	// basic.deliver are not shown, nor basic.ack of either side. With a lock held.
+	// MethodSent and MethodReceived: a method went into the output buffer, or came. Messages and acknowledgements of either
+	// side are not shown, nor what needs no more than the answer that is shown: tune, open-ok, close. With a lock held.
 	MethodSent     func(channel uint16, m amqp091.Method)
 	MethodReceived func(channel uint16, m amqp091.Method)
 }
