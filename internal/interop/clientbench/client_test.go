@@ -1,4 +1,5 @@
-// Package clientbench measures the MQTT client next to those of others, on the same broker, with 256 bytes of payload.
+// Package clientbench measures our MQTT and AMQP clients next to those of others, on the same broker, with 256 bytes of
+// payload.
 //
 //	cd internal/interop && go test -bench . -benchtime 3s ./clientbench
 //
