@@ -168,6 +168,9 @@ func (f *lz4Frame) block(size uint32) error {
 		f.out = append(f.out, b...)
 		return nil
 	}
+	if left == 0 {
+		return codec.ErrLimit
+	}
 	// A byte makes at most 255, and a block no more than what the frame says.
 	most := min(f.blockMax, 255*n)
 	at := len(f.out)

@@ -57,8 +57,8 @@ func decodeZstd(dst, src []byte, limit int) ([]byte, error) {
 	dst = slices.Grow(dst, n)
 	dst, err = d.DecodeAll(src, dst[:len(dst):len(dst)+n])
 	switch {
-	case err == zstd.ErrDecoderSizeExceeded && most > limit:
-		return nil, codec.ErrLimit
+	case err != nil && most > limit:
+		return nil, codec.ErrLimit // or corrupt: who knows
 	case err != nil:
 		return nil, ErrCorrupt
 	}

@@ -1,0 +1,184 @@
+package kafka
+
+import (
+	"encoding/binary"
+	"math"
+
+	"github.com/quartet-mq/quartet/codec"
+	"github.com/quartet-mq/quartet/codec/compress"
+	"github.com/quartet-mq/quartet/kafka/kafkawire"
+)
+
+// BatchOptions say what goes into the header of a batch. nil and the zero value make a batch as a producer without
+// idempotence sends it.
+type BatchOptions struct {
+	// Compression is the method, with the level of package compress.
+	Compression compress.Method
+	Level       int
+
+	// Producer makes the batch idempotent. nil means that it is not.
+	Producer *Producer
+
+	// Transactional puts the batch into the transaction of the producer.
+	Transactional bool
+
+	// BaseOffset is the offset of the first record, for those who are not producers.
+	BaseOffset int64
+}
+
+// Producer is who produces, and where it is in its sequence of records.
+type Producer struct {
+	ID       kafkawire.ProducerID
+	Epoch    int16
+	Sequence int32 // of the first record of the batch
+}
+
+// BatchWriter collects records and makes a [Batch] of them. The zero value is ready to use; Reset starts the next batch
+// and keeps the memory.
+type BatchWriter struct {
+	records []byte
+	count   int32
+	last    int32 // offset delta of the last record
+	base    int64 // timestamp
+	fixed   bool  // base is not that of the first record
+	max     int64
+	scratch []byte // decompressed records, of Rewrite
+}
+
+// Reset drops all records.
+func (w *BatchWriter) Reset() {
+	*w = BatchWriter{records: w.records[:0], scratch: w.scratch}
+}
+
+// Count is the number of records.
+func (w *BatchWriter) Count() int { return int(w.count) }
+
+// Len is the size of the batch without compression.
+func (w *BatchWriter) Len() int { return BatchHeaderSize + len(w.records) }
+
+// Add adds a record with the next offset. The time is in milliseconds; a nil key or value is null. Everything is copied.
+func (w *BatchWriter) Add(timestamp int64, key, value []byte, headers ...Header) {
+	delta := int32(0)
+	if w.count > 0 {
+		delta = w.last + 1
+	}
+	w.add(delta, timestamp, key, value, headers)
+}
+
+// RecordSize is what a record would add to [BatchWriter.Len].
+func (w *BatchWriter) RecordSize(timestamp int64, key, value []byte, headers ...Header) int {
+	delta, time := int32(0), int64(0)
+	if w.count > 0 {
+		delta, time = w.last+1, timestamp-w.base
+	}
+	n := recordSize(delta, time, key, value, headers)
+	return codec.SizeVarint32(int32(n)) + n
+}
+
+func recordSize(delta int32, time int64, key, value []byte, headers []Header) int {
+	n := 1 + codec.SizeVarint64(time) + codec.SizeVarint32(delta) + sizeBytes(key) + sizeBytes(value)
+	n += codec.SizeVarint32(int32(len(headers)))
+	for _, h := range headers {
+		n += codec.SizeVarint32(int32(len(h.Key))) + len(h.Key) + sizeBytes(h.Value)
+	}
+	return n
+}
+
+func sizeBytes(b []byte) int {
+	if b == nil {
+		return 1
+	}
+	return codec.SizeVarint32(int32(len(b))) + len(b)
+}
+
+func appendBytes(dst, b []byte) []byte {
+	if b == nil {
+		return append(dst, 1) // -1
+	}
+	return append(codec.AppendVarint32(dst, int32(len(b))), b...)
+}
+
+func (w *BatchWriter) add(delta int32, timestamp int64, key, value []byte, headers []Header) {
+	if w.count == 0 {
+		w.max = timestamp
+		if !w.fixed {
+			w.base = timestamp
+		}
+	}
+	w.max = max(w.max, timestamp)
+	time := timestamp - w.base
+	b := codec.AppendVarint32(w.records, int32(recordSize(delta, time, key, value, headers)))
+	b = append(b, 0) // attributes
+	b = codec.AppendVarint64(b, time)
+	b = codec.AppendVarint32(b, delta)
+	b = appendBytes(b, key)
+	b = appendBytes(b, value)
+	b = codec.AppendVarint32(b, int32(len(headers)))
+	for _, h := range headers {
+		b = append(codec.AppendVarint32(b, int32(len(h.Key))), h.Key...)
+		b = appendBytes(b, h.Value)
+	}
+	w.records, w.last = b, delta
+	w.count++
+}
+
+// Append appends the batch to dst and returns the extended slice. It fails with an [*Error] when there are no records, or
+// too many bytes of them for a batch, or no such compression.
+func (w *BatchWriter) Append(dst []byte, o *BatchOptions) ([]byte, error) {
+	if o == nil {
+		o = new(BatchOptions)
+	}
+	h := header{
+		offset: o.BaseOffset, epoch: -1, attributes: Attributes(o.Compression) & compressionMask,
+		lastDelta: w.last, baseTime: w.base, maxTime: w.max, producer: Producer{-1, -1, -1}, count: w.count,
+	}
+	if o.Transactional {
+		h.attributes |= transactional
+	}
+	if o.Producer != nil {
+		h.producer = *o.Producer
+	}
+	if w.count == 0 {
+		return dst, invalid("a record batch without records")
+	}
+	return h.append(dst, w.records, o.Level)
+}
+
+// header is everything in a batch but its records.
+type header struct {
+	offset            int64
+	epoch             int32
+	attributes        Attributes
+	lastDelta         int32
+	baseTime, maxTime int64
+	producer          Producer
+	count             int32
+}
+
+// append appends a batch. The attributes say how the records are to be compressed.
+func (h *header) append(dst, records []byte, level int) ([]byte, error) {
+	at := len(dst)
+	b := binary.BigEndian.AppendUint64(dst, uint64(h.offset))
+	b = append(b, 0, 0, 0, 0) // length
+	b = binary.BigEndian.AppendUint32(b, uint32(h.epoch))
+	b = append(b, 2, 0, 0, 0, 0) // magic, checksum
+	b = binary.BigEndian.AppendUint16(b, uint16(h.attributes))
+	b = binary.BigEndian.AppendUint32(b, uint32(h.lastDelta))
+	b = binary.BigEndian.AppendUint64(b, uint64(h.baseTime))
+	b = binary.BigEndian.AppendUint64(b, uint64(h.maxTime))
+	b = binary.BigEndian.AppendUint64(b, uint64(h.producer.ID))
+	b = binary.BigEndian.AppendUint16(b, uint16(h.producer.Epoch))
+	b = binary.BigEndian.AppendUint32(b, uint32(h.producer.Sequence))
+	b = binary.BigEndian.AppendUint32(b, uint32(h.count))
+	b, err := compress.Append(b, records, h.attributes.Compression(), level)
+	if err != nil {
+		return dst, decompressing(err)
+	}
+	n := len(b) - at - entryHead
+	if n > math.MaxInt32-entryHead {
+		return dst, &Error{Code: kafkawire.ErrRecordListTooLarge}
+	}
+	binary.BigEndian.PutUint32(b[at+atLength:], uint32(n))
+	Batch(b[at:]).setCRC()
+	return b, nil
+}

@@ -1,0 +1,20 @@
+// Package kafka is the pure root of Quartet's support for Kafka: record batches, control records, the message sets of
+// older Kafkas, and partitioners. It performs no I/O, starts no goroutine, takes no lock and reads no clock. The messages of
+// the protocol are in package kafkawire.
+//
+// # Records
+//
+// What travels in produce and fetch messages, and lies in segments of a log, is a sequence of entries: [Batch] is one of
+// today's, [Message] one of those before Kafka 0.11. [Split] takes the next entry off. Both are plain byte slices with
+// accessors: nothing is decoded until somebody asks, and a broker patches the offset and the leader epoch in place.
+// [Open] iterates over the records of an entry, decompressing it into a buffer of the caller.
+//
+// A [BatchWriter] collects records and makes batches of them.
+//
+// # Partitioners
+//
+// [JavaPartition], [ConsistentPartition] and [FNV1aPartition] put a key where the Java client, librdkafka and sarama
+// put it. [Sticky] spreads records without a key as the Java client does.
+//
+// Nothing here is safe for concurrent use while somebody changes it.
+package kafka
