@@ -86,7 +86,7 @@ type Session interface {
 
 // Flusher is implemented by a [Session] that gathers work.
 type Flusher interface {
-	// Flush is called when all that was read at once has been handled, before the batch is flushed.
+	// Flush is called when all that was read at once has been handled, before the batch is flushed; not after Closed.
 	Flush(b *Batch)
 }
 

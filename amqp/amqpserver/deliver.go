@@ -27,14 +27,19 @@ func (ch *Channel) Deliver(b *Batch, consumer *Consumer, d *Delivery, ref any) b
 		return false
 	}
 	f := content{kind: amqp091.IDBasicDeliver, consumer: consumer.m.Tag(), tag: tag}
-	c.put(b, ch, &f, d)
-	c.counts.delivered++
+	sent := c.put(b, ch, &f, d)
+	if sent {
+		c.counts.delivered++
+	}
 	c.unlock(b)
-	return true
+	return sent || !consumer.m.NoAck() // else ref comes back
 }
 
 // GetOK answers basic.get with a message; count is how many are still ready. ref comes back as that of Deliver, unless
 // noAck is true. It is false, and nothing is sent, when the channel has closed. Credit does not count.
+//
+// Properties that do not fit into a frame of the client close the channel with 311 CONTENT_TOO_LARGE; that holds for
+// Deliver and Return, too.
 func (ch *Channel) GetOK(b *Batch, d *Delivery, count uint32, ref any, noAck bool) bool {
 	c := ch.c
 	now := b.Now()
@@ -42,8 +47,11 @@ func (ch *Channel) GetOK(b *Batch, d *Delivery, count uint32, ref any, noAck boo
 	tag, ok := ch.m.Get(now, noAck, ref)
 	if ok {
 		f := content{kind: amqp091.IDBasicGetOK, tag: tag, count: count}
-		c.put(b, ch, &f, d)
-		c.counts.got++
+		if c.put(b, ch, &f, d) {
+			c.counts.got++
+		} else {
+			ok = !noAck // else ref comes back
+		}
 	}
 	c.unlock(b)
 	return ok
@@ -56,8 +64,9 @@ func (ch *Channel) Return(b *Batch, code amqp091.Code, text string, d *Delivery)
 	c.mu.Lock()
 	if ch.m.Return(now) {
 		f := content{kind: amqp091.IDBasicReturn, code: code, text: amqp091.CutShort(text)}
-		c.put(b, ch, &f, d)
-		c.counts.returned++
+		if c.put(b, ch, &f, d) {
+			c.counts.returned++
+		}
 	}
 	c.unlock(b)
 }
@@ -92,15 +101,16 @@ func (f *content) appendTo(dst []byte, channel uint16, d *Delivery) (_ []byte, e
 	return amqp091.AppendContentHeader(dst, channel, uint64(len(d.Body)), d.Properties), nil
 }
 
-// put puts a message in the output, with c.mu held.
-func (c *Conn) put(b *Batch, ch *Channel, f *content, d *Delivery) {
+// put puts a message in the output, with c.mu held. It is false when the message cannot be sent, and closes the channel or
+// the connection then.
+func (c *Conn) put(b *Batch, ch *Channel, f *content, d *Delivery) bool {
 	const header = 32 // more than a header frame has beside the properties
 	frameMax := c.machine.FrameMax()
 	if len(d.Properties)+header > int(frameMax) {
 		// The properties cannot be split. Whoever else wants the message may have a larger frame-max.
 		ch.m.Close(b.Now(), amqp091.SoftError(amqp091.ContentTooLarge, "properties of %d bytes exceed frame_max", len(d.Properties)))
 		c.drain(nil)
-		return
+		return false
 	}
 	size := fixedContent + len(f.consumer) + len(f.text) + len(d.Exchange) + len(d.RoutingKey) + len(d.Properties)
 	small := len(d.Body) <= LargeBody
@@ -115,7 +125,7 @@ func (c *Conn) put(b *Batch, ch *Channel, f *content, d *Delivery) {
 		c.log("backend sends an invalid message", err)
 		c.machine.Close(b.Now(), internalError(f.kind))
 		c.drain(nil)
-		return
+		return false
 	}
 	if small {
 		buf = amqp091.AppendBody(buf, id, d.Body, frameMax)
@@ -129,6 +139,7 @@ func (c *Conn) put(b *Batch, ch *Channel, f *content, d *Delivery) {
 	if b != nil {
 		b.bytes += len(d.Body) + fixedContent
 	}
+	return true
 }
 
 // putBody puts a body in the output without copying it.

@@ -23,7 +23,7 @@ func (c *Conn) handle(rd *reader, b []byte) (used int) {
 			rd.batch.Flush()
 		}
 	}
-	if c.flusher != nil {
+	if c.flusher != nil && !c.detached {
 		c.flusher.Flush(rd.batch)
 	}
 	c.call(rd.batch)
@@ -72,7 +72,9 @@ func (c *Conn) dispatch(rd *reader, ev *amqp091.Event) {
 		c.session.Settled(b, ch, ev.Refs, ev.Settlement)
 		clear(ev.Refs) // the machine would keep them until the next input
 	case amqp091.EventReady:
-		c.session.Ready(b, ch)
+		if c.has(ch) { // what came before may have closed it
+			c.session.Ready(b, ch)
+		}
 	case amqp091.EventMethod:
 		c.method(b, ch, ev.Method)
 	case amqp091.EventChannelOpen:
@@ -129,6 +131,7 @@ func (c *Conn) wireError(what string, id amqp091.MethodID, err error) *amqp091.E
 
 // openChannel opens a channel.
 func (c *Conn) openChannel(b *Batch, m *amqp091.Channel) {
+	c.call(b) // the session may not know yet that the channel before with this number has closed
 	ch := &Channel{c: c, m: m}
 	c.mu.Lock()
 	m.Ref = ch

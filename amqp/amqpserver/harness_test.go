@@ -186,8 +186,9 @@ func (s *session) Method(b *amqpserver.Batch, ch *amqpserver.Channel, m amqp091.
 			return nil
 		}
 		msg := q.ready[0]
-		q.ready = q.ready[1:]
-		ch.GetOK(b, msg.delivery(), uint32(len(q.ready)), msg, m.NoAck)
+		if ch.GetOK(b, msg.delivery(), uint32(len(q.ready)-1), msg, m.NoAck) {
+			q.ready = q.ready[1:]
+		}
 	case *amqp091.TxCommit:
 		ch.Reply(b, &amqp091.TxCommitOK{})
 	case *amqp091.TxRollback:

@@ -349,3 +349,34 @@ func TestLargeProperties(t *testing.T) {
 		}
 	})
 }
+
+// TestLargePropertiesNoAck: the message is not lost for others when the consumer needs no acknowledgement, nor is one of
+// basic.get.
+func TestLargePropertiesNoAck(t *testing.T) {
+	for _, m := range []amqp091.Method{&amqp091.BasicConsume{Queue: "q", NoAck: true}, &amqp091.BasicGet{Queue: "q", NoAck: true}} {
+		bubble(t, func(t *testing.T) {
+			b := new(queues)
+			_, l := serve(t, b, nil)
+			p := begin(t, l, "PLAIN", "\x00guest\x00guest")
+			p.next()
+			p.send(0, &amqp091.ConnectionTuneOK{ChannelMax: 10, FrameMax: 4096}, &amqp091.ConnectionOpen{VirtualHost: "/"})
+			p.send(1, &amqp091.ChannelOpen{}, &amqp091.QueueDeclare{Queue: "q"})
+			for range 3 {
+				p.next()
+			}
+			props, _ := (&amqp091.Properties{Headers: amqp091.Table{{Key: "k", Value: strings.Repeat("x", 5000)}}}).Append(nil)
+			other := open(t, l)
+			msg, _ := amqp091.AppendPublish(nil, 1, "", "q", false)
+			other.raw(amqp091.AppendContentHeader(msg, 1, 0, props))
+			synctest.Wait()
+			p.send(1, m)
+			for got := p.next(); !strings.HasPrefix(got, `1 channel.close(reply-code=311`); got = p.next() {
+			}
+			synctest.Wait()
+			other.send(1, &amqp091.BasicGet{Queue: "q"})
+			if got := other.next(); !strings.HasPrefix(got, `1 basic.get-ok(delivery-tag=1`) {
+				t.Errorf("after %s: %s", m.ID(), got)
+			}
+		})
+	}
+}

@@ -1,0 +1,131 @@
+package amqpserver_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/quartet-mq/quartet/amqp/amqp091"
+	"github.com/quartet-mq/quartet/amqp/amqpserver"
+)
+
+// TestReopenedChannel: the session is told of the end of a channel before its number is used again, and gets back what was
+// not settled.
+func TestReopenedChannel(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := new(queues)
+		_, l := serve(t, b, nil)
+		p := open(t, l)
+		p.send(1, &amqp091.QueueDeclare{Queue: "q"})
+		p.next()
+		p.publish(1, "q", "one")
+		p.send(1, &amqp091.BasicGet{Queue: "q"})
+		p.next()
+		p.next()
+		p.next()
+		ch := b.last().c.Channels()[0]
+		b.method = func(*amqpserver.Channel, amqp091.Method) error {
+			ch.Close(nil, amqp091.SoftError(amqp091.PreconditionFailed, "bye"))
+			return nil
+		}
+		b.take()
+		m, _ := amqp091.AppendMethod(nil, 1, &amqp091.QueueDeclare{Queue: "q"})
+		m, _ = amqp091.AppendMethod(m, 1, &amqp091.ChannelCloseOK{}) // the answer is quick
+		m, _ = amqp091.AppendMethod(m, 1, &amqp091.ChannelOpen{})
+		p.raw(m)
+		if got := p.next(); !strings.HasPrefix(got, "1 channel.close(") {
+			t.Error(got)
+		}
+		p.expect("1 channel.open-ok()")
+		synctest.Wait()
+		equal(t, "calls", b.take(), "close channel 1, 1 unsettled")
+		b.method = nil
+		p.send(1, &amqp091.BasicGet{Queue: "q"})
+		p.expect(`1 basic.get-ok(delivery-tag=1, redelivered, routing-key="q")`)
+	})
+}
+
+// calls notes calls of a session that come after Closed, or of a channel after CloseChannel.
+type calls struct {
+	amqpserver.Session
+	b      *queues
+	closed bool
+	ended  map[*amqpserver.Channel]bool
+}
+
+func (s *calls) CloseChannel(b *amqpserver.Batch, ch *amqpserver.Channel, refs []any) {
+	s.ended[ch] = true
+	s.Session.CloseChannel(b, ch, refs)
+}
+
+func (s *calls) Ready(b *amqpserver.Batch, ch *amqpserver.Channel) {
+	if s.ended[ch] {
+		s.b.note("ready after the end")
+	}
+	s.Session.Ready(b, ch)
+}
+
+func (s *calls) Flush(*amqpserver.Batch) {
+	if s.closed {
+		s.b.note("flush after the end")
+	}
+}
+
+func (s *calls) Closed(cause error) {
+	s.closed = true
+	s.Session.Closed(cause)
+}
+
+type counting struct{ *queues }
+
+func (c *counting) Open(ctx context.Context, conn *amqpserver.Conn, vhost string) (amqpserver.Session, error) {
+	s, err := c.queues.Open(ctx, conn, vhost)
+	return &calls{Session: s, b: c.queues, ended: make(map[*amqpserver.Channel]bool)}, err
+}
+
+// TestLastCall: nothing is called after Closed, and nothing for a channel after CloseChannel.
+func TestLastCall(t *testing.T) {
+	t.Run("flush", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			b := new(queues)
+			_, l := serve(t, &counting{b}, nil)
+			p := open(t, l)
+			b.last().c.Close(nil, amqp091.HardError(amqp091.ConnectionForced, "bye"))
+			synctest.Wait()
+			p.send(1, &amqp091.QueueDeclare{Queue: "q"})
+			p.send(0, &amqp091.ConnectionCloseOK{})
+			p.next()
+			p.expect("EOF")
+			synctest.Wait()
+			if got := b.take(); strings.Contains(got, "after") {
+				t.Error(got)
+			}
+		})
+	})
+	t.Run("ready", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			b := new(queues)
+			_, l := serve(t, &counting{b}, nil)
+			p := open(t, l)
+			p.send(1, &amqp091.QueueDeclare{Queue: "q"}, &amqp091.TxSelect{}, &amqp091.BasicQos{PrefetchCount: 1},
+				&amqp091.BasicConsume{Queue: "q", ConsumerTag: "c"})
+			for range 4 {
+				p.next()
+			}
+			p.publish(1, "q", "one", "two")
+			for range 3 {
+				p.next()
+			}
+			b.method = func(_ *amqpserver.Channel, m amqp091.Method) error {
+				return amqp091.SoftError(amqp091.ResourceError, "the disk is full")
+			}
+			p.send(1, &amqp091.BasicAck{DeliveryTag: 1}, &amqp091.TxCommit{})
+			p.next()
+			synctest.Wait()
+			if got := b.take(); strings.Contains(got, "after") {
+				t.Error(got)
+			}
+		})
+	})
+}
