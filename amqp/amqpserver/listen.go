@@ -20,10 +20,9 @@ func (s *Server) Serve(l net.Listener, o *ListenerOptions) error {
 		return ErrServerClosed
 	}
 	defer s.unlisten(l)
-	web := s.web(o)
 	err := netserve.Accept(l, s.draining, func(pause time.Duration, err error) {
 		s.logger.Warn("cannot accept a connection", "listener", o.Name, "err", err, "pause", pause)
-	}, func(nc net.Conn) { s.begin(nc, o, web) })
+	}, func(nc net.Conn) { s.begin(nc, o) })
 	if err == nil {
 		err = ErrServerClosed
 	}
@@ -35,7 +34,7 @@ func (s *Server) ServeConn(nc net.Conn, o *ListenerOptions) {
 	if o == nil {
 		o = new(ListenerOptions)
 	}
-	s.begin(nc, o, s.web(o))
+	s.begin(nc, o)
 }
 
 func (s *Server) listen(l net.Listener) bool {
@@ -54,8 +53,8 @@ func (s *Server) unlisten(l net.Listener) {
 	delete(s.listeners, l)
 }
 
-// begin starts a connection. web is not nil when it is WebSocket.
-func (s *Server) begin(nc net.Conn, o *ListenerOptions, web *netserve.Funnel) {
+// begin starts a connection.
+func (s *Server) begin(nc net.Conn, o *ListenerOptions) {
 	if !s.admit() {
 		nc.Close()
 		return
@@ -68,7 +67,7 @@ func (s *Server) begin(nc net.Conn, o *ListenerOptions, web *netserve.Funnel) {
 		inner, err := netserve.Unwrap(s.ctx, nc, o.ProxyProtocol, o.TLS, deadline)
 		s.mu.Lock()
 		delete(s.begun, nc)
-		if err != nil || web != nil {
+		if err != nil || o.WebSocket {
 			if err != nil {
 				s.past.Refused++
 			} else {
@@ -81,8 +80,8 @@ func (s *Server) begin(nc net.Conn, o *ListenerOptions, web *netserve.Funnel) {
 		case err != nil:
 			s.logger.Debug("connection failed", "listener", o.Name, "remote", nc.RemoteAddr(), "err", err)
 			nc.Close()
-		case web != nil:
-			web.Give(inner)
+		case o.WebSocket:
+			s.giveWeb(inner, o)
 		default:
 			s.start(inner, o, deadline)
 		}
@@ -108,34 +107,42 @@ func (s *Server) Handler(o *ListenerOptions) http.Handler {
 	if o == nil {
 		o = new(ListenerOptions)
 	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !s.admit() {
-			http.Error(w, "server is busy", http.StatusServiceUnavailable)
-			return
-		}
-		nc, err := wsconn.Accept(w, r, &wsconn.AcceptOptions{Subprotocols: []string{"amqp"}, Origins: s.origins})
-		if err != nil {
-			s.logger.Debug("WebSocket handshake failed", "listener", o.Name, "remote", r.RemoteAddr, "err", err)
-			s.mu.Lock()
-			s.past.Refused++
-			s.release()
-			s.mu.Unlock()
-			return
-		}
-		go s.start(nc, o, s.deadline())
-	})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.upgrade(w, r, o) })
 }
 
-// web returns a funnel to an HTTP server for the WebSocket connections of a listener, nil when it has none.
-func (s *Server) web(o *ListenerOptions) *netserve.Funnel {
-	if !o.WebSocket {
-		return nil
+// upgrade does the WebSocket handshake and starts a connection.
+func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, o *ListenerOptions) {
+	if !s.admit() {
+		http.Error(w, "server is busy", http.StatusServiceUnavailable)
+		return
 	}
-	f := netserve.NewFunnel(s.ctx.Done())
-	web := &http.Server{Handler: s.Handler(o), ReadHeaderTimeout: min(s.limits.HandshakeTimeout, 1<<55)}
+	nc, err := wsconn.Accept(w, r, &wsconn.AcceptOptions{Subprotocols: []string{"amqp"}, Origins: s.origins})
+	if err != nil {
+		s.logger.Debug("WebSocket handshake failed", "listener", o.Name, "remote", r.RemoteAddr, "err", err)
+		s.mu.Lock()
+		s.past.Refused++
+		s.release()
+		s.mu.Unlock()
+		return
+	}
+	go s.start(nc, o, s.deadline())
+}
+
+// giveWeb hands a connection to the HTTP server, for its WebSocket handshake. Connections before it are limited apart from
+// others, by the same number.
+func (s *Server) giveWeb(nc net.Conn, o *ListenerOptions) {
 	s.mu.Lock()
-	s.webs[web] = struct{}{}
+	if s.stopping.Load() {
+		s.mu.Unlock()
+		nc.Close()
+		return
+	}
+	if s.web == nil {
+		s.web = netserve.NewWeb(func(w http.ResponseWriter, r *http.Request, o any) {
+			s.upgrade(w, r, o.(*ListenerOptions))
+		}, min(s.limits.HandshakeTimeout, 1<<55), s.limits.MaxConnections)
+	}
+	web := s.web
 	s.mu.Unlock()
-	go web.Serve(f)
-	return f
+	web.Give(nc, o)
 }

@@ -64,39 +64,3 @@ func Unwrap(ctx context.Context, nc net.Conn, proxy bool, config *tls.Config, de
 	defer cancel()
 	return t, t.HandshakeContext(ctx)
 }
-
-// Funnel is a net.Listener for connections that others have accepted. Its Close does nothing; it ends when done is closed.
-type Funnel struct {
-	conns chan net.Conn
-	done  <-chan struct{}
-}
-
-// NewFunnel returns a Funnel.
-func NewFunnel(done <-chan struct{}) *Funnel {
-	return &Funnel{conns: make(chan net.Conn), done: done}
-}
-
-// Give hands a connection over, or closes it when the funnel has ended.
-func (f *Funnel) Give(nc net.Conn) {
-	select {
-	case f.conns <- nc:
-	case <-f.done:
-		nc.Close()
-	}
-}
-
-// Accept implements net.Listener.
-func (f *Funnel) Accept() (net.Conn, error) {
-	select {
-	case nc := <-f.conns:
-		return nc, nil
-	case <-f.done:
-		return nil, net.ErrClosed
-	}
-}
-
-// Close implements net.Listener.
-func (f *Funnel) Close() error { return nil }
-
-// Addr implements net.Listener. There is none.
-func (f *Funnel) Addr() net.Addr { return nil }

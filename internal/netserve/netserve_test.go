@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand"
 	"net"
+	"net/http"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -133,20 +134,61 @@ func TestUnwrap(t *testing.T) {
 	})
 }
 
-func TestFunnel(t *testing.T) {
-	done := make(chan struct{})
-	f := netserve.NewFunnel(done)
-	near, far := memnet.Pipe()
-	go f.Give(far)
-	if nc, err := f.Accept(); err != nil || nc != far {
-		t.Error(nc, err)
-	}
-	close(done)
-	f.Give(far)
-	if _, err := near.Read(make([]byte, 1)); err != io.EOF {
-		t.Error(err)
-	}
-	if _, err := f.Accept(); err != net.ErrClosed {
-		t.Error(err)
-	}
+func TestWeb(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		web := netserve.NewWeb(func(w http.ResponseWriter, r *http.Request, value any) {
+			if r.URL.Path != "/take" {
+				http.NotFound(w, r)
+				return
+			}
+			nc, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			io.WriteString(nc, value.(string))
+			nc.Close()
+		}, time.Second, 2)
+		// ends returns what comes until the end of a connection, and when that is.
+		ends := func(nc net.Conn) (string, time.Duration) {
+			start := time.Now()
+			b, err := io.ReadAll(nc)
+			if err != nil {
+				t.Error(err)
+			}
+			return string(b), time.Since(start)
+		}
+		give := func(value, request string) net.Conn {
+			near, far := memnet.Pipe()
+			t.Cleanup(func() { near.Close() })
+			go web.Give(far, value)
+			synctest.Wait()
+			near.Write([]byte(request))
+			return near
+		}
+		if got, took := ends(give("hello", "GET /take HTTP/1.1\r\nHost: h\r\n\r\n")); got != "hello" || took != 0 {
+			t.Errorf("%q after %v", got, took)
+		}
+		for _, request := range []string{"", "GET /", "GET / HTTP/1.1\r\nHost: h\r\n\r\n", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nx"} {
+			if got, took := ends(give("", request)); took > 2*time.Second {
+				t.Errorf("%q: %q after %v", request, got, took)
+			}
+		}
+		give("", "")
+		give("", "")
+		if got, took := ends(give("", "")); got != "" || took != 0 {
+			t.Errorf("one more than the limit: %q after %v", got, took)
+		}
+		synctest.Wait()
+		time.Sleep(2 * time.Second)
+		open := give("", "")
+		web.Close()
+		web.Close()
+		if got, took := ends(open); got != "" || took != 0 {
+			t.Errorf("after Close: %q after %v", got, took)
+		}
+		if got, took := ends(give("", "")); got != "" || took != 0 {
+			t.Errorf("given after Close: %q after %v", got, took)
+		}
+	})
 }

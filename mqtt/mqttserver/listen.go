@@ -21,10 +21,9 @@ func (s *Server) Serve(l net.Listener, o *ListenerOptions) error {
 		return ErrServerClosed
 	}
 	defer s.unlisten(l)
-	web := s.web(o)
 	err := netserve.Accept(l, s.draining, func(pause time.Duration, err error) {
 		s.logger.Warn("cannot accept a connection", "listener", o.Name, "err", err, "pause", pause)
-	}, func(nc net.Conn) { s.begin(nc, o, web) })
+	}, func(nc net.Conn) { s.begin(nc, o) })
 	if err == nil {
 		err = ErrServerClosed
 	}
@@ -36,7 +35,7 @@ func (s *Server) ServeConn(nc net.Conn, o *ListenerOptions) {
 	if o == nil {
 		o = new(ListenerOptions)
 	}
-	s.begin(nc, o, s.web(o))
+	s.begin(nc, o)
 }
 
 func (s *Server) listen(l net.Listener) bool {
@@ -55,8 +54,8 @@ func (s *Server) unlisten(l net.Listener) {
 	delete(s.listeners, l)
 }
 
-// begin starts a connection. web is not nil when it is WebSocket.
-func (s *Server) begin(nc net.Conn, o *ListenerOptions, web *netserve.Funnel) {
+// begin starts a connection.
+func (s *Server) begin(nc net.Conn, o *ListenerOptions) {
 	refuse, ok := s.admit()
 	if !ok {
 		nc.Close()
@@ -70,7 +69,7 @@ func (s *Server) begin(nc net.Conn, o *ListenerOptions, web *netserve.Funnel) {
 		inner, err := netserve.Unwrap(s.ctx, nc, o.ProxyProtocol, o.TLS, deadline)
 		s.mu.Lock()
 		delete(s.begun, nc)
-		if err != nil || web != nil {
+		if err != nil || o.WebSocket {
 			if err != nil {
 				s.past.Refused++
 			} else {
@@ -83,8 +82,8 @@ func (s *Server) begin(nc net.Conn, o *ListenerOptions, web *netserve.Funnel) {
 		case err != nil:
 			s.logger.Debug("connection failed", "listener", o.Name, "remote", nc.RemoteAddr(), "err", err)
 			nc.Close()
-		case web != nil:
-			web.Give(inner)
+		case o.WebSocket:
+			s.giveWeb(inner, o)
 		default:
 			s.start(inner, o, refuse, deadline)
 		}
@@ -111,35 +110,43 @@ func (s *Server) Handler(o *ListenerOptions) http.Handler {
 	if o == nil {
 		o = new(ListenerOptions)
 	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		refuse, ok := s.admit()
-		if !ok {
-			http.Error(w, "server is busy", http.StatusServiceUnavailable)
-			return
-		}
-		nc, err := wsconn.Accept(w, r, &wsconn.AcceptOptions{Subprotocols: []string{"mqtt", "mqttv3.1"}, Origins: s.origins})
-		if err != nil {
-			s.logger.Debug("WebSocket handshake failed", "listener", o.Name, "remote", r.RemoteAddr, "err", err)
-			s.mu.Lock()
-			s.past.Refused++
-			s.release()
-			s.mu.Unlock()
-			return
-		}
-		go s.start(nc, o, refuse, s.deadline())
-	})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.upgrade(w, r, o) })
 }
 
-// web returns a funnel to an HTTP server for the WebSocket connections of a listener, nil when it has none.
-func (s *Server) web(o *ListenerOptions) *netserve.Funnel {
-	if !o.WebSocket {
-		return nil
+// upgrade does the WebSocket handshake and starts a connection.
+func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, o *ListenerOptions) {
+	refuse, ok := s.admit()
+	if !ok {
+		http.Error(w, "server is busy", http.StatusServiceUnavailable)
+		return
 	}
-	f := netserve.NewFunnel(s.ctx.Done())
-	web := &http.Server{Handler: s.Handler(o), ReadHeaderTimeout: min(s.limits.ConnectTimeout, 1<<55)}
+	nc, err := wsconn.Accept(w, r, &wsconn.AcceptOptions{Subprotocols: []string{"mqtt", "mqttv3.1"}, Origins: s.origins})
+	if err != nil {
+		s.logger.Debug("WebSocket handshake failed", "listener", o.Name, "remote", r.RemoteAddr, "err", err)
+		s.mu.Lock()
+		s.past.Refused++
+		s.release()
+		s.mu.Unlock()
+		return
+	}
+	go s.start(nc, o, refuse, s.deadline())
+}
+
+// giveWeb hands a connection to the HTTP server, for its WebSocket handshake. Connections before it are limited apart from
+// others, by the same number.
+func (s *Server) giveWeb(nc net.Conn, o *ListenerOptions) {
 	s.mu.Lock()
-	s.webs[web] = struct{}{}
+	if s.stopping.Load() {
+		s.mu.Unlock()
+		nc.Close()
+		return
+	}
+	if s.web == nil {
+		s.web = netserve.NewWeb(func(w http.ResponseWriter, r *http.Request, o any) {
+			s.upgrade(w, r, o.(*ListenerOptions))
+		}, min(s.limits.ConnectTimeout, 1<<55), s.limits.MaxConnections)
+	}
+	web := s.web
 	s.mu.Unlock()
-	go web.Serve(f)
-	return f
+	web.Give(nc, o)
 }

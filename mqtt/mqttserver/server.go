@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"net"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,7 +37,7 @@ type Server struct {
 
 	mu        sync.Mutex // taken before that of a Conn
 	listeners map[net.Listener]struct{}
-	webs      map[*http.Server]struct{}
+	web       *netserve.Web         // for WebSocket; nil before it is needed
 	begun     map[net.Conn]struct{} // no Conn yet: PROXY protocol, TLS
 	conns     map[*Conn]struct{}
 	open      int   // connections that count, those of begun too
@@ -62,7 +61,6 @@ func New(backend Backend, o *Options) *Server {
 		epoch:     time.Now(),
 		chunks:    netserve.NewChunks(),
 		listeners: make(map[net.Listener]struct{}),
-		webs:      make(map[*http.Server]struct{}),
 		begun:     make(map[net.Conn]struct{}),
 		conns:     make(map[*Conn]struct{}),
 	}
@@ -113,10 +111,11 @@ func (s *Server) Close() error {
 	idle, conns := s.stop()
 	s.cancel()
 	s.mu.Lock()
-	for web := range s.webs {
+	web := s.web // there will be no other one
+	s.mu.Unlock()
+	if web != nil {
 		web.Close()
 	}
-	s.mu.Unlock()
 	for _, c := range conns {
 		c.Close()
 	}
