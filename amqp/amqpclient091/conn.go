@@ -142,7 +142,6 @@ func (k *conn) feedBatch() (more bool) {
 	k.c.mu.Lock()
 	defer k.c.mu.Unlock()
 	now := time.Now()
-	before := len(k.out)
 	for range batch {
 		b := k.in.Bytes()
 		if k.closing || k.err != nil {
@@ -159,7 +158,7 @@ func (k *conn) feedBatch() (more bool) {
 			break
 		}
 	}
-	if k.answers += max(len(k.out)-before, 0); k.answers > maxAnswers && k.err == nil {
+	if k.answers > maxAnswers && k.err == nil {
 		k.fail(errFlood)
 	}
 	if k.c.conn == k {
@@ -188,7 +187,7 @@ func (k *conn) pause() {
 }
 
 func (k *conn) stalled() bool {
-	return k.full > 0 && k.waiters == 0 && !k.down && !k.closing && k.err == nil
+	return k.full > 0 && k.waiters == 0 && !k.down && !k.closing && k.err == nil && k.broken == nil
 }
 
 // unpause lets the reader look again whether it has to pause. c.mu is held.
@@ -274,6 +273,10 @@ func (k *conn) append(e *amqp091.Event) {
 		k.fail(err) // arguments are checked before: see call.check
 		return
 	}
+	switch e.Method.(type) {
+	case *amqp091.ChannelFlowOK, *amqp091.BasicCancelOK, *amqp091.ChannelCloseOK, *amqp091.ChannelOpen:
+		k.answers += len(b) - len(k.out)
+	}
 	k.out = b
 	if f := k.c.o.Trace.MethodSent; f != nil && e.Method != nil {
 		f(e.ChannelID(), e.Method)
@@ -293,11 +296,11 @@ func (k *conn) goDown() {
 	}
 	k.down = true
 	c := k.c
+	if c.last == k && c.blocked {
+		c.unblock()
+	}
 	if c.conn == k {
 		c.conn = nil
-		if c.blocked {
-			c.unblock()
-		}
 		if !c.closed {
 			c.up = make(chan struct{})
 		}

@@ -145,7 +145,9 @@ func (s *Consumer) push(l *link, d *Delivery) {
 	defer s.mu.Unlock()
 	if s.discard || s.finished {
 		if d.in != nil {
+			before := len(l.k.out)
 			l.settle(d.Tag, outcome{reject: true, requeue: true})
+			l.k.answers += len(l.k.out) - before
 		}
 		return
 	}
@@ -168,7 +170,17 @@ func (s *Consumer) crowd(l *link) {
 	}
 	if s.buf.len() >= 4*s.o.Buffer || s.bytes/4 >= s.o.BufferBytes && s.buf.len() > 1 {
 		s.finishLocked(ErrOverflow)
+		s.uncrowd()
 		s.leave()
+	}
+}
+
+// uncrowd lets the reader go on when the buffer holds it back. c.mu and s.mu are held.
+func (s *Consumer) uncrowd() {
+	if l := s.crowded; l != nil {
+		s.crowded = nil
+		l.k.full--
+		l.k.unpause()
 	}
 }
 
@@ -179,7 +191,7 @@ func (s *Consumer) forget() {
 		s.h.c.stats.Dropped += uint64(s.buf.len())
 		s.buf = ring[*Delivery]{}
 	}
-	s.crowded = nil
+	s.uncrowd()
 	s.mu.Unlock()
 	s.on = nil
 	if s.leaving {
@@ -200,6 +212,7 @@ func (s *Consumer) started() {
 func (s *Consumer) finish(err error) {
 	s.mu.Lock()
 	s.finishLocked(err)
+	s.uncrowd()
 	s.mu.Unlock()
 	select {
 	case <-s.ready:
@@ -288,11 +301,7 @@ func (s *Consumer) Close() error {
 		}
 	}
 	s.finishLocked(nil)
-	if l := s.crowded; l != nil {
-		s.crowded = nil
-		l.k.full--
-		l.k.unpause()
-	}
+	s.uncrowd()
 	s.mu.Unlock()
 	if l := s.on; l != nil {
 		l.k.kick()

@@ -420,3 +420,31 @@ func TestPoison(t *testing.T) {
 		}
 	})
 }
+
+// TestBlockedBeforeRecovery: that an earlier connection was blocked means nothing for the next one.
+func TestBlockedBeforeRecovery(t *testing.T) {
+	run(t, func(t *testing.T, s *broker) {
+		s.queue("q")
+		c := s.client(nil)
+		check(t, c.DeclareExchange(t.Context(), Exchange{Name: "x"}))
+		s.method = func(p *peer, ch *amqp091.Channel, m amqp091.Method) bool {
+			if p.n == 2 { // in the middle of recovery
+				p.m.Block(time.Now(), "low on memory")
+				p.events()
+				p.flush()
+				go func() {
+					time.Sleep(time.Second)
+					s.drop()
+				}()
+				return true
+			}
+			return false
+		}
+		s.drop()
+		time.Sleep(10 * time.Second)
+		if reason, blocked := c.Blocked(); blocked {
+			t.Errorf("blocked: %s", reason)
+		}
+		check(t, c.Publish(t.Context(), &Message{RoutingKey: "q"}))
+	})
+}

@@ -1,0 +1,68 @@
+package amqpclient091
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/quartet-mq/quartet/amqp/amqp091"
+)
+
+// TestCrowdedEnds: a consumer without acknowledgements whose buffer is full holds nobody back after its end.
+func TestCrowdedEnds(t *testing.T) {
+	for name, end := range map[string]func(t *testing.T, s *broker, k *Consumer){
+		"channel closed by the server": func(t *testing.T, s *broker, k *Consumer) {
+			s.do(func() {
+				f := s.consumer("flood")
+				f.ch.Close(time.Now(), amqp091.SoftError(amqp091.PreconditionFailed, "timeout"))
+				f.p.events()
+			})
+		},
+		"channel closed":         func(t *testing.T, s *broker, k *Consumer) { k.h.Close() },
+		"canceled":               func(t *testing.T, s *broker, k *Consumer) { check(t, k.Cancel(t.Context())) },
+		"closed":                 func(t *testing.T, s *broker, k *Consumer) { check(t, k.Close()) },
+		"canceled by the server": func(t *testing.T, s *broker, k *Consumer) { s.do(func() { s.consumer("flood").end() }) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, func(t *testing.T, s *broker) {
+				s.queue("flood")
+				s.queue("q")
+				c := s.client(nil)
+				other, err := c.Consume(t.Context(), "q", nil)
+				check(t, err)
+				k, err := c.Consume(t.Context(), "flood", &ConsumeOptions{Ack: AckNone, Buffer: 4})
+				check(t, err)
+				s.fill("flood", 5)
+				synctest.Wait()
+				if c.last.full != 1 {
+					t.Fatal("the buffer is not full")
+				}
+				end(t, s, k)
+				_, err = c.LookupQueue(t.Context(), "q") // somebody waits for the server: it is read for a moment
+				check(t, err)
+				if c.last.full != 0 {
+					t.Error("the buffer counts as full")
+				}
+				s.put("q", "x")
+				take(t, other, 1)
+			})
+		})
+	}
+}
+
+// TestCrowdedAndBroken: a reader that holds back notices that the connection cannot be written any more.
+func TestCrowdedAndBroken(t *testing.T) {
+	run(t, func(t *testing.T, s *broker) {
+		s.queue("flood")
+		c := s.client(nil)
+		_, err := c.Consume(t.Context(), "flood", &ConsumeOptions{Ack: AckNone, Buffer: 4})
+		check(t, err)
+		s.fill("flood", 5)
+		synctest.Wait()
+		s.drop()
+		time.Sleep(time.Minute)
+		if n := c.Stats().Connects; n < 2 {
+			t.Errorf("%d connections", n)
+		}
+	})
+}
