@@ -32,6 +32,8 @@ type Broker struct {
 	mu       sync.RWMutex
 	vhosts   map[string]*vhost
 	sessions map[*session]struct{}
+	perUser  map[string]int // connections
+	perVhost map[string]int
 	closed   bool
 
 	spawning   sync.Mutex // taken last
@@ -47,6 +49,8 @@ func New(opts *Options) (*Broker, error) {
 		started:  time.Now(),
 		vhosts:   make(map[string]*vhost),
 		sessions: make(map[*session]struct{}),
+		perUser:  make(map[string]int),
+		perVhost: make(map[string]int),
 		recorded: make(map[settingKey]stored),
 	}
 	b.alarms.b = b
@@ -186,20 +190,22 @@ func (b *Broker) Open(_ context.Context, c *amqpserver.Conn, vhost string) (amqp
 	if b.closed {
 		return nil, amqp091.HardError(amqp091.ConnectionForced, "broker is closed")
 	}
-	ofUser, inVhost := 0, 0
-	for other := range b.sessions {
-		if other.user == s.user {
-			ofUser++
-		}
-		if other.v == v {
-			inVhost++
-		}
-	}
-	if err := b.reg.checkConnections(s.user, vhost, ofUser, inVhost); err != nil {
+	if err := b.reg.checkConnections(s.user, vhost, b.perUser[s.user], b.perVhost[vhost]); err != nil {
 		return nil, err
 	}
+	b.connected(s, 1)
 	b.sessions[s] = struct{}{}
 	return s, nil
+}
+
+// connected counts connections. b.mu is held.
+func (b *Broker) connected(s *session, n int) {
+	if b.perUser[s.user] += n; b.perUser[s.user] == 0 {
+		delete(b.perUser, s.user)
+	}
+	if b.perVhost[s.v.name] += n; b.perVhost[s.v.name] == 0 {
+		delete(b.perVhost, s.v.name)
+	}
 }
 
 // permitOf returns what a user may do in a virtual host; nil is everything.

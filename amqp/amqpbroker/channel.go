@@ -306,10 +306,11 @@ func (c *channel) queuePurge(bt *amqpserver.Batch, m *amqp091.QueuePurge) error 
 		return err
 	}
 	q.mu.Lock()
-	n := q.purge()
+	list := q.purge()
 	q.unlock()
+	list.discard()
 	if !m.NoWait {
-		c.reply(bt, &amqp091.QueuePurgeOK{MessageCount: uint32(n)}, q.durable)
+		c.reply(bt, &amqp091.QueuePurgeOK{MessageCount: uint32(list.n)}, q.durable)
 	}
 	return nil
 }

@@ -20,6 +20,8 @@ type route struct {
 	queues []*queue // by number
 	fixed  bool     // queues is for every message
 	reply  bool     // the queue is one of direct reply-to, which may go without a change of the epoch
+	in     uint64   // messages that are not counted yet by the exchange
+	out    uint64   // and to how many queues they went
 }
 
 // cachedRoutes is how many routes a channel remembers.
@@ -251,6 +253,11 @@ func (c *channel) publish(bt *amqpserver.Batch, r *route, pub *publication, mand
 		return
 	}
 	queues := c.targets(bt, r, pub.m, copies)
+	if r.in == 0 {
+		c.s.routes = append(c.s.routes, r)
+	}
+	r.in++
+	r.out += uint64(len(queues))
 	if len(queues) == 0 {
 		c.unroutable(bt, pub.m, mandatory)
 		conf.done(bt, false)

@@ -134,9 +134,10 @@ func (b *Broker) PurgeQueue(ctx context.Context, vhost, name string) (n int, err
 		return 0, err
 	}
 	q.mu.Lock()
-	n = q.purge()
+	list := q.purge()
 	q.unlock()
-	return n, b.durable(ctx)
+	list.discard()
+	return list.n, b.durable(ctx)
 }
 
 // queueOf returns a queue.

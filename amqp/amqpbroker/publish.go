@@ -2,6 +2,7 @@ package amqpbroker
 
 import (
 	"slices"
+	"time"
 
 	"github.com/quartet-mq/quartet/amqp/amqpserver"
 )
@@ -36,6 +37,9 @@ func (c *confirmation) done(bt *amqpserver.Batch, refused bool) {
 	}
 }
 
+// slowPause is for how long a publisher pauses when storage gets scarce.
+const slowPause = 10 * time.Millisecond
+
 // largeBody is from which size on bodies are not copied by those who send or write them.
 const largeBody = 4 << 10
 
@@ -61,6 +65,9 @@ func (b *Broker) distribute(bt *amqpserver.Batch, pub *publication, queues []*qu
 	sc.queues = durable
 	refused, recorded := false, false
 	if len(durable) > 0 {
+		if b.rec.pressure() == PressureSlow {
+			bt.Slow(slowPause)
+		}
 		t := Token{}
 		if len(durable) == len(queues) {
 			t = conf.token()

@@ -555,27 +555,50 @@ func (q *queue) resume(bt *amqpserver.Batch, c *consumer) {
 	q.unlock()
 }
 
-// purge drops everything that is ready, and returns how much that was.
-func (q *queue) purge() (n int) {
-	for lv := range q.levels {
-		l := &q.levels[lv]
-		for l.hot.n > 0 {
-			e := l.hot.shift()
-			q.hot--
-			q.hotBytes -= int64(e.m.size())
-			q.removed(uint8(lv), e.m.length())
-			q.gone(&e)
-			n++
-		}
-		for l.cold != nil {
-			e := q.shiftCold(uint8(lv))
-			if e.plain == nil {
-				q.spent = append(q.spent, spent{e.seq, e.size})
-			}
-			n++
-		}
-	}
+// purge takes everything out that is ready. The caller discards it when q.mu is not held any more.
+func (q *queue) purge() (list discarded) {
+	list = discarded{q: q, levels: q.levels, n: q.ready}
+	q.levels = make([]level, len(q.levels))
+	q.filled, q.ready, q.bytes, q.hot, q.hotBytes = [4]uint64{}, 0, 0, 0, 0
 	q.gen++
 	q.trimming = false
-	return n
+	return list
+}
+
+// discarded is what was taken out of a queue at once.
+type discarded struct {
+	q      *queue
+	levels []level
+	n      int // messages
+}
+
+// discard tells the journal that messages are not in their queue any more: that may be millions. No lock is held.
+func (d *discarded) discard() {
+	if !d.q.durable || d.q.b.rec == nil {
+		return
+	}
+	const some = 4096
+	list := make([]spent, 0, min(d.n, some))
+	add := func(seq uint64, size int) {
+		if list = append(list, spent{seq, size}); len(list) == some {
+			d.q.b.rec.spent(d.q, list)
+			list = list[:0]
+		}
+	}
+	for i := range d.levels {
+		l := &d.levels[i]
+		for l.hot.n > 0 {
+			if e := l.hot.shift(); e.m.seq != 0 {
+				add(e.m.seq, e.m.size())
+			}
+		}
+		for l.cold != nil && l.cold.n > 0 {
+			if e := l.cold.shift(); e.plain == nil {
+				add(e.seq, e.size)
+			}
+		}
+	}
+	if len(list) > 0 {
+		d.q.b.rec.spent(d.q, list)
+	}
 }

@@ -20,6 +20,7 @@ type session struct {
 	permit    *permit // nil: everything
 	since     time.Time
 	publishes atomic.Bool // it has published something
+	routes    []*route    // that were used since Flush
 
 	mu        sync.Mutex
 	exclusive map[*queue]struct{} // that go with it
@@ -105,6 +106,17 @@ func (s *session) Method(bt *amqpserver.Batch, ch *amqpserver.Channel, m amqp091
 	return err
 }
 
+// Flush implements [amqpserver.Flusher].
+func (s *session) Flush(*amqpserver.Batch) {
+	for i, r := range s.routes {
+		r.x.in.Add(r.in)
+		r.x.out.Add(r.out)
+		r.in, r.out = 0, 0
+		s.routes[i] = nil
+	}
+	s.routes = s.routes[:0]
+}
+
 // Ready implements [amqpserver.Session].
 func (s *session) Ready(bt *amqpserver.Batch, ch *amqpserver.Channel) {
 	c := ch.Value.(*channel)
@@ -179,6 +191,7 @@ func (c *channel) ended(bt *amqpserver.Batch, co *consumer) {
 func (s *session) Closed(cause error) {
 	s.b.mu.Lock()
 	delete(s.b.sessions, s)
+	s.b.connected(s, -1)
 	s.b.mu.Unlock()
 	s.b.alarms.forget(s)
 	s.mu.Lock()

@@ -271,16 +271,18 @@ func (v *vhost) deleteQueue(bt *amqpserver.Batch, q *queue, ifUnused, ifEmpty bo
 		return 0, err
 	}
 	delete(v.queues, q.name)
-	n = q.ready
-	consumers := q.end()
-	q.mu.Unlock()
-	v.unbindAll(bt, q.bonds)
 	if q.durable {
 		v.b.rec.undefine(defQueue, []string{v.name, q.name}, q.record)
 		v.b.rec.forget(q)
 	}
+	consumers, list := q.end()
+	q.mu.Unlock()
+	v.unbindAll(bt, q.bonds)
 	v.changed()
 	v.mu.Unlock()
+	if n = list.n; !v.b.spawn(list.discard) {
+		list.discard()
+	}
 	canceled(bt, consumers)
 	if f := v.b.opts.Events.QueueDeleted; f != nil {
 		f(v.name, q.name)
@@ -288,9 +290,10 @@ func (v *vhost) deleteQueue(bt *amqpserver.Batch, q *queue, ifUnused, ifEmpty bo
 	return n, nil
 }
 
-// end makes a queue one that is not there any more. It returns its consumers. v.mu and q.mu are held.
-func (q *queue) end() []*consumer {
-	q.purge()
+// end makes a queue one that is not there any more. It returns its consumers, and what is to be discarded. v.mu and q.mu are
+// held.
+func (q *queue) end() ([]*consumer, discarded) {
+	discard := q.purge()
 	for _, h := range q.held {
 		if h.state != stateFree {
 			q.gone(&h.entry)
@@ -311,7 +314,7 @@ func (q *queue) end() []*consumer {
 	q.deadline = 0
 	q.b.deadlines.set(&q.timer, 0)
 	q.wakeWaiters()
-	return list
+	return list, discard
 }
 
 // bind binds something to an exchange, unless it is already.
