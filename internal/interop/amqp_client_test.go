@@ -729,4 +729,3 @@ func amqpRepublish(t *amqpTest) {
 	}
 	t.Logf("%d connections, %d messages again, %+v", l.dials.Load(), again, c.Stats())
 }
-

@@ -22,6 +22,7 @@ func amqpURL(scheme, addr string) string {
 
 func TestPika(t *testing.T) {
 	need(t, python)
+	t.Parallel() // it waits most of the time
 	p := startOurs(t, peer.Listeners{AMQP: true, TLS: true})
 	t.Run("TCP", func(t *testing.T) { run(t, python, "py/check_pika.py", amqpURL("amqp", p.AMQP)+"/%2F") })
 	t.Run("TLS", func(t *testing.T) { run(t, python, "py/check_pika.py", amqpURL("amqps", p.AMQPS)+"/%2F", p.CA) })
@@ -35,6 +36,7 @@ func TestAioPika(t *testing.T) {
 
 func TestAmqplib(t *testing.T) {
 	need(t, "node", "js/node_modules/amqplib/package.json")
+	t.Parallel() // it waits most of the time
 	p := startOurs(t, peer.Listeners{AMQP: true, TLS: true})
 	t.Run("TCP", func(t *testing.T) { run(t, "node", "js/check_amqplib.js", amqpURL("amqp", p.AMQP)) })
 	t.Run("TLS", func(t *testing.T) { run(t, "node", "js/check_amqplib.js", amqpURL("amqps", p.AMQPS), p.CA) })
@@ -42,6 +44,7 @@ func TestAmqplib(t *testing.T) {
 
 func TestRabbitMQJavaClient(t *testing.T) {
 	need(t, "java", "java/clients/target/dependency")
+	t.Parallel() // it waits most of the time
 	p := startOurs(t, peer.Listeners{AMQP: true, HTTP: true})
 	run(t, "java", "-cp", javaPath, "interop.CheckRabbitMQ", amqpURL("amqp", p.AMQP)+"/%2F", amqpURL("http", p.HTTP))
 }
@@ -79,6 +82,7 @@ func TestAMQP091GoRecovery(t *testing.T) { amqp091Suite(t, amqp091Recovery, amqp
 
 // amqp091Suite runs the tests of amqp091-go in a copy of the module.
 func amqp091Suite(t *testing.T, match, skip string) {
+	t.Parallel() // it waits most of the time
 	p := startOurs(t, peer.Listeners{AMQP: true, HTTP: true})
 	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/rabbitmq/amqp091-go").Output()
 	if err != nil {

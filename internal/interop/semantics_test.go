@@ -18,12 +18,14 @@ import (
 
 // TestSemantics holds our broker to what a RabbitMQ user can observe, error by error.
 func TestSemantics(t *testing.T) {
+	t.Parallel()
 	addr, api, name := startAMQPWithAPI(t)
 	runFacts(t, addr, api, name == "rabbitmq")
 }
 
 // TestSemanticsOfRabbitMQ holds RabbitMQ to the same, which tells whether the facts are true.
 func TestSemanticsOfRabbitMQ(t *testing.T) {
+	t.Parallel()
 	p := start(t, peer.RabbitMQ(), peer.Listeners{AMQP: true, HTTP: true})
 	runFacts(t, p.AMQP, p.HTTP, true)
 }
