@@ -1,6 +1,7 @@
 package amqpbroker
 
 import (
+	"cmp"
 	"encoding/binary"
 	"hash/maphash"
 	"math"
@@ -89,7 +90,7 @@ func (c *channel) newRoute(bt *amqpserver.Batch, p *amqpserver.Publish, epoch, a
 	sc.router.via(v, x, p.RoutingKey, p.Properties)
 	if r.fixed = sc.router.fixed && x.delayed == nil; r.fixed {
 		r.queues = slices.Clone(sc.router.queues)
-		slices.SortFunc(r.queues, func(a, b *queue) int { return int(int64(a.num) - int64(b.num)) })
+		slices.SortFunc(r.queues, func(a, b *queue) int { return cmp.Compare(a.num, b.num) })
 	}
 	return r, nil
 }

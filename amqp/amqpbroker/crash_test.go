@@ -106,7 +106,6 @@ type crashPeer struct {
 	seqs    []string // messages by their number, from 1
 	next    int      // the lowest number that is not confirmed
 	replies []func() // what the answers to come promise
-	tag     uint64   // of the last delivery on channel 1
 	unacked map[uint64]string
 	queue   string
 	tx      int

@@ -349,7 +349,6 @@ type Subscription struct {
 
 	mu      sync.Mutex
 	ring    ring[Delivery]
-	out     int // given to the application and not settled, or waiting
 	blocked bool
 	err     error
 	wake    chan struct{} // has one when there is something to see

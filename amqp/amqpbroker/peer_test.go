@@ -200,12 +200,5 @@ func (p *peer) taken() []content {
 	return list
 }
 
-// gone reports whether the connection has ended.
-func (p *peer) gone() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.closed
-}
-
 // drop ends the connection without a word.
 func (p *peer) drop() { p.nc.Close() }

@@ -1,6 +1,7 @@
 package amqpbroker
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -118,7 +119,7 @@ func (q *queue) refuse(bt *amqpserver.Batch, pub *publication, set *settings) {
 // record puts a message into durable queues, with one record for all of them. When t is not zero and refused is false and
 // recorded true, t is completed later.
 func (b *Broker) record(bt *amqpserver.Batch, pub *publication, queues []*queue, from *origin, t Token) (refused, recorded bool) {
-	byNumber := func(a, b *queue) int { return int(int64(a.num) - int64(b.num)) }
+	byNumber := func(a, b *queue) int { return cmp.Compare(a.num, b.num) }
 	if !slices.IsSortedFunc(queues, byNumber) {
 		slices.SortFunc(queues, byNumber)
 	}

@@ -10,8 +10,6 @@ type ring[T any] struct {
 // minRing is the smallest size of a ring that is not empty.
 const minRing = 8
 
-func (r *ring[T]) len() int { return r.n }
-
 // at returns a place, counted from the first. It is valid until the ring changes.
 func (r *ring[T]) at(i int) *T { return &r.buf[(r.head+i)&(len(r.buf)-1)] }
 
@@ -65,25 +63,6 @@ func (r *ring[T]) remove(i int) T {
 	r.shrink()
 	return v
 }
-
-// insert puts v at a place.
-func (r *ring[T]) insert(i int, v T) {
-	if i < r.n/2 {
-		r.unshift(v)
-		for k := range i {
-			*r.at(k) = *r.at(k + 1)
-		}
-	} else {
-		r.push(v)
-		for k := r.n - 1; k > i; k-- {
-			*r.at(k) = *r.at(k - 1)
-		}
-	}
-	*r.at(i) = v
-}
-
-// reset empties the ring.
-func (r *ring[T]) reset() { *r = ring[T]{} }
 
 // shrink gives memory back when little of it is used.
 func (r *ring[T]) shrink() {

@@ -122,13 +122,3 @@ func (r *routing) copies(v *vhost, x *exchange, headers amqp091.RawTable, props 
 		}
 	}
 }
-
-// hasCopies reports whether a message has other keys than its own.
-func hasCopies(headers amqp091.RawTable) bool {
-	for key := range headers.All() {
-		if string(key) == "CC" || string(key) == "BCC" {
-			return true
-		}
-	}
-	return false
-}

@@ -1,6 +1,7 @@
 package amqpbroker
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/quartet-mq/quartet/amqp/amqp091"
@@ -70,7 +71,7 @@ func (c *channel) commit(bt *amqpserver.Batch) error {
 	for _, s := range t.settled {
 		queues = append(queues, s.h.q)
 	}
-	slices.SortFunc(queues, func(a, b *queue) int { return int(int64(a.num) - int64(b.num)) })
+	slices.SortFunc(queues, func(a, b *queue) int { return cmp.Compare(a.num, b.num) })
 	queues = slices.Compact(queues)
 	for _, q := range queues {
 		q.mu.Lock()
@@ -125,7 +126,7 @@ func (t *transaction) refusedBy() *queue {
 // settleAll settles what the transaction has settled. All queues are locked.
 func (t *transaction) settleAll(bt *amqpserver.Batch) {
 	list := t.settled
-	slices.SortStableFunc(list, func(a, b txSettled) int { return int(int64(a.h.q.num) - int64(b.h.q.num)) })
+	slices.SortStableFunc(list, func(a, b txSettled) int { return cmp.Compare(a.h.q.num, b.h.q.num) })
 	for len(list) > 0 {
 		q := list[0].h.q
 		n := 0

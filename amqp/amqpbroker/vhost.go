@@ -18,7 +18,6 @@ type vhost struct {
 	record     stored
 	definition VhostDefinition
 	epoch      atomic.Uint64 // counts changes of what routes depend on
-	trace      atomic.Bool
 
 	mu        sync.RWMutex
 	exchanges map[string]*exchange
@@ -37,13 +36,6 @@ func (t target) name() string {
 		return t.q.name
 	}
 	return t.x.name
-}
-
-func (t target) title() string {
-	if t.q != nil {
-		return t.q.title()
-	}
-	return t.x.title()
 }
 
 func (t target) durable() bool {
