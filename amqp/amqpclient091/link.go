@@ -28,6 +28,10 @@ type link struct {
 	allowed  int                // how many deliveries may be unsettled
 	exchange string             // of the last delivery
 	key      string             // of the last delivery
+
+	ending    bool   // tx.commit or tx.rollback is not answered
+	held      []held // what waits for that
+	txThrough uint64 // the highest tag that was settled in the transaction with all before it
 }
 
 // attach opens the channel on a connection; again says that recovery waits for it. c.mu is held.
@@ -98,6 +102,10 @@ func (l *link) call(x *call) {
 		x.fail(err)
 		return
 	}
+	if l.ending && !l.dead.Load() {
+		l.held = append(l.held, held{x: x})
+		return
+	}
 	if l.dead.Load() || l.m.Call(time.Now(), x.m, x) != nil {
 		x.fail(errAgain)
 		return
@@ -163,7 +171,14 @@ func (l *link) die() (calls []any) {
 	for _, s := range l.h.consumers {
 		s.forget()
 	}
-	return l.m.Calls()
+	calls = l.m.Calls()
+	for _, w := range l.held {
+		if w.x != nil {
+			calls = append(calls, w.x)
+		}
+	}
+	l.held = nil
+	return calls
 }
 
 // unconfirmed returns the messages whose confirm will not come, in their order.

@@ -175,7 +175,7 @@ func (h *Channel) checkRoom() {
 // sendable reports whether a message may be sent now. c.mu is held.
 func (h *Channel) sendable() bool {
 	l := h.link
-	return l != nil && l.ready && l.k.open() && !h.c.blocked && !h.stopped
+	return l != nil && l.ready && !l.ending && l.k.open() && !h.c.blocked && !h.stopped
 }
 
 // errHeaderTooLarge: a content header cannot be split.

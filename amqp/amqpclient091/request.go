@@ -38,7 +38,8 @@ func (c *Client) Call(ctx context.Context, m *Message) (*Delivery, error) {
 	if err != nil {
 		return nil, &unsentError{err}
 	}
-	q := &request{done: make(chan struct{})}
+	p := &Publication{h: r.h}
+	q := &request{p: p, done: make(chan struct{})}
 	own := *m
 	c.mu.Lock()
 	r.next++
@@ -52,13 +53,12 @@ func (c *Client) Call(ctx context.Context, m *Message) (*Delivery, error) {
 	}()
 	own.Mandatory = true
 	own.Properties.ReplyTo, own.Properties.CorrelationID = replyQueue, id
-	p, err := r.h.PublishAsync(ctx, &own)
-	if err != nil {
+	if ctx.Err() != nil {
+		return nil, &unsentError{context.Cause(ctx)}
+	}
+	if err := r.h.submit(ctx, p, &own); err != nil {
 		return nil, err
 	}
-	c.mu.Lock()
-	q.p = p
-	c.mu.Unlock()
 	confirmed := p.Done()
 	for {
 		select {
@@ -138,7 +138,7 @@ func (h *Channel) failReplies(err error) {
 		return
 	}
 	for id, q := range r.calls {
-		if q.p == nil || q.p.stage == stageQueued {
+		if q.p.stage <= stageQueued {
 			continue // it was not sent
 		}
 		delete(r.calls, id)

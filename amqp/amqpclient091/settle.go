@@ -19,7 +19,7 @@ func (d *Delivery) settle(o outcome) error {
 		return ErrSettled
 	case l.dead.Load():
 		return ErrStale
-	case d.Tag < l.settled.Low():
+	case d.Tag < l.settled.Low(), d.Tag <= l.txThrough:
 		return ErrSettled
 	}
 	d.done = true
@@ -61,6 +61,10 @@ func (l *link) mark(tag uint64, multiple bool) {
 
 // send encodes what becomes of a delivery.
 func (l *link) send(tag uint64, o outcome) {
+	if l.ending {
+		l.held = append(l.held, held{tag: tag, o: o})
+		return
+	}
 	k, id := l.k, l.m.ID()
 	switch {
 	case !o.reject:
@@ -71,32 +75,6 @@ func (l *link) send(tag uint64, o outcome) {
 		k.out = amqp091.AppendReject(k.out, id, tag, o.requeue)
 	}
 	k.m.Sent(time.Now())
-}
-
-// settled is a delivery that was settled in a transaction.
-type settled struct {
-	d        *Delivery
-	multiple bool
-}
-
-// settleLater settles a delivery in a transaction. c.mu is held.
-func (l *link) settleLater(d *Delivery, o outcome) {
-	h := l.h
-	h.txOpen = true
-	h.txSettled = append(h.txSettled, settled{d, o.multiple})
-	l.send(d.Tag, o)
-}
-
-// endSettled ends the transaction: what was settled in it is settled, or else not settled again. c.mu is held.
-func (l *link) endSettled(commit bool) {
-	for _, s := range l.h.txSettled {
-		if commit {
-			l.mark(s.d.Tag, s.multiple)
-		} else {
-			s.d.done = false
-		}
-	}
-	l.h.txSettled = nil
 }
 
 // flush encodes the acknowledgements that were put off: one for those below which everything is settled, one for each of
