@@ -163,7 +163,7 @@ func (ch *Channel) settleTag(v *AckView) bool {
 // settle notes that a delivery is settled, which is not among the unsettled any more.
 func (ch *Channel) settle(tag uint64, d unsettledDelivery) {
 	if ch.isTx {
-		ch.tx = append(ch.tx, settledTag{tag, d})
+		ch.tx = append(ch.tx, settledTag{tag: tag, unsettledDelivery: d})
 	} else {
 		ch.release(&d)
 	}

@@ -13,11 +13,13 @@ import (
 type unsettled struct {
 	window delivery.Window[unsettledDelivery] // tag-1
 	old    []settledTag                       // sorted, below the window
+	gone   int                                // how many of old are settled
 }
 
 // settledTag is a delivery with its tag.
 type settledTag struct {
-	tag uint64
+	tag  uint64
+	gone bool // settled, while it was among the old
 	unsettledDelivery
 }
 
@@ -26,7 +28,7 @@ const (
 	sparseFactor = 8    // most tags for each delivery in a longer one
 )
 
-func (u *unsettled) len() int { return u.window.Len() + len(u.old) }
+func (u *unsettled) len() int { return u.window.Len() + len(u.old) - u.gone }
 
 // add numbers a delivery.
 func (u *unsettled) add(d unsettledDelivery) (tag uint64) {
@@ -48,13 +50,23 @@ func (u *unsettled) thin() {
 	for w.Span() > sparseSpan && w.Span() > sparseFactor*uint64(w.Len()) {
 		seq := w.Low()
 		d, _ := w.Settle(seq)
-		u.old = append(u.old, settledTag{seq + 1, d})
+		u.old = append(u.old, settledTag{tag: seq + 1, unsettledDelivery: d})
 	}
 }
 
-// find returns where a tag is among the old.
-func (u *unsettled) find(tag uint64) (int, bool) {
-	return slices.BinarySearchFunc(u.old, tag, func(t settledTag, tag uint64) int { return cmp.Compare(t.tag, tag) })
+// find returns where a tag is among the old, or would be; ok tells that it is unsettled.
+func (u *unsettled) find(tag uint64) (i int, ok bool) {
+	i, ok = slices.BinarySearchFunc(u.old, tag, func(t settledTag, tag uint64) int { return cmp.Compare(t.tag, tag) })
+	return i, ok && !u.old[i].gone
+}
+
+// tidy removes those of the old that are settled, once they are the most.
+func (u *unsettled) tidy() {
+	if u.gone <= len(u.old)/2 {
+		return
+	}
+	u.old = slices.DeleteFunc(u.old, func(t settledTag) bool { return t.gone })
+	u.gone = 0
 }
 
 // has reports whether a delivery is unsettled.
@@ -76,7 +88,9 @@ func (u *unsettled) settle(tag uint64) (unsettledDelivery, bool) {
 		return unsettledDelivery{}, false
 	}
 	d := u.old[i].unsettledDelivery
-	u.old = slices.Delete(u.old, i, i+1)
+	u.old[i] = settledTag{tag: tag, gone: true}
+	u.gone++
+	u.tidy()
 	return d, true
 }
 
@@ -88,9 +102,14 @@ func (u *unsettled) through(tag uint64, f func(tag uint64, d unsettledDelivery))
 			n++
 		}
 		for _, t := range u.old[:n] {
-			f(t.tag, t.unsettledDelivery)
+			if t.gone {
+				u.gone--
+			} else {
+				f(t.tag, t.unsettledDelivery)
+			}
 		}
-		u.old = slices.Delete(u.old, 0, n)
+		clear(u.old[:n])
+		u.old = u.old[n:]
 	}
 	for w := &u.window; w.Len() > 0 && w.Low() < tag; {
 		seq := w.Low()
@@ -116,8 +135,10 @@ func (u *unsettled) restore(list []settledTag) {
 	for w.Len() > 0 && w.Low() < most {
 		seq := w.Low()
 		d, _ := w.Settle(seq)
-		u.old = append(u.old, settledTag{seq + 1, d})
+		u.old = append(u.old, settledTag{tag: seq + 1, unsettledDelivery: d})
 	}
+	u.old = slices.DeleteFunc(u.old, func(t settledTag) bool { return t.gone })
+	u.gone = 0
 	u.old = append(u.old, list...)
 	slices.SortFunc(u.old, func(a, b settledTag) int { return cmp.Compare(a.tag, b.tag) })
 }
