@@ -84,7 +84,7 @@ func (h *hashRoutes[D]) weight(key string) (float64, error) {
 	case n <= 0:
 		return 0, amqp091.SoftError(amqp091.PreconditionFailed, "The binding key must be greater than 0")
 	case n > maxWeight:
-		return 0, amqp091.SoftError(amqp091.PreconditionFailed, "The binding key must be at most %d", maxWeight)
+		return 0, amqp091.SoftError(amqp091.PreconditionFailed, "The binding key must be at most %d", int64(maxWeight))
 	}
 	return float64(n), nil
 }
