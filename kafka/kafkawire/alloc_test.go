@@ -36,7 +36,9 @@ func TestAllocations(t *testing.T) {
 		{"metadata of 100 topics with 10 partitions", metadata(100, 10), 12, 9},
 		{"metadata of a topic with 1,000 partitions", metadata(1, 1000), 12, 9},
 		{"metadata of 1,000 topics with a partition", metadata(1000, 1), 9, 9},
-		{"produce of 10 topics with 10 partitions", produce(10, 10), 9, 12},
+		{"produce of 10 topics with 10 partitions", produce(10, 10), 9, 3},
+		{"produce of 1,000 topics", produce(1000, 1), 9, 5},
+		{"1,000 members of a group", members(1000), 5, 7},
 		{"a heartbeat", &HeartbeatRequest{GroupID: "group", MemberID: "member", GroupInstanceID: new("instance")}, 4, 2},
 	} {
 		b, err := tt.message.Append(nil, tt.version)
@@ -65,6 +67,16 @@ func produce(topics, partitions int) *ProduceRequest {
 			t.PartitionData = append(t.PartitionData, ProduceRequestPartition{Index: int32(j), Records: make([]byte, 100)})
 		}
 		m.TopicData = append(m.TopicData, t)
+	}
+	return m
+}
+
+func members(n int) *JoinGroupResponse {
+	m := &JoinGroupResponse{ProtocolName: new("range"), Leader: "leader", MemberID: "leader"}
+	for i := range n {
+		m.Members = append(m.Members, JoinGroupResponseMember{
+			MemberID: fmt.Sprintf("member-%d", i), GroupInstanceID: new(fmt.Sprintf("instance-%d", i)), Metadata: make([]byte, 100),
+		})
 	}
 	return m
 }

@@ -30,6 +30,7 @@ func (m *AlterUserSCRAMCredentialsRequest) Append(dst []byte, version int16) ([]
 func (m *AlterUserSCRAMCredentialsRequest) Decode(b []byte, version int16) error {
 	var c coder
 	m.Reset()
+	c.large = len(b) > large
 	if c.decode(b, version, "AlterUserSCRAMCredentialsRequest", 0, 0, 0) {
 		m.code(&c)
 	}

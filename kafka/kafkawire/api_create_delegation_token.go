@@ -112,6 +112,7 @@ func (m *CreateDelegationTokenResponse) Append(dst []byte, version int16) ([]byt
 func (m *CreateDelegationTokenResponse) Decode(b []byte, version int16) error {
 	var c coder
 	m.Reset()
+	c.large = len(b) > large
 	if c.decode(b, version, "CreateDelegationTokenResponse", 1, 3, 2) {
 		m.code(&c)
 	}

@@ -90,6 +90,7 @@ func (m *DescribeDelegationTokenResponse) Append(dst []byte, version int16) ([]b
 func (m *DescribeDelegationTokenResponse) Decode(b []byte, version int16) error {
 	var c describeDelegationTokenResponseCoder
 	m.Reset()
+	c.large = len(b) > large
 	if c.decode(b, version, "DescribeDelegationTokenResponse", 1, 3, 2) {
 		m.code(&c)
 	}

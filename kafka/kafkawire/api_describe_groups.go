@@ -74,6 +74,7 @@ func (m *DescribeGroupsResponse) Append(dst []byte, version int16) ([]byte, erro
 func (m *DescribeGroupsResponse) Decode(b []byte, version int16) error {
 	var c describeGroupsResponseCoder
 	m.Reset()
+	c.large = len(b) > large
 	if c.decode(b, version, "DescribeGroupsResponse", 0, 6, 5) {
 		m.code(&c)
 	}

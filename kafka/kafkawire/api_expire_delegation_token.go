@@ -30,6 +30,7 @@ func (m *ExpireDelegationTokenRequest) Append(dst []byte, version int16) ([]byte
 func (m *ExpireDelegationTokenRequest) Decode(b []byte, version int16) error {
 	var c coder
 	m.Reset()
+	c.large = len(b) > large
 	if c.decode(b, version, "ExpireDelegationTokenRequest", 1, 2, 2) {
 		m.code(&c)
 	}

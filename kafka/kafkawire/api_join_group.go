@@ -34,6 +34,7 @@ func (m *JoinGroupRequest) Append(dst []byte, version int16) ([]byte, error) {
 func (m *JoinGroupRequest) Decode(b []byte, version int16) error {
 	var c coder
 	m.Reset()
+	c.large = len(b) > large
 	if c.decode(b, version, "JoinGroupRequest", 0, 9, 6) {
 		m.code(&c)
 	}
@@ -118,6 +119,7 @@ func (m *JoinGroupResponse) Append(dst []byte, version int16) ([]byte, error) {
 func (m *JoinGroupResponse) Decode(b []byte, version int16) error {
 	var c coder
 	m.Reset()
+	c.large = len(b) > large
 	if c.decode(b, version, "JoinGroupResponse", 0, 9, 6) {
 		m.code(&c)
 	}

@@ -31,6 +31,7 @@ func (m *PushTelemetryRequest) Append(dst []byte, version int16) ([]byte, error)
 func (m *PushTelemetryRequest) Decode(b []byte, version int16) error {
 	var c coder
 	m.Reset()
+	c.large = len(b) > large
 	if c.decode(b, version, "PushTelemetryRequest", 0, 0, 0) {
 		m.code(&c)
 	}

@@ -28,6 +28,7 @@ func (m *RenewDelegationTokenRequest) Append(dst []byte, version int16) ([]byte,
 func (m *RenewDelegationTokenRequest) Decode(b []byte, version int16) error {
 	var c coder
 	m.Reset()
+	c.large = len(b) > large
 	if c.decode(b, version, "RenewDelegationTokenRequest", 1, 2, 2) {
 		m.code(&c)
 	}

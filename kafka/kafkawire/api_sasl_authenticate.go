@@ -27,6 +27,7 @@ func (m *SASLAuthenticateRequest) Append(dst []byte, version int16) ([]byte, err
 func (m *SASLAuthenticateRequest) Decode(b []byte, version int16) error {
 	var c coder
 	m.Reset()
+	c.large = len(b) > large
 	if c.decode(b, version, "SASLAuthenticateRequest", 0, 2, 2) {
 		m.code(&c)
 	}
@@ -70,6 +71,7 @@ func (m *SASLAuthenticateResponse) Append(dst []byte, version int16) ([]byte, er
 func (m *SASLAuthenticateResponse) Decode(b []byte, version int16) error {
 	var c coder
 	m.Reset()
+	c.large = len(b) > large
 	if c.decode(b, version, "SASLAuthenticateResponse", 0, 2, 2) {
 		m.code(&c)
 	}

@@ -33,6 +33,7 @@ func (m *SyncGroupRequest) Append(dst []byte, version int16) ([]byte, error) {
 func (m *SyncGroupRequest) Decode(b []byte, version int16) error {
 	var c coder
 	m.Reset()
+	c.large = len(b) > large
 	if c.decode(b, version, "SyncGroupRequest", 0, 5, 4) {
 		m.code(&c)
 	}
@@ -110,6 +111,7 @@ func (m *SyncGroupResponse) Append(dst []byte, version int16) ([]byte, error) {
 func (m *SyncGroupResponse) Decode(b []byte, version int16) error {
 	var c coder
 	m.Reset()
+	c.large = len(b) > large
 	if c.decode(b, version, "SyncGroupResponse", 0, 5, 4) {
 		m.code(&c)
 	}

@@ -3,6 +3,7 @@ package kafkawire
 import (
 	"encoding/binary"
 	"math"
+	"strings"
 
 	"github.com/quartet-mq/quartet/codec"
 )
@@ -14,7 +15,7 @@ type coder struct {
 	version  int16
 	flexible bool
 	decoding bool
-	large    bool  // decoding: strings are copied one by one
+	large    bool  // decoding: there is little text in much input
 	depth    uint8 // decoding: of counts
 	err      *Error
 
@@ -23,7 +24,8 @@ type coder struct {
 
 	in   []byte // decoding
 	r    codec.Reader
-	text string // a copy of in, once there is a string
+	text string // a copy of in, once there is a string, unless it is large
+	part strings.Builder
 
 	counts   [8]int // elements that are left of the arrays around
 	strings  slab[string]
@@ -31,6 +33,9 @@ type coder struct {
 	numbers  slab[int32]
 	replicas slab[BrokerID]
 }
+
+// large is the size above which messages with bytes in them are not copied for the sake of their strings.
+const large = 4 << 10
 
 // encode prepares for encoding and reports whether there is such a version.
 func (c *coder) encode(dst []byte, version int16, message string, low, high, flexible int16) bool {
@@ -241,13 +246,26 @@ func (c *coder) take(n int) string {
 		return ""
 	}
 	if c.large {
-		return string(b)
+		return c.gather(b)
 	}
 	if c.text == "" {
 		c.text = string(c.in)
 	}
 	end := c.r.Offset()
 	return c.text[end-n : end]
+}
+
+// gather copies text behind the text before it: strings share memory although there is no copy of the whole input.
+// What is in a Builder does not change when more is written to it.
+func (c *coder) gather(b []byte) string {
+	if c.part.Cap()-c.part.Len() < len(b) {
+		size := max(512, 2*c.part.Cap(), len(b)*c.siblings())
+		c.part = strings.Builder{}
+		c.part.Grow(max(len(b), min(size, len(b)+c.r.Len())))
+	}
+	at := c.part.Len()
+	c.part.Write(b)
+	return c.part.String()[at:]
 }
 
 func (c *coder) nullString(p **string)                   { nullString(c, p, &c.strings) }

@@ -24,6 +24,7 @@ func (m *ConsumerProtocolSubscription) Append(dst []byte, version int16) ([]byte
 func (m *ConsumerProtocolSubscription) Decode(b []byte, version int16) error {
 	var c coder
 	m.Reset()
+	c.large = len(b) > large
 	if c.decode(b, version, "ConsumerProtocolSubscription", 0, 3, never) {
 		m.code(&c)
 	}
@@ -87,6 +88,7 @@ func (m *ConsumerProtocolAssignment) Append(dst []byte, version int16) ([]byte, 
 func (m *ConsumerProtocolAssignment) Decode(b []byte, version int16) error {
 	var c coder
 	m.Reset()
+	c.large = len(b) > large
 	if c.decode(b, version, "ConsumerProtocolAssignment", 0, 3, never) {
 		m.code(&c)
 	}

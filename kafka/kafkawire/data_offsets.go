@@ -161,6 +161,7 @@ func (m *GroupMetadataValue) Append(dst []byte, version int16) ([]byte, error) {
 func (m *GroupMetadataValue) Decode(b []byte, version int16) error {
 	var c coder
 	m.Reset()
+	c.large = len(b) > large
 	if c.decode(b, version, "GroupMetadataValue", 0, 4, 4) {
 		m.code(&c)
 	}

@@ -18,10 +18,9 @@
 //
 // # Decoding
 //
-// Decode sets every field. Byte slices, UUIDs excepted, are parts of the input and live as long as it does. Strings are
-// copies: all strings of a message share one copy of its input, those of messages with record batches have copies of
-// their own. The elements of nested arrays share memory, so that a message with many partitions takes few allocations;
-// keeping one keeps all of them.
+// Decode sets every field. Byte slices are parts of the input and live as long as it does. Strings are copies that share
+// memory, often a copy of the whole input, and so do the elements of nested arrays: a message with many partitions takes
+// few allocations, and keeping one string or element keeps all of them.
 //
 // Decoding is strict: input that is too short, counts that the input cannot hold, bytes after the end, null where there
 // is none and tags out of order are errors of type [*Error]. Nothing is allocated for more elements than the rest of the

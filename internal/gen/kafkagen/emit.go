@@ -118,8 +118,11 @@ func (m *message) emitMethods(b *bytes.Buffer) {
 	fmt.Fprintf(b, "\n// Append implements [Message].\nfunc (m *%s) Append(dst []byte, version int16) ([]byte, error) {\nvar c %s\n", name, m.coder())
 	fmt.Fprintf(b, "if c.encode(dst, version, %s) {\nm.code(&c)\n}\nreturn c.appended()\n}\n", limits)
 	fmt.Fprintf(b, "\n// Decode implements [Message].\nfunc (m *%s) Decode(b []byte, version int16) error {\nvar c %s\nm.Reset()\n", name, m.coder())
-	if m.hasRecords() {
+	switch {
+	case m.has("records"):
 		fmt.Fprint(b, "c.large = true\n")
+	case m.has("bytes"):
+		fmt.Fprint(b, "c.large = len(b) > large\n")
 	}
 	fmt.Fprintf(b, "if c.decode(b, version, %s) {\nm.code(&c)\n}\nreturn c.decoded()\n}\n", limits)
 }
@@ -131,11 +134,11 @@ func flexible(v int) string {
 	return fmt.Sprint(v)
 }
 
-// hasRecords reports whether the message carries bulk data.
-func (m *message) hasRecords() bool {
+// has reports whether the message has a field of the type.
+func (m *message) has(typ string) bool {
 	for _, s := range m.structs {
 		for _, f := range s.fields {
-			if f.typ == "records" {
+			if f.typ == typ {
 				return true
 			}
 		}
