@@ -1,0 +1,310 @@
+package interop
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/quartet-mq/quartet/codec/compress"
+	"github.com/quartet-mq/quartet/kafka"
+	"github.com/quartet-mq/quartet/kafka/kafkawire"
+)
+
+const kafkaFrames = "../../kafka/kafkawire/testdata/traffic.txt"
+
+// TestKafkaTraffic lets the Java clients use Apache Kafka in many ways and looks at everything that travels: each header
+// and message must decode, and encode to the same bytes, and so must the records in it.
+func TestKafkaTraffic(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts Apache Kafka")
+	}
+	need(t, "java", "java/kafka/target/dependency")
+	proxy := newKafkaProxy(t)
+	startKafka(t, proxy.broker, proxy.ln.Addr().String())
+	go proxy.serve()
+	cmd := exec.CommandContext(t.Context(), "java", "-cp", kafkaPath, "interop.KafkaTraffic", proxy.ln.Addr().String())
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	t.Logf("%s", out)
+	proxy.close()
+
+	names := slices.Sorted(maps.Keys(proxy.frames))
+	t.Logf("%d messages of %d kinds, %d record batches", proxy.total, len(names), proxy.batches)
+	if len(names) < 80 || proxy.batches < 50 {
+		t.Errorf("%d kinds of messages, %d record batches", len(names), proxy.batches)
+	}
+	if *updateVectors && !t.Failed() {
+		b := bytes.NewBufferString("# What the Java clients 4.4.0 and Apache Kafka 4.4.0 said to each other: one message of each kind, with its header.\n")
+		for _, name := range names {
+			fmt.Fprintf(b, "%s 0x%x\n", name, proxy.frames[name])
+		}
+		if err := os.WriteFile(kafkaFrames, b.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// startKafka starts Apache Kafka, one broker that is its own controller, which clients reach at an address of a proxy.
+func startKafka(t *testing.T, address, advertised string) {
+	t.Helper()
+	dir := t.TempDir()
+	controller := freeAddress(t)
+	config := strings.NewReplacer("BROKER", address, "ADVERTISED", advertised, "CONTROLLER_ADDRESS", controller, "DIR", filepath.Join(dir, "data")).
+		Replace(`process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@CONTROLLER_ADDRESS
+controller.listener.names=CONTROLLER
+listeners=PLAINTEXT://BROKER,CONTROLLER://CONTROLLER_ADDRESS
+advertised.listeners=PLAINTEXT://ADVERTISED
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs=DIR
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+allow.everyone.if.no.acl.found=true
+super.users=User:ANONYMOUS
+offsets.topic.num.partitions=1
+offsets.topic.replication.factor=1
+transaction.state.log.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.num.partitions=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+`)
+	file := filepath.Join(dir, "server.properties")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	format := exec.CommandContext(t.Context(), "java", "-cp", kafkaPath, "kafka.tools.StorageTool", "format",
+		"-t", "AAAAAAAAAAAAAAAAAAAAAQ", "-c", file)
+	if out, err := format.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	server := exec.Command("java", "-Xmx512m", "-cp", kafkaPath, "kafka.Kafka", file)
+	var log bytes.Buffer
+	server.Stdout, server.Stderr = &log, &log
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		server.Process.Kill()
+		server.Wait()
+		if t.Failed() {
+			t.Logf("Kafka: %s", log.String())
+		}
+	})
+	for range 600 {
+		if conn, err := net.Dial("tcp", address); err == nil {
+			conn.Close()
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	t.Fatal("Apache Kafka does not listen")
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().String()
+}
+
+// kafkaProxy passes everything on and looks at it.
+type kafkaProxy struct {
+	t      *testing.T
+	ln     net.Listener
+	broker string
+	conns  sync.WaitGroup
+
+	mu      sync.Mutex
+	open    []net.Conn
+	total   int
+	batches int
+	frames  map[string][]byte // a message of each kind
+}
+
+func newKafkaProxy(t *testing.T) *kafkaProxy {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	return &kafkaProxy{t: t, ln: ln, broker: freeAddress(t), frames: make(map[string][]byte)}
+}
+
+// close ends all connections: the broker has some to itself that stay open.
+func (p *kafkaProxy) close() {
+	p.ln.Close()
+	p.mu.Lock()
+	for _, c := range p.open {
+		c.Close()
+	}
+	p.mu.Unlock()
+	p.conns.Wait()
+}
+
+func (p *kafkaProxy) serve() {
+	for {
+		client, err := p.ln.Accept()
+		if err != nil {
+			return
+		}
+		broker, err := net.Dial("tcp", p.broker)
+		if err != nil {
+			client.Close()
+			continue
+		}
+		p.mu.Lock()
+		p.open = append(p.open, client, broker)
+		p.mu.Unlock()
+		var waiting sync.Map // correlation id → kafkawire.RequestHeader
+		copyFrames := func(dst, src net.Conn, look func([]byte)) {
+			defer dst.Close()
+			for {
+				var size [4]byte
+				if _, err := io.ReadFull(src, size[:]); err != nil {
+					return
+				}
+				frame := make([]byte, binary.BigEndian.Uint32(size[:]))
+				if _, err := io.ReadFull(src, frame); err != nil {
+					return
+				}
+				look(frame)
+				if _, err := dst.Write(append(size[:], frame...)); err != nil {
+					return
+				}
+			}
+		}
+		p.conns.Go(func() {
+			copyFrames(broker, client, func(b []byte) {
+				var h kafkawire.RequestHeader
+				body, err := h.Decode(b)
+				if err != nil {
+					p.t.Errorf("%v\n% x", err, b)
+					return
+				}
+				waiting.Store(h.CorrelationID, h)
+				p.look(b, body, kafkawire.NewRequest(h.Key), "request", h.Key, h.Version)
+			})
+		})
+		p.conns.Go(func() {
+			copyFrames(client, broker, func(b []byte) {
+				value, ok := waiting.LoadAndDelete(int32(binary.BigEndian.Uint32(b)))
+				if !ok {
+					p.t.Errorf("a response to nothing: % x", b)
+					return
+				}
+				h := value.(kafkawire.RequestHeader)
+				_, body, err := kafkawire.DecodeResponseHeader(b, h.Key, h.Version)
+				if err != nil {
+					p.t.Errorf("%v: %v\n% x", h.Key, err, b)
+					return
+				}
+				p.look(b, body, kafkawire.NewResponse(h.Key), "response", h.Key, h.Version)
+			})
+		})
+	}
+}
+
+// look checks a message and keeps it when it is the longest of its kind that is not long.
+func (p *kafkaProxy) look(frame, body []byte, m kafkawire.Message, what string, key kafkawire.APIKey, version int16) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	name := fmt.Sprintf("%s %v %d", what, key, version)
+	if err := m.Decode(body, version); err != nil {
+		p.t.Errorf("%s: %v\n% x", name, err, body)
+		return
+	}
+	again, err := m.Append(nil, version)
+	if err != nil || !bytes.Equal(again, body) {
+		p.t.Errorf("%s: %v\n% x\n% x", name, err, again, body)
+	}
+	p.total++
+	if old := p.frames[name]; old == nil || len(frame) > len(old) && len(frame) <= 1000 || len(old) > 1000 && len(frame) < len(old) {
+		p.frames[name] = bytes.Clone(frame)
+	}
+	switch m := m.(type) {
+	case *kafkawire.ProduceRequest:
+		for _, topic := range m.TopicData {
+			for _, part := range topic.PartitionData {
+				batch, err := kafka.SplitProduced(part.Records)
+				if err == nil {
+					err = batch.CheckProduced()
+				}
+				if err != nil {
+					p.t.Errorf("%s: %v", name, err)
+				}
+				p.records(name, part.Records)
+			}
+		}
+	case *kafkawire.FetchResponse:
+		for _, topic := range m.Responses {
+			for _, part := range topic.Partitions {
+				p.records(name, part.Records)
+			}
+		}
+	}
+}
+
+// records checks record batches: each can be read, and written again.
+func (p *kafkaProxy) records(name string, b []byte) {
+	for len(b) > 0 {
+		entry, rest, err := kafka.Split(b)
+		if err != nil || entry == nil {
+			p.t.Errorf("%s: %v, %d bytes of an entry", name, err, len(b))
+			return
+		}
+		b = rest
+		batch := kafka.Batch(entry)
+		if err := batch.Check(); err != nil {
+			p.t.Errorf("%s: %v", name, err)
+		}
+		recs, err := kafka.Open(entry, nil, 1<<20)
+		if err != nil {
+			p.t.Errorf("%s: %v", name, err)
+			return
+		}
+		var w kafka.BatchWriter
+		for r := (kafka.Record{}); recs.Next(&r); {
+			w.Add(r.Timestamp, r.Key, r.Value, slices.Collect(r.Headers.All())...)
+		}
+		if err := recs.Err(); err != nil {
+			p.t.Errorf("%s: %v", name, err)
+		}
+		p.batches++
+		if a := batch.Attributes(); a.Compression() != compress.None || a.Control() || a.LogAppendTime() {
+			continue
+		}
+		o := kafka.BatchOptions{BaseOffset: batch.BaseOffset(), Transactional: batch.Attributes().Transactional()}
+		if batch.ProducerID() >= 0 {
+			o.Producer = &kafka.Producer{ID: batch.ProducerID(), Epoch: batch.ProducerEpoch(), Sequence: batch.BaseSequence()}
+		}
+		again, err := w.Append(nil, &o)
+		if err != nil {
+			p.t.Errorf("%s: %v", name, err)
+			return
+		}
+		kafka.Batch(again).SetLeaderEpoch(batch.LeaderEpoch())
+		if !bytes.Equal(again, entry) {
+			p.t.Errorf("%s\n% x\n% x", name, again, entry)
+		}
+	}
+}
