@@ -35,6 +35,7 @@ type Broker struct {
 	perUser  map[string]int // connections
 	perVhost map[string]int
 	closed   bool
+	idle     chan struct{} // closed when the last connection ends after Shutdown has begun
 
 	spawning   sync.Mutex // taken last
 	stopped    bool       // under spawning
@@ -216,6 +217,35 @@ func (b *Broker) permitOf(user, vhost string) *permit {
 		}
 	}
 	return b.reg.permit(user, vhost)
+}
+
+// Shutdown waits until no client is connected and closes the broker. Shut the servers down first.
+func (b *Broker) Shutdown(ctx context.Context) error {
+	b.mu.Lock()
+	if b.idle == nil {
+		b.idle = make(chan struct{})
+		b.checkIdle()
+	}
+	idle := b.idle
+	b.mu.Unlock()
+	select {
+	case <-idle:
+		return b.Close()
+	case <-ctx.Done():
+		return errors.Join(ctx.Err(), b.Close())
+	}
+}
+
+// checkIdle tells Shutdown when nobody is connected. b.mu is held.
+func (b *Broker) checkIdle() {
+	if b.idle == nil || len(b.sessions) > 0 {
+		return
+	}
+	select {
+	case <-b.idle:
+	default:
+		close(b.idle)
+	}
 }
 
 // Close ends the broker: clients are disconnected, in-process subscriptions end with net.ErrClosed. It does not wait for

@@ -2,6 +2,7 @@ package amqpbroker
 
 import (
 	"context"
+	"net"
 	"testing"
 
 	"github.com/quartet-mq/quartet/amqp/amqp091"
@@ -86,5 +87,51 @@ func TestLocalDurable(t *testing.T) {
 		if !ok || err != nil || string(d.Body) != want || d.Redelivered != (i == 0) {
 			t.Fatal(d, ok, err)
 		}
+	}
+}
+
+func TestBackup(t *testing.T) {
+	ctx := context.Background()
+	dir := t.TempDir()
+	b := open(t, Options{Dir: dir + "/a"})
+	q := declare(t, b, Queue{Name: "q", Durable: true})
+	put(t, q, amqp091.Properties{DeliveryMode: amqp091.Persistent}, "1", "2")
+	if err := b.Backup(ctx, dir+"/b"); err != nil {
+		t.Fatal(err)
+	}
+	put(t, q, amqp091.Properties{DeliveryMode: amqp091.Persistent}, "3")
+	copied := open(t, Options{Dir: dir + "/b"})
+	equal(t, "copy", drain(t, copied.vhost("/").queue("q")), "1 2")
+	equal(t, "original", drain(t, q), "1 2 3")
+	if _, err := New(&Options{Dir: dir + "/a"}); err == nil {
+		t.Error("the directory was opened twice")
+	}
+	if err := b.Shutdown(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestLogin(t *testing.T) {
+	local, remote := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}, &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}
+	zero, guest := open(t, Options{}), open(t, Options{Definitions: Guest()})
+	for _, c := range []struct {
+		b              *Broker
+		user, password string
+		addr           net.Addr
+		ok             bool
+	}{
+		{zero, "guest", "guest", local, false},
+		{guest, "guest", "guest", local, true},
+		{guest, "guest", "guest", remote, false},
+		{guest, "guest", "wrong", local, false},
+		{guest, "nobody", "guest", local, false},
+	} {
+		if err := c.b.reg.login(c.user, c.password, c.addr); (err == nil) != c.ok {
+			t.Errorf("%s %s from %v: %v", c.user, c.password, c.addr, err)
+		}
+	}
+	all := open(t, Options{Authenticate: AllowAll, Definitions: Guest()})
+	if all.permitOf("anybody", "/") != nil || all.permitOf("guest", "/") == nil {
+		t.Error("users of the broker have their permissions, others everything")
 	}
 }

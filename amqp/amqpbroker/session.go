@@ -192,6 +192,7 @@ func (s *session) Closed(cause error) {
 	s.b.mu.Lock()
 	delete(s.b.sessions, s)
 	s.b.connected(s, -1)
+	s.b.checkIdle()
 	s.b.mu.Unlock()
 	s.b.alarms.forget(s)
 	s.mu.Lock()
