@@ -15,6 +15,7 @@ type Channel struct {
 	consumers  map[string]*Consumer
 	unsettled  unsettled
 	tx         []settledTag // settled in the transaction
+	committed  []settledTag // settled in the one that is being committed
 	confirms   confirms
 	limit      int // of unsettled deliveries to consumers; 0: none
 	used       int // unsettled deliveries to consumers
@@ -156,6 +157,8 @@ func (ch *Channel) Send(now time.Time, m Method) error {
 	}
 	if m.ID() == IDTxCommitOK {
 		ch.committing = false
+		clear(ch.committed)
+		ch.committed = ch.committed[:0]
 	}
 	ch.c.send(now, ch.id, m)
 	return nil
@@ -195,5 +198,8 @@ func (ch *Channel) trim() {
 	ch.confirms.trim()
 	if len(ch.tx) == 0 {
 		ch.tx = nil
+	}
+	if len(ch.committed) == 0 {
+		ch.committed = nil
 	}
 }

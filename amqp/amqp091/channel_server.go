@@ -95,8 +95,7 @@ func (ch *Channel) receiveTx(now time.Time, m Method) {
 		for i := range ch.tx {
 			ch.release(&ch.tx[i].unsettledDelivery)
 		}
-		clear(ch.tx)
-		ch.tx = ch.tx[:0]
+		ch.tx, ch.committed = ch.committed[:0], ch.tx
 		ch.c.tell(EventMethod, ch).Method = m
 		ch.c.ready(ch)
 	default:
@@ -105,6 +104,13 @@ func (ch *Channel) receiveTx(now time.Time, m Method) {
 		ch.tx = ch.tx[:0]
 		ch.c.tell(EventMethod, ch).Method = m
 	}
+}
+
+// Uncommit (server) tells that the tx.commit that came last cannot be done, before the channel is closed because of it: what
+// it has settled is unsettled again.
+func (ch *Channel) Uncommit() {
+	ch.unsettled.restore(ch.committed)
+	ch.committed = nil
 }
 
 // Transactional (server) reports whether the client has sent tx.select.

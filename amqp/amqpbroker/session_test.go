@@ -120,13 +120,14 @@ func TestTransactionAllOrNothing(t *testing.T) {
 		full := args("x-max-length", 1, "x-overflow", "reject-publish")
 		p.send(1, &amqp091.QueueDeclare{Queue: "q"}, &amqp091.QueueDeclare{Queue: "full", Arguments: full})
 		p.publish(1, "", "full", &amqp091.Properties{}, "0")
-		p.send(1, &amqp091.TxSelect{})
+		p.publish(1, "", "q", &amqp091.Properties{}, "acked")
+		p.send(1, &amqp091.BasicGet{Queue: "q"}, &amqp091.TxSelect{}, &amqp091.BasicAck{DeliveryTag: 1})
 		p.publish(1, "", "q", &amqp091.Properties{}, "1")
 		p.publish(1, "", "full", &amqp091.Properties{}, "2")
 		p.send(1, &amqp091.TxCommit{})
-		p.expect("queue.declare-ok, queue.declare-ok, tx.select-ok, " +
+		p.expect("queue.declare-ok, queue.declare-ok, get-ok \"acked\" 0, tx.select-ok, " +
 			"close 406 PRECONDITION_FAILED - queue 'full' in vhost '/' has no room for the messages of the transaction")
-		equal(t, "q", drain(t, w.vhost("/").queue("q")), "")
+		equal(t, "q", drain(t, w.vhost("/").queue("q")), "ackedr")
 	})
 }
 

@@ -53,7 +53,8 @@ type Session interface {
 	// [Channel.GetOK]), now or later, unless the method has NoWait; the answers must be in the order of the methods.
 	//
 	// After tx.rollback the deliveries that the transaction settled are unsettled again: their references are open as if
-	// Settled had not been called.
+	// Settled had not been called. An error of tx.commit says that nothing of the transaction was done: CloseChannel has
+	// its references, too.
 	Method(b *Batch, ch *Channel, m amqp091.Method) error
 
 	// Publish is called for each message from the client. p and its slices are valid during the call only. When p.Seq is

@@ -129,3 +129,31 @@ func TestLastCall(t *testing.T) {
 		})
 	})
 }
+
+// TestCommitFails: what a transaction has settled is not settled when it cannot be committed.
+func TestCommitFails(t *testing.T) {
+	for _, hard := range []bool{false, true} {
+		bubble(t, func(t *testing.T) {
+			b := new(queues)
+			_, l := serve(t, b, nil)
+			p := open(t, l)
+			p.send(1, &amqp091.QueueDeclare{Queue: "q"}, &amqp091.TxSelect{})
+			p.next()
+			p.next()
+			p.publish(1, "q", "one", "two")
+			p.send(1, &amqp091.BasicGet{Queue: "q"}, &amqp091.BasicGet{Queue: "q"})
+			for range 6 {
+				p.next()
+			}
+			b.method = func(_ *amqpserver.Channel, m amqp091.Method) error {
+				return &amqp091.Error{Code: amqp091.PreconditionFailed, Text: "no room", Hard: hard}
+			}
+			p.send(1, &amqp091.BasicAck{DeliveryTag: 1}, &amqp091.TxCommit{})
+			p.next()
+			synctest.Wait()
+			if got := b.take(); !strings.Contains(got, "close channel 1, 2 unsettled") {
+				t.Error(got)
+			}
+		})
+	}
+}

@@ -100,6 +100,11 @@ func (c *Conn) method(b *Batch, ch *Channel, m amqp091.Method) {
 		return
 	}
 	if err := c.session.Method(b, ch, m); err != nil {
+		if m.ID() == amqp091.IDTxCommit {
+			c.mu.Lock()
+			ch.m.Uncommit()
+			c.mu.Unlock()
+		}
 		c.failed(b, ch, m.ID(), err)
 	}
 }
