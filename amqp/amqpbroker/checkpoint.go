@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"github.com/quartet-mq/quartet/amqp/amqpserver"
+	"github.com/quartet-mq/quartet/codec"
 )
 
 // checkFlags are what a checkpoint says of an entry. They are on disk.
@@ -118,7 +119,7 @@ func (r *recorder) rewrite(q *queue, clean bool) (size int) {
 		return 0
 	}
 	r.refs.add(s.seq, 1)
-	q.journal.check, q.journal.dirty = s, false
+	q.journal.check, q.journal.dirty, q.journal.unclean = s, false, false
 	if old.seq != 0 {
 		r.releaseLocked(old.seq, old.size)
 	}
@@ -174,7 +175,17 @@ func (b *Broker) keep(seq uint64, raw []byte) Verdict {
 			return Keep
 		}
 		return Discard
-	case recordSpent, recordReturned, recordAside, recordReach, recordCommitted, recordClean:
+	case recordCommitted: // its messages must not be the last records
+		rd := codec.NewReader(raw[1:])
+		b.rec.mu.Lock()
+		defer b.rec.mu.Unlock()
+		for first := rd.Uvarint64(); first != 0 && first < seq; first++ {
+			if b.rec.refs.get(first) > 0 {
+				return Keep
+			}
+		}
+		return Discard
+	case recordSpent, recordReturned, recordAside, recordReach, recordClean:
 		return Discard // checkpoint has made it superfluous
 	case recordUndefined, recordAborted, recordFired:
 		return Tombstone
@@ -193,7 +204,7 @@ func (b *Broker) recordClean(vhosts []*vhost) {
 				continue
 			}
 			q.mu.Lock()
-			if q.journal.reaching != 0 || q.journal.dirty {
+			if q.journal.reaching != 0 || q.journal.dirty || q.journal.unclean {
 				b.rec.rewrite(q, true)
 			}
 			q.journal.reach, q.journal.reaching = 0, 1<<63

@@ -39,6 +39,7 @@ type queueJournal struct {
 	marked   uint64 // what was recovered below this counts as delivered
 	durable  uint64 // records below this are durable, as far as the queue knows
 	waiting  bool   // for more of them
+	unclean  bool   // marked is not what the last checkpoint says
 
 	// Guarded by the lock of the recorder:
 	dirty bool

@@ -418,18 +418,11 @@ func (r *restoring) defined(what definition, names []string, data []byte, at sto
 	rd := codec.NewReader(data)
 	switch what {
 	case defVhost:
-		v := b.vhosts[names[0]]
-		if v == nil {
-			v = newVhost(b, names[0])
-			b.vhosts[names[0]] = v
-		}
-		v.record = at
+		v := r.vhost(names[0])
+		v.record, v.definition = at, VhostDefinition{}
 		return json.Unmarshal(data, &v.definition)
 	case defExchange:
-		v := b.vhosts[names[0]]
-		if v == nil {
-			return errTorn
-		}
+		v := r.vhost(names[0])
 		spec := exchangeSpec{name: names[1], kind: readText(&rd), durable: true}
 		flags, num := rd.Uint8(), rd.Uvarint64()
 		spec.autoDelete, spec.internal = flags&storedAutoDelete != 0, flags&storedInternal != 0
@@ -449,10 +442,7 @@ func (r *restoring) defined(what definition, names []string, data []byte, at sto
 		}
 		v.exchanges[x.name] = x
 	case defQueue:
-		v := b.vhosts[names[0]]
-		if v == nil {
-			return errTorn
-		}
+		v := r.vhost(names[0])
 		num, flags := rd.Uvarint64(), rd.Uint8()
 		spec := queueSpec{name: names[1], durable: true, autoDelete: flags&storedAutoDelete != 0}
 		var err error
@@ -481,6 +471,39 @@ func (r *restoring) defined(what definition, names []string, data []byte, at sto
 	return nil
 }
 
+// vhost returns a virtual host. That it is there may be recorded later, when its definition has changed, or not at all any more,
+// when it is gone in the end: see dropVhosts.
+func (r *restoring) vhost(name string) *vhost {
+	v := r.b.vhosts[name]
+	if v == nil {
+		v = newVhost(r.b, name)
+		r.b.vhosts[name] = v
+	}
+	return v
+}
+
+// dropVhost forgets a virtual host with what is in it.
+func (r *restoring) dropVhost(v *vhost) {
+	delete(r.b.vhosts, v.name)
+	for _, q := range v.queues {
+		delete(r.queues, q.num)
+	}
+	for _, x := range v.exchanges {
+		if x.delayed != nil {
+			delete(r.delayed, x.delayed.num)
+		}
+	}
+}
+
+// dropVhosts forgets the virtual hosts that nobody has defined.
+func (r *restoring) dropVhosts() {
+	for _, v := range r.b.vhosts {
+		if v.record.seq == 0 {
+			r.dropVhost(v)
+		}
+	}
+}
+
 // number notes a number that is used.
 func (r *restoring) number(num uint64) { r.b.nums.Store(max(r.b.nums.Load(), num)) }
 
@@ -489,7 +512,9 @@ func (r *restoring) undefined(what definition, names []string) error {
 	b := r.b
 	switch what {
 	case defVhost:
-		delete(b.vhosts, names[0])
+		if v := b.vhosts[names[0]]; v != nil {
+			r.dropVhost(v)
+		}
 	case defExchange:
 		if v := b.vhosts[names[0]]; v != nil {
 			if x := v.exchanges[names[1]]; x != nil && x.delayed != nil {

@@ -14,6 +14,7 @@ import (
 // keep makes what was replayed the state of the broker.
 func (r *restoring) keep() error {
 	b := r.b
+	r.dropVhosts()
 	for _, v := range b.vhosts {
 		b.restoreRecord(v.record)
 		for _, x := range v.exchanges {
@@ -96,8 +97,8 @@ func (r *restoring) bind(rb restoredBinding) error {
 func (t *restored) keep(clean bool) {
 	q, b := t.q, t.q.b
 	q.set = b.settingsOf(q)
-	if !clean {
-		q.journal.marked = max(q.journal.marked, t.reach)
+	if !clean && t.reach > q.journal.marked {
+		q.journal.marked, q.journal.unclean = t.reach, true
 	}
 	b.restoreRecord(q.record)
 	b.restoreRecord(q.journal.check)
