@@ -436,6 +436,19 @@ var connectionErrors = []fact{
 			s.Error("no error")
 		}
 	}},
+	{"what comes after connection.close is read", func(s *script) {
+		// A client may have more on the way. A reset would take the answer from it.
+		b := amqpraw.AppendMethod(nil, 0, "connection.close", "reply-code", 200)
+		for len(b) < 4<<20 {
+			b = amqpraw.AppendPublish(b, s.n, "", s.q, false, nil, make([]byte, 1000))
+		}
+		if err := s.c.Write(b); err != nil {
+			s.Error(err)
+		}
+		if e, err := s.c.Zero().Reply(); e.Name != "connection.close-ok" {
+			s.Errorf("%s, %v", e.Name, err)
+		}
+	}},
 	{"what connection.start says", func(s *script) {
 		p, _ := s.c.Start.Args["server-properties"].(amqpraw.Table)
 		caps, _ := p["capabilities"].(amqpraw.Table)
