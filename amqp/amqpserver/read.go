@@ -2,6 +2,7 @@ package amqpserver
 
 import (
 	"encoding/binary"
+	"time"
 
 	"github.com/quartet-mq/quartet/amqp/amqp091"
 )
@@ -72,6 +73,9 @@ func (c *Conn) read() ([]byte, error) {
 		}
 		c.mu.Lock()
 		c.counts.bytesReceived += int64(n)
+		if in.need != 0 && !c.ended {
+			c.machine.Receive(time.Now(), nil) // the client is alive
+		}
 		c.mu.Unlock()
 		if in.need == 0 {
 			n += copy(in.rd.buf, in.left)

@@ -5,6 +5,7 @@ import (
 	"math/rand"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/quartet-mq/quartet/amqp/amqp091"
 	"github.com/quartet-mq/quartet/amqp/amqpserver"
@@ -74,5 +75,26 @@ func TestHandshakePieces(t *testing.T) {
 		pieces(method(&amqp091.ConnectionTuneOK{ChannelMax: 10, FrameMax: 131072}))
 		pieces(method(&amqp091.ConnectionOpen{VirtualHost: "/"}))
 		p.expect("0 connection.open-ok()")
+	})
+}
+
+// TestSlowFrame: a client that takes its time for a large frame is alive.
+func TestSlowFrame(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := new(queues)
+		got := 0
+		b.publish = func(p *amqpserver.Publish) error { got = len(p.Body); return nil }
+		_, l := serve(t, b, &amqpserver.Options{Limits: amqpserver.Limits{Heartbeat: 5 * time.Second}})
+		p := open(t, l)
+		stream, _ := amqp091.AppendPublish(nil, 1, "", "q", false)
+		stream = amqp091.AppendContentHeader(stream, 1, 130_000, nil)
+		stream = amqp091.AppendBody(stream, 1, make([]byte, 130_000), amqp091.DefaultFrameMax)
+		for len(stream) > 0 {
+			n := min(len(stream), 5000)
+			p.raw(stream[:n])
+			stream = stream[n:]
+			time.Sleep(time.Second)
+		}
+		equal(t, "size", got, 130_000)
 	})
 }
