@@ -69,6 +69,7 @@ type Conn struct {
 	channelMax uint16
 	phase      phase
 	told       bool // an event for the shell was made
+	trimmed    bool // by a heartbeat of this input
 	paused     bool
 	blocked    bool
 	caps       capabilities

@@ -13,7 +13,7 @@ import (
 // What events show of b is valid until the next call. The error, an *[Error], is terminal; the rest of b is of no use.
 func (c *Conn) Receive(now time.Time, b []byte) (n int, err error) {
 	c.heard = now
-	c.told = false
+	c.told, c.trimmed = false, false
 	clear(c.refs)
 	c.refs = c.refs[:0]
 	for !c.told || c.merged != nil && c.joins(b[n:]) {
@@ -112,7 +112,10 @@ func (c *Conn) receiveHeader(now time.Time, b []byte) (n int, err error) {
 func (c *Conn) receiveZero(now time.Time, f Frame) error {
 	switch f.Type {
 	case FrameHeartbeat:
-		c.trim()
+		if !c.trimmed {
+			c.trimmed = true
+			c.trim()
+		}
 		return nil
 	case FrameMethod:
 	default:
