@@ -81,7 +81,7 @@ func (m Message) open(buf []byte, limit int) (Records, error) {
 	recs := Records{buf: buf, time: m.Timestamp(), append: a.LogAppendTime() && Magic(m) == 1}
 	method := a.Compression()
 	if method == compress.None {
-		recs.r, recs.kind = codec.NewReader(m), plainMessage
+		recs.b, recs.kind = m, plainMessage
 		return recs, nil
 	}
 	_, value, err := m.content()
@@ -106,7 +106,7 @@ func (m Message) open(buf []byte, limit int) (Records, error) {
 	if Magic(m) == 1 {
 		recs.base = m.Offset() - last // with magic 1 the offsets within are relative
 	}
-	recs.r, recs.kind = codec.NewReader(recs.buf), insideMessages
+	recs.b, recs.kind = recs.buf, insideMessages
 	return recs, nil
 }
 
@@ -134,21 +134,23 @@ func lastOffset(b []byte, magic int8) (last int64, err error) {
 
 // nextPlain reads a message that is not compressed: it is the record.
 func (r *Records) nextPlain(rec *Record) bool {
-	if r.r.Len() == 0 {
+	if len(r.b) == 0 {
 		return false
 	}
-	return r.take(Message(r.r.Bytes(r.r.Len())), rec)
+	m := Message(r.b)
+	r.b = nil
+	return r.take(m, rec)
 }
 
 // nextMessage reads the next of the messages in a compressed one.
 func (r *Records) nextMessage(rec *Record) bool {
-	peek := r.r
-	entry, _, err := Split(peek.Bytes(peek.Len()))
+	entry, rest, err := Split(r.b)
 	if err != nil || entry == nil {
 		r.err = err
 		return false
 	}
-	return r.take(Message(r.r.Bytes(len(entry))), rec)
+	r.b = rest
+	return r.take(entry, rec)
 }
 
 func (r *Records) take(m Message, rec *Record) bool {

@@ -1,9 +1,9 @@
 package kafka
 
 import (
+	"encoding/binary"
 	"iter"
 
-	"github.com/quartet-mq/quartet/codec"
 	"github.com/quartet-mq/quartet/codec/compress"
 )
 
@@ -34,25 +34,49 @@ func (h Headers) Len() int { return h.n }
 // All iterates over the headers.
 func (h Headers) All() iter.Seq[Header] {
 	return func(yield func(Header) bool) {
-		r := codec.NewReader(h.raw)
+		at := 0
 		for range h.n {
-			if !yield(Header{Key: varBytes(&r), Value: varBytes(&r)}) {
+			var header Header
+			header.Key, at = varBytes(h.raw, at)
+			header.Value, at = varBytes(h.raw, at)
+			if at < 0 || !yield(header) {
 				return
 			}
 		}
 	}
 }
 
-// varBytes reads a length as a varint and that many bytes, nil for null.
-func varBytes(r *codec.Reader) []byte {
-	n := r.Varint32()
-	if n < 0 {
-		if n < -1 {
-			r.Fail(codec.ErrSyntax)
-		}
-		return nil
+// varint reads a zigzag varint at an offset and returns it and the offset after it, which is -1 after a failure and stays
+// so when it is handed on.
+func varint(b []byte, at int) (int64, int) {
+	if uint(at) < uint(len(b)) && b[at] < 0x80 {
+		return int64(b[at]>>1) ^ -int64(b[at]&1), at + 1
 	}
-	return r.Bytes(int(n))
+	return longVarint(b, at)
+}
+
+func longVarint(b []byte, at int) (int64, int) {
+	if at < 0 || at > len(b) {
+		return 0, -1
+	}
+	v, n := binary.Varint(b[at:])
+	if n <= 0 {
+		return 0, -1
+	}
+	return v, at + n
+}
+
+// varBytes reads a length and that many bytes, nil for null.
+func varBytes(b []byte, at int) ([]byte, int) {
+	n, at := varint(b, at)
+	switch {
+	case at < 0 || n > int64(len(b)-at) || n < -1:
+		return nil, -1
+	case n < 0:
+		return nil, at
+	}
+	end := at + int(n)
+	return b[at:end:end], end
 }
 
 // recordsKind tells in what the records are.
@@ -67,7 +91,7 @@ const (
 
 // Records iterates over the records of an entry.
 type Records struct {
-	r      codec.Reader
+	b      []byte // what is left of records
 	left   int32
 	buf    []byte
 	err    error
@@ -80,6 +104,9 @@ type Records struct {
 // Open begins to read the records of an entry: a [Batch] or a [Message]. When it is compressed the records are put into
 // buf, which grows to limit bytes at most; [Records.Buffer] returns it, to be used again after the last record.
 func Open(entry []byte, buf []byte, limit int) (Records, error) {
+	if whole, _, err := Split(entry); err != nil || whole == nil {
+		return Records{buf: buf}, corrupt("not an entry")
+	}
 	if Magic(entry) == 2 {
 		return Batch(entry).open(buf, limit)
 	}
@@ -100,7 +127,7 @@ func (b Batch) open(buf []byte, limit int) (Records, error) {
 		}
 		body = recs.buf
 	}
-	recs.r = codec.NewReader(body)
+	recs.b = body
 	// A record takes seven bytes at least.
 	if recs.left < 0 || int(recs.left) > len(body)/7 {
 		return Records{buf: recs.buf}, invalid("the number of records does not fit their size")
@@ -131,52 +158,53 @@ func (r *Records) Next(rec *Record) bool {
 
 func (r *Records) nextRecord(rec *Record) bool {
 	if r.left == 0 {
-		if r.r.Len() > 0 {
+		if len(r.b) > 0 {
 			r.err = invalid("bytes after the last record")
 		}
 		return false
 	}
 	r.left--
-	size := r.r.Varint32()
-	in := r.r.Sub(int(size))
-	in.Uint8() // attributes, of which there are none
-	rec.Timestamp = in.Varint64()
-	rec.Offset = r.base + int64(in.Varint32())
-	rec.Key = varBytes(&in)
-	rec.Value = varBytes(&in)
-	rec.Headers = readHeaders(&in)
-	if in.Err() == nil && in.Len() > 0 {
-		in.Fail(codec.ErrSyntax)
+	in, end := varBytes(r.b, 0)
+	at := 1 // after the attributes, of which there are none
+	var time, delta, n int64
+	time, at = varint(in, at)
+	delta, at = varint(in, at)
+	rec.Key, at = varBytes(in, at)
+	rec.Value, at = varBytes(in, at)
+	n, at = varint(in, at)
+	if at >= 0 && n == 0 {
+		rec.Headers = Headers{}
+	} else {
+		rec.Headers, at = readHeaders(in, at, n)
 	}
-	r.r.Fail(in.Err())
-	if err := r.r.Err(); err != nil {
-		r.err = invalid("record: " + err.Error())
+	if end < 0 || at != len(in) || delta != int64(int32(delta)) {
+		r.err = invalid("a record that is not well formed")
 		return false
 	}
-	rec.Timestamp += r.time
-	if r.append {
-		rec.Timestamp = r.time
+	r.b = r.b[end:]
+	rec.Offset = r.base + delta
+	rec.Timestamp = r.time
+	if !r.append {
+		rec.Timestamp += time
 	}
 	return true
 }
 
-// readHeaders passes over headers and keeps them as they are.
-func readHeaders(r *codec.Reader) (h Headers) {
-	n := r.Varint32()
-	h.n = r.Count(int(n), 2)
-	h.raw = nil
-	whole := *r
-	for range h.n {
-		if varBytes(r) == nil {
-			r.Fail(codec.ErrSyntax) // a name is never null
+// readHeaders passes over n headers and keeps them as they are.
+func readHeaders(b []byte, at int, n int64) (Headers, int) {
+	if at < 0 || n < 0 || n > int64(len(b)-at)/2 {
+		return Headers{}, -1
+	}
+	start := at
+	for range n {
+		var key []byte
+		if key, at = varBytes(b, at); key == nil {
+			return Headers{}, -1 // a name is never null
 		}
-		varBytes(r)
+		_, at = varBytes(b, at)
 	}
-	if r.Err() != nil {
-		return Headers{}
+	if at < 0 {
+		return Headers{}, -1
 	}
-	if h.n > 0 {
-		h.raw = whole.Bytes(r.Offset() - whole.Offset())
-	}
-	return h
+	return Headers{n: int(n), raw: b[start:at:at]}, at
 }

@@ -2,6 +2,7 @@ package compress
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -246,5 +247,30 @@ func BenchmarkAppend(b *testing.B) {
 				Append(buf, in, m, 0)
 			}
 		})
+	}
+}
+
+// TestLinkedLZ4: the second block refers to the first, as the blocks of the LZ4 tools do.
+func TestLinkedLZ4(t *testing.T) {
+	head := []byte{lz4Version | flagBlock | flagContent, lz4Blocks64K}
+	var b []byte
+	b = append(b, 0x04, 0x22, 0x4d, 0x18)
+	b = append(append(b, head...), byte(xxh32(head)>>8))
+	block := func(size uint32, data string) {
+		b = binary.LittleEndian.AppendUint32(b, size)
+		b = append(b, data...)
+		b = binary.LittleEndian.AppendUint32(b, xxh32([]byte(data)))
+	}
+	block(7|lz4Stored, "hello, ")
+	block(9, "\x03\x07\x00\x50hello") // 7 bytes from 7 before, then 5 literals
+	b = binary.LittleEndian.AppendUint32(b, 0)
+	b = binary.LittleEndian.AppendUint32(b, xxh32([]byte("hello, hello, hello")))
+	checkDecode(t, "linked blocks", b, []byte("hello, hello, hello"), LZ4)
+	for i := range b {
+		bad := bytes.Clone(b)
+		bad[i] ^= 1
+		if got, err := Decode(nil, bad, LZ4, 100); err == nil {
+			t.Errorf("byte %d changed: %q", i, got)
+		}
 	}
 }

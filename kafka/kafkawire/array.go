@@ -3,7 +3,10 @@ package kafkawire
 // array codes the number of elements of an array of structures. Each element is followed by [coder.next].
 // size is the least number of bytes of an element.
 func (c *coder) array(n, size int) int {
-	n = c.count(n, size)
+	if !c.decoding {
+		return c.length(n)
+	}
+	n = c.count(size)
 	if n < 0 {
 		c.r.Fail(ErrNull)
 		return 0
@@ -14,18 +17,21 @@ func (c *coder) array(n, size int) int {
 
 // nullArray is array for one that can be null, which is -1.
 func (c *coder) nullArray(n int, isNull bool, size int) int {
-	if isNull {
-		n = -1
+	if !c.decoding {
+		if isNull {
+			n = -1
+		}
+		return c.length(n)
 	}
-	n = c.count(n, size)
+	n = c.count(size)
 	c.enter(n)
 	return n
 }
 
-// count codes the number of elements; decoding, no more than the rest of the input can hold.
-func (c *coder) count(n, size int) int {
-	n = c.length(n)
-	if c.decoding && n > 0 {
+// count reads the number of elements, no more than the rest of the input can hold.
+func (c *coder) count(size int) int {
+	n := c.length(0)
+	if n > 0 {
 		n = c.r.Count(n, size)
 	}
 	return n
@@ -33,7 +39,7 @@ func (c *coder) count(n, size int) int {
 
 // enter notes that n elements come.
 func (c *coder) enter(n int) {
-	if c.decoding && n > 0 {
+	if n > 0 {
 		c.counts[c.depth&7] = n
 		c.depth++
 	}

@@ -182,6 +182,8 @@ func (c *coder) present(is bool) bool {
 // length codes the length of bytes or of an array, -1 for null; decoding, lengths below that fail.
 func (c *coder) length(n int) int {
 	switch {
+	case !c.decoding && c.flexible && n < 0x7f:
+		c.out = append(c.out, byte(n+1))
 	case !c.decoding && n > math.MaxInt32-1:
 		c.fail("", ErrLong)
 	case !c.decoding && c.flexible:
