@@ -69,10 +69,11 @@ type link struct {
 
 // A group is a transaction.
 type group struct {
-	fate    fate
-	out     []*message // what it publishes
-	in      []*copy    // what it acknowledges
-	resumed int        // how many of in have come again since
+	fate  fate
+	out   []*message // what it publishes
+	in    []*message // what it acknowledges
+	again int        // how many of in have come again since
+	owed  int        // how many of those had been confirmed
 }
 
 // now returns the time since the begin in ms.
@@ -289,7 +290,10 @@ func (l *ledger) repeated(m *message, c *copy, a arrival) {
 		if c.group.fate == taken {
 			l.faults.add(undone, "message %d in %s, crash %d", m.number, a.queue, len(l.kills))
 		}
-		c.group.resumed++
+		c.group.again++
+		if m.fate == taken {
+			c.group.owed++
+		}
 		return
 	}
 	at, ok := l.killAfter(c.ms)
@@ -321,7 +325,7 @@ func (l *ledger) join(m *message, queue string, g *group) {
 	defer l.mu.Unlock()
 	c := m.copies[queue]
 	c.settled, c.ms, c.group = true, l.now(), g
-	g.in = append(g.in, c)
+	g.in = append(g.in, m)
 }
 
 // missing returns how many copies are owed.
@@ -406,13 +410,18 @@ func (l *ledger) whole(g *group) {
 		t, n := m.traces()
 		there, gone = there+t, gone+n
 	}
-	again := g.resumed
+	confirmed := 0 // others may be lost like their acknowledgement
+	for _, m := range g.in {
+		if m.fate == taken {
+			confirmed++
+		}
+	}
 	switch {
 	case there > 0 && gone > 0:
 		l.faults.add(half, "%d messages are there, %d are not, crash %d", there, gone, len(l.kills))
-	case there > 0 && again > 0:
-		l.faults.add(half, "its messages are there, and %d of %d acknowledged ones came again, crash %d", again, len(g.in), len(l.kills))
-	case gone > 0 && again < len(g.in), again > 0 && again < len(g.in):
-		l.faults.add(half, "its messages are not there, and %d of %d acknowledged ones came again, crash %d", again, len(g.in), len(l.kills))
+	case there > 0 && g.again > 0:
+		l.faults.add(half, "its messages are there, and %d of %d acknowledged ones came again, crash %d", g.again, len(g.in), len(l.kills))
+	case (gone > 0 || g.again > 0) && g.owed < confirmed:
+		l.faults.add(half, "its messages are not there, and %d of %d acknowledged ones came again, crash %d", g.owed, confirmed, len(l.kills))
 	}
 }

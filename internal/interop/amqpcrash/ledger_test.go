@@ -167,8 +167,18 @@ func TestLedger(t *testing.T) {
 			w.crash()
 			w.deliver(m, "pipe", true, true)
 		}},
+		{"acknowledgement without message, which had not been confirmed", "", func(l *ledger, w *world) {
+			m := w.publish(nil, "pipe")
+			w.deliver(m, "pipe", false, false)
+			g := l.newGroup()
+			w.publish(g, "piped")
+			l.join(m, "pipe", g)
+			l.finished(g, unknown)
+			w.crash()
+		}},
 		{"acknowledgement without message", half, func(l *ledger, w *world) {
 			m := w.publish(nil, "pipe")
+			l.confirmed(m, true)
 			w.deliver(m, "pipe", false, false)
 			g := l.newGroup()
 			w.publish(g, "piped")
