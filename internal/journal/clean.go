@@ -89,6 +89,7 @@ func (j *Journal[T]) cleanOne(c *cleaning) bool {
 		err = j.remove(next.run)
 	}
 	var corrupt *CorruptError
+	j.noteBound()
 	switch {
 	case err == nil:
 		c.delay = 0

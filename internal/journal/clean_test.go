@@ -311,3 +311,36 @@ func TestBackup(t *testing.T) {
 		})
 	}
 }
+
+// TestDirtySlowsProducers: when much is to be cleaned, producers are slowed until it is.
+func TestDirtySlowsProducers(t *testing.T) {
+	s := &store{opt: Options{SegmentSize: 8 << 20}}
+	j := &Journal[int]{s: s}
+	j.calls.init()
+	add := func(size, live int64) *segment {
+		g := &segment{size: size}
+		g.live.Store(live)
+		s.segs = append(s.segs, g)
+		return g
+	}
+	add(4<<20, 3<<19)
+	add(4<<20, 0)
+	g := add(2<<20, 0)
+	for _, step := range []struct {
+		do   func()
+		want Pressure
+	}{
+		{func() {}, None},                           // 8 MiB are sealed, 4.5 MiB of them may be
+		{func() { add(1<<20, 0) }, Slow},            // 10 MiB are sealed
+		{func() { g.broken = true }, None},          // what cannot be cleaned does not count
+		{func() { g.broken = false }, Slow},         //
+		{func() { g.live.Store(1 << 20) }, None},    // what is live may have three times as much
+		{func() { s.opt.SegmentSize = 1000 }, None}, // with small segments it would always be so
+	} {
+		step.do()
+		j.noteBound()
+		if got := j.Pressure(); got != step.want {
+			t.Fatalf("%d bytes to be cleaned: %v, want %v", s.dirty(), got, step.want)
+		}
+	}
+}

@@ -24,11 +24,11 @@ func (s *store) newHeader() (header, error) {
 	return header{seed: le.Uint32(b[:]), dir: s.id, id: s.ids}, nil
 }
 
-// nextSize is the size of the segment after one of a size. Beyond a quarter of SegmentSize it is not more than what is
-// live: then there is room for some segments more while the oldest are cleaned, within the bound of [store.beyondBound].
-// The caller holds mu.
+// nextSize is the size of the segment after one of a size. Beyond an eighth of SegmentSize it is not more than a quarter of
+// what is live: then there is room for some segments more while the oldest are cleaned, within the bound of
+// [store.beyondBound]. The caller holds mu.
 func (s *store) nextSize(size int64) int64 {
-	limit := min(max(firstSegment, s.opt.SegmentSize/4, s.live()), s.opt.SegmentSize)
+	limit := min(max(firstSegment, s.opt.SegmentSize/8, s.live()/4), s.opt.SegmentSize)
 	return min(max(2*size, min(firstSegment, limit)), limit)
 }
 

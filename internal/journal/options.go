@@ -11,8 +11,8 @@ type Options struct {
 	// FS is the file system. Nil is [vfs.OS].
 	FS vfs.FS
 	// SegmentSize is the size of the largest segment in bytes. The default is 64 MiB. Segments begin at 1 MiB, or
-	// SegmentSize if that is less, and double, so that a small journal stays small; beyond a quarter of SegmentSize they are
-	// not larger than what is live.
+	// SegmentSize if that is less, and double, so that a small journal stays small; beyond an eighth of SegmentSize they are
+	// not larger than a quarter of what is live.
 	SegmentSize int64
 	// NoSync syncs nothing: tokens complete when the operating system has the record. A loss of power may lose the end of
 	// the log.

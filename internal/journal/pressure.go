@@ -12,6 +12,7 @@ type pressure struct {
 	noRoom    atomic.Bool  // a write waits for room
 	noSegment atomic.Bool  // there is no room for the next segment
 	behind    atomic.Bool  // the cleaner has to make room within the directory's bound: it does not pause
+	bound     atomic.Bool  // the cleaner is far behind: producers are to be slowed
 	checked   atomic.Int64 // when free space was looked at, in nanoseconds since 1970
 }
 
@@ -21,7 +22,11 @@ func (p *pressure) level() Pressure {
 	if p.noSpace() {
 		return Full
 	}
-	return Pressure(max(p.pending.Load(), p.disk.Load()))
+	level := Pressure(max(p.pending.Load(), p.disk.Load()))
+	if p.bound.Load() {
+		level = max(level, Slow)
+	}
+	return level
 }
 
 // Pressure returns how much room there is. It costs next to nothing.
@@ -54,6 +59,28 @@ func (j *Journal[T]) setNoSpace(reason *atomic.Bool, full bool) {
 	}
 	poke(j.clean)
 	j.notePressure()
+}
+
+// noteBound sets whether the cleaner is so far behind that the directory comes near its bound. With small segments, as tests
+// have, that is so all the time.
+func (j *Journal[T]) noteBound() {
+	near := j.s.opt.SegmentSize >= firstSegment && j.s.dirty() > j.s.opt.SegmentSize/2
+	if j.pressure.bound.Swap(near) != near {
+		j.notePressure()
+	}
+}
+
+// dirty returns by how much the segments that can be cleaned are larger than three times what is live.
+func (s *store) dirty() int64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	size := int64(0)
+	for _, g := range s.segs[:len(s.segs)-1] {
+		if !g.broken {
+			size += g.size
+		}
+	}
+	return size - 3*s.live()
 }
 
 // notePressure lets the completer tell a new level.

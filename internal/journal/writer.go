@@ -231,6 +231,7 @@ func (j *Journal[T]) roll(size int64) error {
 	s.segs = append(s.segs, next)
 	s.mu.Unlock()
 	poke(j.clean)
+	j.noteBound()
 	return nil
 }
 
