@@ -21,6 +21,24 @@ func TestMurmur2(t *testing.T) {
 	}
 }
 
+// TestLibrdkafkaHashes has what the unit tests of librdkafka expect of murmur2 and FNV-1a.
+func TestLibrdkafkaHashes(t *testing.T) {
+	for key, want := range map[string]struct {
+		murmur2 uint32
+		fnv1a   int32
+	}{
+		"kafka": {0xd067cf64, 0xd33c4e1}, "giberish123456789": {0x8f552b0c, 0x77a58295}, "1234": {0x9fc97b14, 0x23bdd03},
+		"234": {0xe7c009ca, 0x2dea3cd2}, "34": {0x873930da, 0x740fa83e}, "4": {0x5a4b5ca1, 0x310ca263}, "": {0x106e08d9, 0x7ee3623b},
+	} {
+		if got := Murmur2([]byte(key)); got != want.murmur2 {
+			t.Errorf("%q: murmur2 %#x, want %#x", key, got, want.murmur2)
+		}
+		if got := FNV1aPartition([]byte(key), 1<<31-1); got != want.fnv1a {
+			t.Errorf("%q: FNV-1a %#x, want %#x", key, got, want.fnv1a)
+		}
+	}
+}
+
 func TestOtherPartitioners(t *testing.T) {
 	for _, key := range []string{"", "a", "kafka", "giberish123456789", "1234", "PreAmbleWillBeRemoved,ThePrePartThatIs", "\xff\xfe"} {
 		for _, n := range []int32{1, 3, 1000, 1<<31 - 1} {
