@@ -125,7 +125,7 @@ func (r *recorder) fired(d *delayed, list []*origin) {
 
 // leftLocked notes that an entry has gone with the record of another message. r.mu is held.
 func (r *recorder) leftLocked(from *origin, seq uint64) {
-	if from == nil {
+	if from == nil || from.taken {
 		return
 	}
 	from.taken = true
@@ -133,6 +133,15 @@ func (r *recorder) leftLocked(from *origin, seq uint64) {
 		r.touch(from.q, seq)
 	}
 	r.releaseLocked(from.seq, from.size)
+}
+
+// claim reports whether an entry has not gone with a record yet. Then it must be told to go, and does not go with one any more.
+func (r *recorder) claim(o *origin) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	was := o.taken
+	o.taken = true
+	return !was
 }
 
 // release takes one reference to a record back.

@@ -287,7 +287,7 @@ func (v *vhost) deleteQueue(bt *amqpserver.Batch, q *queue, ifUnused, ifEmpty bo
 func (q *queue) end() ([]*consumer, discarded) {
 	discard := q.purge()
 	for _, h := range q.held {
-		if h.state != stateFree {
+		if h.state != stateFree && (h.from == nil || q.b.rec.claim(h.from)) {
 			q.gone(&h.entry)
 		}
 		if h.c != nil {
