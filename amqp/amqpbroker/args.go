@@ -105,8 +105,12 @@ func overflowOf(s string) (overflow, bool) {
 }
 
 func deadLetterKey(v any, args amqp091.Table) string {
-	if _, ok := v.(string); !ok {
+	key, ok := v.(string)
+	switch {
+	case !ok:
 		return badType(v)
+	case len(key) > maxKey: // nobody could be sent such a message
+		return fmt.Sprintf("{too_long,%d}", len(key))
 	}
 	if _, ok := args.Get("x-dead-letter-exchange"); !ok {
 		return "routing_key_but_no_dlx_defined"
@@ -158,9 +162,9 @@ func (s *settings) apply(name string, v any) {
 	word, _ := v.(string)
 	switch name {
 	case "message-ttl":
-		setInt(&s.ttl, n, isInt)
+		setInt(&s.ttl, min(n, maxDelay), isInt)
 	case "expires":
-		setInt(&s.expires, n, isInt)
+		setInt(&s.expires, min(n, maxDelay), isInt)
 	case "max-length":
 		setInt(&s.maxLength, n, isInt)
 	case "max-length-bytes":
@@ -168,7 +172,7 @@ func (s *settings) apply(name string, v any) {
 	case "delivery-limit":
 		setInt(&s.deliveryLimit, n, isInt)
 	case "consumer-timeout":
-		setInt(&s.timeout, n, isInt)
+		setInt(&s.timeout, min(n, maxDelay), isInt)
 	case "overflow":
 		if o, ok := overflowOf(word); ok {
 			s.overflow = o

@@ -1,6 +1,7 @@
 package amqpbroker
 
 import (
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -85,6 +86,9 @@ func (c *channel) exchangeDeclare(bt *amqpserver.Batch, m *amqp091.ExchangeDecla
 		return errDefaultExchange()
 	}
 	if m.Passive {
+		if err := c.s.mayAny(resourceExchange, name); err != nil {
+			return err
+		}
 		if v.exchange(name) == nil {
 			return errNoExchange(v, name)
 		}
@@ -209,7 +213,10 @@ func (c *channel) queueDeclare(bt *amqpserver.Batch, m *amqp091.QueueDeclare) er
 				return err
 			}
 		}
-		var err error
+		err := s.mayAny(resourceQueue, name)
+		if err != nil {
+			return err
+		}
 		if q, err = v.queueFor(name, s); err != nil {
 			return err
 		}
@@ -353,7 +360,7 @@ func (c *channel) consume(bt *amqpserver.Batch, m *amqp091.BasicConsume) error {
 		if !ok {
 			return amqp091.SoftError(amqp091.PreconditionFailed, "invalid arg 'x-priority' for %s: %s", q.title(), badType(p))
 		}
-		co.priority = int32(n)
+		co.priority = int32(max(math.MinInt32, min(n, math.MaxInt32)))
 	}
 	return c.start(bt, q, co, m)
 }

@@ -194,6 +194,9 @@ func (b *Broker) keep(seq uint64, raw []byte) Verdict {
 	return Keep
 }
 
+// reachedAll is what queueJournal.reaching is when the broker is closed: nothing that is recorded may be delivered any more.
+const reachedAll = 1 << 63
+
 // recordClean records what all queues have, and that nothing was delivered since. Nothing that is recorded is delivered any
 // more.
 func (b *Broker) recordClean(vhosts []*vhost) {
@@ -207,7 +210,8 @@ func (b *Broker) recordClean(vhosts []*vhost) {
 			if q.journal.reaching != 0 || q.journal.dirty || q.journal.unclean {
 				b.rec.rewrite(q, true)
 			}
-			q.journal.reach, q.journal.reaching = 0, 1<<63
+			q.journal.reach, q.journal.reaching = 0, reachedAll
+			q.wakeWaiters()
 			q.mu.Unlock()
 		}
 		v.mu.RUnlock()

@@ -36,6 +36,7 @@ func (q *queue) add(bt *amqpserver.Batch, c *consumer) error {
 func (q *queue) begin(bt *amqpserver.Batch, c *consumer) {
 	q.mu.Lock()
 	if c.state == consumerIdle && !q.deleted {
+		c.begun = true
 		switch {
 		case q.single && q.cs.active == nil:
 			q.cs.active = c

@@ -35,6 +35,7 @@ type consumer struct {
 	state consumerState
 	next  []uint64 // of a special one, for each level: entries before this position were looked at
 	held  int      // how many entries it has acquired
+	begun bool     // it may be given something when it is its turn
 }
 
 // consumerState is whether a consumer can be given something.
@@ -134,7 +135,7 @@ func (cs *consumers) sleep(c *consumer, state consumerState) {
 // successor returns the consumer that becomes the single active one: of the highest priority the first that came.
 func (cs *consumers) successor() (best *consumer) {
 	for _, c := range cs.list {
-		if best == nil || c.priority > best.priority {
+		if c.begun && (best == nil || c.priority > best.priority) {
 			best = c
 		}
 	}

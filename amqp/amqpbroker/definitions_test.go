@@ -219,3 +219,35 @@ func FuzzDefinitions(f *testing.F) {
 		}
 	})
 }
+
+func TestDefinitionsWithPasswords(t *testing.T) {
+	d, err := ReadDefinitions(strings.NewReader(`{"users": [
+		{"name": "a", "password": "secret", "tags": "administrator", "limits": {"max-channels": 3}},
+		{"name": "b", "password": "word", "hashing_algorithm": "rabbit_password_hashing_sha512", "tags": []},
+		{"name": "c", "password": "", "tags": []}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := New(&Options{Definitions: d})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	for _, c := range []struct {
+		user, password string
+		ok             bool
+	}{{"a", "secret", true}, {"b", "word", true}, {"a", "", false}, {"a", "word", false}, {"c", "", false}} {
+		if err := b.reg.login(c.user, c.password, nil); (err == nil) != c.ok {
+			t.Errorf("%s with %q: %v", c.user, c.password, err)
+		}
+	}
+	if u, _ := b.reg.user("a"); u.Limits["max-channels"] != 3 || !u.Tags.Has(TagAdministrator) {
+		t.Errorf("%+v", u)
+	}
+	if bytes.Contains(mustJSON(b.Definitions()), []byte("secret")) {
+		t.Error("the password is in the definitions")
+	}
+	if _, err := ReadDefinitions(strings.NewReader(`{"users": [{"name": "a", "password": "x", "password_hash": "y"}]}`)); err == nil {
+		t.Error("both a password and a hash")
+	}
+}

@@ -75,6 +75,9 @@ func (v *vhost) newExchange(spec *exchangeSpec) (*exchange, error) {
 	x := &exchange{
 		v: v, name: spec.name, kind: spec.kind, durable: spec.durable, autoDelete: spec.autoDelete, internal: spec.internal, args: spec.args,
 	}
+	if err := checkLength(spec.name); err != nil {
+		return nil, err
+	}
 	kind := spec.kind
 	if kind == delayedKind {
 		arg, _ := spec.args.Get("x-delayed-type")

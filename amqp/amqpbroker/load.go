@@ -41,7 +41,7 @@ func (q *queue) load() {
 // awaitFront waits until the loader or the journal has done something for the first entry. q.mu is held, but not while it
 // waits.
 func (q *queue) awaitFront() error {
-	if q.b.rec == nil || q.b.rec.broken() {
+	if q.b.rec == nil || q.b.rec.broken() || q.journal.reaching == reachedAll {
 		return errJournal()
 	}
 	if q.loaded == nil {

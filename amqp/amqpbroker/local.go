@@ -205,6 +205,9 @@ func (b *Broker) Publish(ctx context.Context, vhost string, m *Message) error {
 	if x == nil {
 		return errNoExchange(v, m.Exchange)
 	}
+	if err := checkLength(m.RoutingKey); err != nil {
+		return err
+	}
 	props, err := m.Properties.Append(nil)
 	if err != nil {
 		return err

@@ -24,7 +24,7 @@ func policyKeyOf(key string) (policyKey, bool) {
 	case "dead-letter-exchange":
 		return policyKey{false, policyText, "dead letter exchange name"}, true
 	case "dead-letter-routing-key":
-		return policyKey{false, policyText, "dead letter routing key"}, true
+		return policyKey{false, policyRoutingKey, "dead letter routing key"}, true
 	case "dead-letter-strategy":
 		return policyKey{false, policyOneOf("at-most-once", "at-least-once"), "dead letter strategy"}, true
 	case "message-ttl":
@@ -91,6 +91,8 @@ func checkPolicyDefinition(def Arguments, operator bool) error {
 }
 
 func policyText(v any) bool { _, ok := v.(string); return ok }
+
+func policyRoutingKey(v any) bool { s, ok := v.(string); return ok && len(s) <= maxKey }
 
 func policyInteger(v any) bool { _, ok := integer(v); return ok }
 

@@ -4,6 +4,7 @@ import (
 	"math/bits"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/quartet-mq/quartet/amqp/amqp091"
 	"github.com/quartet-mq/quartet/amqp/amqpserver"
@@ -487,10 +488,16 @@ func (q *queue) finish() {
 			if at := l.hot.at(0).expires; at != 0 {
 				q.arm(at)
 			}
-		} else if e, _ := l.cold.first(); e.expires != 0 {
+		} else if e, _ := l.cold.first(); e.expires != 0 && !q.awaitsLoader(e.expires) {
 			q.arm(e.expires)
 		}
 	}
+}
+
+// awaitsLoader reports whether the first entry, which is not in memory, has expired and can only die when it was loaded. Nobody
+// need look at it until then.
+func (q *queue) awaitsLoader(expires int64) bool {
+	return q.set.deadLetter && (q.loading || q.b.rec.broken()) && expires <= time.Now().UnixMilli()
 }
 
 // arm sees to it that the queue is looked at at a time in unix milliseconds.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/quartet-mq/quartet/amqp/amqp091"
 	"github.com/quartet-mq/quartet/codec"
@@ -64,6 +63,11 @@ func (d *restoredDelayed) remove(seq uint64) {
 	if ok {
 		d.entries[i].due = 0
 	}
+}
+
+// bindingKey returns the names of a binding as one, which no other binding has.
+func bindingKey(names []string) string {
+	return string(appendNames(nil, recordDefined, defBinding, names))
 }
 
 type restoredBinding struct {
@@ -459,7 +463,7 @@ func (r *restoring) defined(what definition, names []string, data []byte, at sto
 		v.queues[q.name] = q
 		r.queues[num] = &restored{q: q, levels: make([]cold, len(q.levels)), lows: make([]uint64, len(q.levels))}
 	case defBinding:
-		r.bindings[strings.Join(names, "\x00")] = restoredBinding{names, slices.Clone(data), at}
+		r.bindings[bindingKey(names)] = restoredBinding{names, slices.Clone(data), at}
 	case defSetting:
 		s := setting{Kind: settingKind(names[0]), Vhost: names[1], Name: names[2], Sub: names[3], Value: slices.Clone(data)}
 		b.recorded[settingKey{s.Kind, s.Vhost, s.Name, s.Sub}] = at
@@ -530,7 +534,7 @@ func (r *restoring) undefined(what definition, names []string) error {
 			}
 		}
 	case defBinding:
-		delete(r.bindings, strings.Join(names, "\x00"))
+		delete(r.bindings, bindingKey(names))
 	case defSetting:
 		s := setting{Kind: settingKind(names[0]), Vhost: names[1], Name: names[2], Sub: names[3]}
 		delete(b.recorded, settingKey{s.Kind, s.Vhost, s.Name, s.Sub})

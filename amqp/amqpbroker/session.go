@@ -219,6 +219,13 @@ func (s *session) owns(q *queue) {
 	}
 }
 
+// disowns notes that an exclusive queue is gone.
+func (s *session) disowns(q *queue) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.exclusive, q)
+}
+
 // UpdateSecret implements [amqpserver.SecretUpdater]: the new secret is checked as the first one was.
 func (s *session) UpdateSecret(ctx context.Context, _ *amqpserver.Batch, secret []byte, _ string) error {
 	_, err := s.b.Authenticate(ctx, s.conn, &amqpserver.Auth{Mechanism: s.conn.Mechanism(), User: s.user, Password: string(secret)})
@@ -234,6 +241,16 @@ func (s *session) may(op accessOp, kind resourceKind, name string) error {
 		return nil
 	}
 	return s.permit.check(op, kind, name)
+}
+
+// mayAny checks that the user may do anything with something.
+func (s *session) mayAny(kind resourceKind, name string) (err error) {
+	for _, op := range [...]accessOp{opRead, opWrite, opConfigure} {
+		if err = s.may(op, kind, name); err == nil {
+			return nil
+		}
+	}
+	return err
 }
 
 // mayTopic checks that the user may use a routing key at an exchange.

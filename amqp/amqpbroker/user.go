@@ -68,6 +68,29 @@ func (t *UserTags) UnmarshalJSON(b []byte) error {
 // Has reports whether a tag is among t.
 func (t UserTags) Has(tag string) bool { return slices.Contains(t, tag) }
 
+// UnmarshalJSON decodes a user. One with a password in the clear, under "password", gets its hash, as in RabbitMQ.
+func (u *User) UnmarshalJSON(b []byte) error {
+	type plain User
+	in := struct {
+		*plain
+		Password *string `json:"password"`
+	}{plain: (*plain)(u)}
+	if err := json.Unmarshal(b, &in); err != nil {
+		return err
+	}
+	if in.Password == nil {
+		return nil
+	}
+	if u.PasswordHash != "" {
+		return invalid("user %s has both a password and a password_hash", u.Name)
+	}
+	if u.HashingAlgorithm != HashingSHA512 {
+		u.HashingAlgorithm = HashingSHA256
+	}
+	u.PasswordHash = hashWith(u.HashingAlgorithm, *in.Password)
+	return nil
+}
+
 // user is a user in the registry. It does not change.
 type user struct {
 	User

@@ -132,6 +132,14 @@ type queueSpec struct {
 	owner      *session
 }
 
+// checkLength checks that clients can be sent a name or a routing key. What they send is always short enough.
+func checkLength(name string) error {
+	if len(name) > maxKey {
+		return amqp091.SoftError(amqp091.PreconditionFailed, "a name or routing key is longer than %d bytes: %.20s…", maxKey, name)
+	}
+	return nil
+}
+
 // randomName returns a name that nobody else has.
 func randomName(prefix string) string {
 	var b [16]byte
@@ -180,6 +188,9 @@ func (v *vhost) newQueue(spec *queueSpec) (*queue, error) {
 	q := &queue{
 		b: v.b, v: v, name: spec.name, kind: "classic", autoDelete: spec.autoDelete, args: spec.args, set: noSettings,
 		durable: spec.durable && !spec.exclusive,
+	}
+	if err := checkLength(spec.name); err != nil {
+		return nil, err
 	}
 	if err := checkQueueArguments(spec.args, q.title()); err != nil {
 		return nil, err
@@ -275,6 +286,9 @@ func (v *vhost) deleteQueue(bt *amqpserver.Batch, q *queue, ifUnused, ifEmpty bo
 	if n = list.n; !v.b.spawn(list.discard) {
 		list.discard()
 	}
+	if q.owner != nil {
+		q.owner.disowns(q)
+	}
 	canceled(bt, consumers)
 	if f := v.b.opts.Events.QueueDeleted; f != nil {
 		f(v.name, q.name)
@@ -311,6 +325,9 @@ func (q *queue) end() ([]*consumer, discarded) {
 
 // bind binds something to an exchange, unless it is already.
 func (v *vhost) bind(source string, dest target, key string, args amqp091.Table) (added bool, err error) {
+	if err := checkLength(key); err != nil {
+		return false, err
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	x := v.exchanges[source]
