@@ -221,7 +221,7 @@ func (c *Conn) ready(ch *Channel) {
 }
 
 // receiveRecover takes basic.recover and basic.recover-async.
-func (ch *Channel) receiveRecover(m Method, requeue bool) error {
+func (ch *Channel) receiveRecover(now time.Time, m Method, requeue bool) error {
 	if !requeue {
 		return &Error{Code: NotImplemented, Hard: true, Method: m.ID(), Text: "requeue=false"}
 	}
@@ -229,12 +229,12 @@ func (ch *Channel) receiveRecover(m Method, requeue bool) error {
 		ch.release(&d)
 		ch.c.refs = append(ch.c.refs, d.ref)
 	})
+	if m.ID() == IDBasicRecover {
+		ch.c.send(now, ch.id, &BasicRecoverOK{}) // before what is delivered again
+	}
 	if len(ch.c.refs) > 0 {
 		e := ch.c.tell(EventSettled, ch)
-		e.Settlement, e.Refs = Requeued, ch.c.refs
-	}
-	if m.ID() == IDBasicRecover {
-		ch.c.tell(EventMethod, ch).Method = m
+		e.Settlement, e.Refs = Recovered, ch.c.refs
 	}
 	ch.c.ready(ch)
 	return nil

@@ -37,9 +37,9 @@ func (ch *Channel) serverMethod(now time.Time, id MethodID, payload []byte) erro
 	case *BasicQos:
 		return ch.receiveQos(now, m)
 	case *BasicRecover:
-		return ch.receiveRecover(m, m.Requeue)
+		return ch.receiveRecover(now, m, m.Requeue)
 	case *BasicRecoverAsync:
-		return ch.receiveRecover(m, m.Requeue)
+		return ch.receiveRecover(now, m, m.Requeue)
 	case *ConfirmSelect:
 		ch.receiveConfirmSelect(now, m)
 	case *TxSelect, *TxCommit, *TxRollback:

@@ -28,7 +28,8 @@ const (
 	// Seq is its number for Channel.Confirm, 0 when the channel confirms nothing.
 	EventPublish
 	// EventSettled (server): the peer has settled deliveries on Channel. Refs are the references of Deliver and Get, in
-	// the order of their tags; Settlement says how. On a transactional channel the settlement is the transaction's.
+	// the order of their tags; Settlement says how. On a transactional channel the settlement is the transaction's, unless it
+	// is Recovered.
 	EventSettled
 	// EventReady (server): Channel.Deliver had no credit, and may have some again.
 	EventReady
@@ -119,11 +120,13 @@ const (
 	Acked Settlement = iota + 1
 	// Rejected: basic.reject or basic.nack without requeue.
 	Rejected
-	// Requeued: basic.reject or basic.nack with requeue, or basic.recover.
+	// Requeued: basic.reject or basic.nack with requeue.
 	Requeued
+	// Recovered: basic.recover, as Requeued; but it is done at once also on a transactional channel.
+	Recovered
 )
 
-// String returns "acked", "rejected" or "requeued".
+// String returns "acked", "rejected", "requeued" or "recovered".
 func (s Settlement) String() string {
 	switch s {
 	case Acked:
@@ -132,6 +135,8 @@ func (s Settlement) String() string {
 		return "rejected"
 	case Requeued:
 		return "requeued"
+	case Recovered:
+		return "recovered"
 	}
 	return "unknown"
 }

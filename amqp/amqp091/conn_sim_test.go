@@ -400,7 +400,7 @@ func (w *simWorld) drainServer() {
 			w.take(sc, &e)
 		case EventSettled:
 			for _, ref := range e.Refs {
-				if e.Settlement == Requeued {
+				if e.Settlement == Requeued || e.Settlement == Recovered {
 					w.queue = append(w.queue, ref.(*simMessage))
 				}
 			}

@@ -135,7 +135,11 @@ func (s *session) Ready(bt *amqpserver.Batch, ch *amqpserver.Channel) {
 
 // Settled implements [amqpserver.Session].
 func (s *session) Settled(bt *amqpserver.Batch, ch *amqpserver.Channel, refs []any, how amqpserver.Settlement) {
-	if c := ch.Value.(*channel); ch.Transactional() {
+	c := ch.Value.(*channel)
+	switch {
+	case how == amqpserver.Recovered:
+		how = amqpserver.Requeued
+	case ch.Transactional():
 		c.tx.settle(refs, how)
 		return
 	}

@@ -131,6 +131,21 @@ func TestTransactionAllOrNothing(t *testing.T) {
 	})
 }
 
+// TestRecoverInTransaction: basic.recover is no part of a transaction.
+func TestRecoverInTransaction(t *testing.T) {
+	for _, end := range []amqp091.Method{&amqp091.TxRollback{}, &amqp091.TxCommit{}, &amqp091.ChannelClose{ReplyCode: 200}} {
+		inWorld(t, Options{}, func(w *world, p *peer) {
+			p.send(1, &amqp091.QueueDeclare{Queue: "q"})
+			p.publish(1, "", "q", &amqp091.Properties{}, "0")
+			p.send(1, &amqp091.TxSelect{}, &amqp091.BasicGet{Queue: "q"}, &amqp091.BasicRecover{Requeue: true})
+			p.expect(`queue.declare-ok, tx.select-ok, get-ok "0" 0, basic.recover-ok`)
+			p.send(1, end)
+			w.wait()
+			equal(t, "q", drain(t, w.vhost("/").queue("q")), "0r")
+		})
+	}
+}
+
 func TestDirectReplyTo(t *testing.T) {
 	inWorld(t, Options{}, func(w *world, p *peer) {
 		p.send(1, &amqp091.QueueDeclare{Queue: "rpc"}, &amqp091.BasicConsume{Queue: replyTo, ConsumerTag: "r", NoAck: true})

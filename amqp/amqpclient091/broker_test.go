@@ -384,7 +384,7 @@ func (p *peer) event(e *amqp091.Event) {
 		}
 	case amqp091.EventSettled:
 		p.s.log = append(p.s.log, fmt.Sprintf("%d/%d %d %s", p.n, e.Channel.ID(), len(e.Refs), e.Settlement))
-		if e.Settlement == amqp091.Requeued {
+		if e.Settlement == amqp091.Requeued || e.Settlement == amqp091.Recovered {
 			requeue(e.Refs)
 		}
 	case amqp091.EventReady:

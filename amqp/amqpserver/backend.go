@@ -66,7 +66,7 @@ type Session interface {
 
 	// Settled is called when the client has settled deliveries: refs are the references that were given to
 	// [Channel.Deliver] and [Channel.GetOK], in the order of the delivery tags. The slice is valid during the call. On a
-	// transactional channel the settlement is the transaction's, see Method.
+	// transactional channel the settlement is the transaction's, see Method, unless it is Recovered.
 	Settled(b *Batch, ch *Channel, refs []any, s Settlement)
 
 	// Ready is called when [Channel.Deliver] has said no on this channel and may say yes again.
@@ -130,6 +130,8 @@ const (
 	Acked = amqp091.Acked
 	// Rejected: basic.reject or basic.nack without requeue. Drop the message or dead-letter it.
 	Rejected = amqp091.Rejected
-	// Requeued: basic.reject or basic.nack with requeue, or basic.recover. Put the message back in its place.
+	// Requeued: basic.reject or basic.nack with requeue. Put the message back in its place.
 	Requeued = amqp091.Requeued
+	// Recovered: basic.recover. Put the message back in its place; at once also on a transactional channel.
+	Recovered = amqp091.Recovered
 )

@@ -95,10 +95,6 @@ func channelOf(ev *amqp091.Event) *Channel {
 
 // method hands a method to the session.
 func (c *Conn) method(b *Batch, ch *Channel, m amqp091.Method) {
-	if m.ID() == amqp091.IDBasicRecover {
-		ch.Reply(b, &amqp091.BasicRecoverOK{}) // what it requeues was settled before
-		return
-	}
 	if err := c.session.Method(b, ch, m); err != nil {
 		if m.ID() == amqp091.IDTxCommit {
 			c.mu.Lock()

@@ -268,7 +268,7 @@ func (s *session) Publish(b *amqpserver.Batch, ch *amqpserver.Channel, p *amqpse
 
 func (s *session) Settled(b *amqpserver.Batch, ch *amqpserver.Channel, refs []any, how amqpserver.Settlement) {
 	s.b.note("%v %d", how, len(refs))
-	if how == amqpserver.Requeued && !ch.Transactional() {
+	if how == amqpserver.Recovered || how == amqpserver.Requeued && !ch.Transactional() {
 		s.requeue(b, refs)
 	}
 }

@@ -46,6 +46,9 @@ func TestOutput(t *testing.T) {
 		}
 		v = o.Vector(v)
 		n := netserve.Size(v)
+		if netserve.Size(v[:cap(v)]) != n {
+			t.Fatal("the vector keeps what is written")
+		}
 		if (n == 0) != o.Empty() || n > o.Size() {
 			t.Fatalf("%d bytes in the vector, %d in the output", n, o.Size())
 		}

@@ -106,7 +106,7 @@ func (o *Output) Append(p *Chunks, b []byte) {
 // maxVector is how many chunks are written at a time.
 const maxVector = 8
 
-// Vector returns the front of the output, in v's memory.
+// Vector returns the front of the output, in v's memory, which keeps nothing of an earlier one.
 func (o *Output) Vector(v net.Buffers) net.Buffers {
 	v = v[:0]
 	for t := o.head; t != nil && len(v) < maxVector; t = t.next {
@@ -114,6 +114,7 @@ func (o *Output) Vector(v net.Buffers) net.Buffers {
 			v = append(v, t.Buf[t.off:])
 		}
 	}
+	clear(v[len(v):cap(v)])
 	return v
 }
 
