@@ -289,23 +289,3 @@ func TestDiskFull(t *testing.T) {
 		w.close()
 	})
 }
-
-// TestRecoverInTransaction gives back with basic.recover what was got on a transactional channel: it does not wait for the
-// transaction, and does not go with it.
-func TestRecoverInTransaction(t *testing.T) {
-	inWorld(t, Options{}, func(w *world, p *peer) {
-		p.send(1, &amqp091.QueueDeclare{Queue: "q"}, &amqp091.TxSelect{})
-		for _, body := range []string{"1", "2"} {
-			p.publish(1, "", "q", &amqp091.Properties{}, body)
-		}
-		p.send(1, &amqp091.TxCommit{}, &amqp091.BasicGet{Queue: "q"}, &amqp091.BasicGet{Queue: "q"}, &amqp091.BasicAck{DeliveryTag: 1})
-		p.expect("queue.declare-ok, tx.select-ok, tx.commit-ok, get-ok \"1\" 1, get-ok \"2\" 0")
-		p.send(1, &amqp091.BasicRecover{Requeue: true}, &amqp091.TxRollback{}, &amqp091.BasicGet{Queue: "q"})
-		p.expect("basic.recover-ok, tx.rollback-ok, get-ok \"2\" 0 again")
-		p.drop()
-		w.wait()
-		if got := drain(t, w.vhost("/").queue("q")); got != "1r 2r" {
-			t.Errorf("got %s", got)
-		}
-	})
-}
