@@ -2,9 +2,12 @@ package amqpserver_test
 
 import (
 	"context"
+	"net"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/quartet-mq/quartet/amqp/amqp091"
 	"github.com/quartet-mq/quartet/amqp/amqpserver"
@@ -156,4 +159,30 @@ func TestCommitFails(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAfterClose: what a client has on the way when it closes the connection is read, for a reset would take the answer from
+// it.
+func TestAfterClose(t *testing.T) {
+	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "amqp"))
+	if err != nil {
+		t.Skip(err)
+	}
+	s := amqpserver.New(new(queues), nil)
+	defer s.Close()
+	go s.Serve(l, nil)
+	nc, err := net.Dial("unix", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	nc.SetDeadline(time.Now().Add(10 * time.Second))
+	p := &peer{t: t, nc: nc}
+	p.login()
+	b, _ := amqp091.AppendMethod(nil, 0, &amqp091.ConnectionClose{ReplyCode: 200})
+	for len(b) < 4<<20 {
+		b = appendPublish(b, 1, "q", strings.Repeat("x", 1000), false)
+	}
+	p.raw(b)
+	p.expect("0 connection.close-ok()", "EOF")
 }

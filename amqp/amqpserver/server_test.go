@@ -31,6 +31,7 @@ func TestPublishAndConsume(t *testing.T) {
 		p.expect(`1 channel.close-ok()`)
 		p.send(0, &amqp091.ConnectionClose{ReplyCode: 200})
 		p.expect(`0 connection.close-ok()`, "EOF")
+		p.nc.Close()
 		synctest.Wait()
 		equal(t, "log", b.take(), "start guest\nacked 1\nrequeued 1\nclose channel 1, 2 unsettled\nclosed: <nil>")
 		st := s.Stats()

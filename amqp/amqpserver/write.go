@@ -157,7 +157,7 @@ func (c *Conn) finishWriting() {
 		return
 	}
 	c.shut = true
-	abrupt := c.aborted || c.cause == nil
+	abrupt := c.aborted
 	if !abrupt {
 		c.arm(lingerTime)
 	}
