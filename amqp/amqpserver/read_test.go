@@ -95,6 +95,7 @@ func TestSlowFrame(t *testing.T) {
 			stream = stream[n:]
 			time.Sleep(time.Second)
 		}
+		synctest.Wait()
 		equal(t, "size", got, 130_000)
 	})
 }
