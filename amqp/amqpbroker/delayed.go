@@ -18,10 +18,10 @@ type delayed struct {
 
 	mu       sync.Mutex
 	ready    delayedHeap // whose messages are in memory
-	bytes    int         // what those of them count that the journal has
-	near     delayedHeap // what is due in the span of horizon or before
+	bytes    int         // what those of them take that the journal has
+	plain    int         // and the others
+	near     delayedHeap // what is due before the floor of far
 	far      delayedFar  // the rest
-	horizon  int64
 	pos      uint64
 	timer    timer
 	deadline int64
@@ -36,6 +36,13 @@ type delayedEntry struct {
 	m    *message // nil when only the journal has it
 	size int      // of one that the journal has, 0 of others
 }
+
+// messageCost is about how many bytes a message takes in memory beside its size.
+const messageCost = 200
+
+// plainBytes is how much the messages take in memory that the journal need not have, before it gets them all the same unless
+// they would be read back at once.
+const plainBytes = 8 << 20
 
 func newDelayed(x *exchange) *delayed {
 	d := &delayed{x: x}
@@ -66,6 +73,9 @@ func (x *exchange) isDelayed(m *message) bool { return delayOf(m.props) > 0 }
 // maxDelay is the longest delay in milliseconds: 1,000 years.
 const maxDelay = 1000 * 365 * 24 * 3600 * 1000
 
+// maxDue is the latest time that is taken from a journal, in milliseconds.
+const maxDue = 1 << 50
+
 // delay lets a message wait, if it is to, and confirms it when it is safe. No lock is held.
 func (x *exchange) delay(bt *amqpserver.Batch, m *message, from *origin, conf confirmation) bool {
 	d, wait := x.delayed, delayOf(m.props)
@@ -74,22 +84,26 @@ func (x *exchange) delay(bt *amqpserver.Batch, m *message, from *origin, conf co
 	}
 	m = m.own()
 	// The time of a batch may be that of an earlier message: never too early.
-	e := delayedEntry{due: time.Now().UnixMilli() + min(wait, maxDelay), size: m.size()}
-	recorded := x.durable && m.flags&messagePersistent != 0 && x.v.b.rec != nil
+	now := time.Now().UnixMilli()
+	e := delayedEntry{due: now + min(wait, maxDelay), size: m.size()}
+	recorded := x.v.b.rec != nil && x.outlives(m)
 	d.mu.Lock()
 	if d.over {
 		d.mu.Unlock()
 		conf.done(bt, false)
 		return true
 	}
-	if recorded {
+	switch {
+	case recorded:
 		x.v.b.rec.delay(m, d, from, e.due, conf.token())
+	case wait > 2*aheadTime && d.plain >= plainBytes && x.v.b.rec != nil && !x.v.b.rec.broken() && x.v.b.rec.pressure() == PressureNone:
+		x.v.b.rec.delay(m, d, nil, e.due, Token{})
 	}
 	if e.pos = m.seq; m.seq == 0 {
 		d.pos++
 		e.pos, e.m, e.size = d.pos, m, 0
 	}
-	d.add(e)
+	d.add(e, now)
 	d.mu.Unlock()
 	if !recorded {
 		conf.done(bt, false)
@@ -97,18 +111,61 @@ func (x *exchange) delay(bt *amqpserver.Batch, m *message, from *origin, conf co
 	return true
 }
 
-// add adds an entry. d.mu is held.
-func (d *delayed) add(e delayedEntry) {
-	span := e.due >> spanBits
+// outlives reports whether a message that waits is to be there after a restart. Others that the journal has are there only to
+// be out of memory.
+func (x *exchange) outlives(m *message) bool { return x.durable && m.flags&messagePersistent != 0 }
+
+// cost is how many bytes the message takes in memory.
+func (e *delayedEntry) cost() int {
+	if e.m != nil {
+		return messageCost + e.m.size()
+	}
+	return messageCost + e.size
+}
+
+// pushReady adds an entry whose message is in memory. d.mu is held.
+func (d *delayed) pushReady(e delayedEntry) {
+	if d.ready.push(e); e.size > 0 {
+		d.bytes += e.cost()
+	} else {
+		d.plain += e.cost()
+	}
+}
+
+// popReady takes the earliest entry out whose message is in memory. d.mu is held.
+func (d *delayed) popReady() delayedEntry {
+	e := d.ready.pop()
+	if e.size > 0 {
+		d.bytes -= e.cost()
+	} else {
+		d.plain -= e.cost()
+	}
+	return e
+}
+
+// add adds an entry. now is where far begins when this is its first one. d.mu is held.
+func (d *delayed) add(e delayedEntry, now int64) {
+	if e.m == nil && d.far.n == 0 {
+		d.far.floor = min(now, e.due)
+	}
 	switch {
 	case e.m != nil:
-		d.ready.push(e)
-	case span > d.horizon:
-		d.far.add(span, e)
-	default:
+		d.pushReady(e)
+	case e.due < d.far.floor:
 		d.near.push(e)
+	default:
+		d.far.add(e)
 	}
 	d.arm()
+}
+
+// unread returns when to look at what is not in memory: the first of it is due then, or later. d.mu is held.
+func (d *delayed) unread() (at int64, ok bool) {
+	at, ok = d.far.first()
+	if len(d.near) > 0 && (!ok || d.near[0].due < at) {
+		return d.near[0].due, true
+	}
+	return at, ok
 }
 
 // arm sets the timer. d.mu is held.
@@ -120,29 +177,13 @@ func (d *delayed) arm() {
 	if len(d.ready) > 0 {
 		at = d.ready[0].due
 	}
-	if len(d.near) > 0 && d.bytes < aheadBytes/2 {
-		at = min(at, d.near[0].due-aheadTime/2)
-	}
-	if span, ok := d.far.first(); ok {
-		at = min(at, span<<spanBits)
+	if next, ok := d.unread(); ok && d.bytes < aheadBytes/2 {
+		at = min(at, next-aheadTime/2)
 	}
 	if at < math.MaxInt64 && (d.deadline == 0 || at < d.deadline) {
 		d.deadline = at
 		d.x.v.b.deadlines.set(&d.timer, at)
 	}
-}
-
-// advance brings what is due in the span of a time, or before, near. d.mu is held.
-func (d *delayed) advance(now int64) {
-	for {
-		span, ok := d.far.first()
-		if !ok || span > now>>spanBits {
-			break
-		}
-		d.far.take(func(e delayedEntry) { d.near = append(d.near, e) })
-		d.near.init()
-	}
-	d.horizon = now >> spanBits
 }
 
 // len returns how many messages wait. d.mu is held.
@@ -154,20 +195,13 @@ const (
 	aheadTime     = 1000 // milliseconds
 	aheadMessages = 32 << 10
 	aheadBytes    = 16 << 20
+	aheadSteps    = 64 << 10 // entries that are looked at without letting others go on
 )
 
 // readAhead reads messages that are due soon. It reports false when the journal cannot be used any more. Only fire calls it.
 func (d *delayed) readAhead(r JournalReader, now int64) bool {
 	b := d.x.v.b
-	d.mu.Lock()
-	d.advance(now + aheadTime)
-	var list []delayedEntry
-	for bytes := d.bytes; len(d.near) > 0 && d.near[0].due <= now+aheadTime && len(list) < aheadMessages && bytes < aheadBytes && !d.over; {
-		e := d.near.pop()
-		bytes += e.size
-		list = append(list, e)
-	}
-	d.mu.Unlock()
+	list := d.due(now)
 	slices.SortFunc(list, func(a, b delayedEntry) int { return cmp.Compare(a.pos, b.pos) })
 	n := 0
 	for _, e := range list {
@@ -191,10 +225,34 @@ func (d *delayed) readAhead(r JournalReader, now int64) bool {
 			b.rec.release(e.pos, e.size)
 			continue
 		}
-		d.bytes += e.size
-		d.ready.push(e)
+		d.pushReady(e)
 	}
 	return true
+}
+
+// due takes entries out that are due soon and not in memory, as many as there is room for.
+func (d *delayed) due(now int64) []delayedEntry {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var list []delayedEntry
+	steps := aheadSteps
+	for bytes := d.bytes; len(list) < aheadMessages && bytes < aheadBytes && !d.over; {
+		var e delayedEntry
+		if len(d.near) > 0 && d.near[0].due <= now+aheadTime {
+			e = d.near.pop()
+		} else {
+			var ok bool
+			if e, ok = d.far.take(now+aheadTime, &steps); !ok {
+				break
+			}
+		}
+		bytes += e.cost()
+		list = append(list, e)
+	}
+	if at, ok := d.far.first(); ok && at > now {
+		d.far.floor = max(d.far.floor, now)
+	}
+	return list
 }
 
 // tick publishes what is due, on a goroutine of its own: it may have to be read from the disk.
@@ -217,6 +275,7 @@ func (d *delayed) fire() {
 	if b.rec != nil {
 		r = b.rec.j.Reader()
 	}
+	var pace firePace
 	for {
 		now := bt.Now().UnixMilli()
 		if b.isStopped() || !d.readAhead(r, now) {
@@ -226,9 +285,7 @@ func (d *delayed) fire() {
 			var list []delayedEntry
 			d.mu.Lock()
 			for len(list) < fireMessages && len(d.ready) > 0 && d.ready[0].due <= now && !d.over {
-				e := d.ready.pop()
-				d.bytes -= e.size
-				list = append(list, e)
+				list = append(list, d.popReady())
 			}
 			d.mu.Unlock()
 			if len(list) == 0 {
@@ -237,6 +294,7 @@ func (d *delayed) fire() {
 			d.publish(bt, list)
 			b.bury(bt)
 			bt.Flush()
+			pace.wait(b.rec, list)
 		}
 		bt.Flush()
 		if d.rest() {
@@ -245,12 +303,39 @@ func (d *delayed) fire() {
 	}
 }
 
+// firePace keeps what is published from getting far ahead of the disk.
+type firePace struct {
+	bytes int
+	done  chan struct{} // closed when what was published before is durable
+}
+
+// firePaceBytes is after how many bytes of messages it is waited until those before them are durable.
+const firePaceBytes = 1 << 20
+
+// wait counts messages that the journal has.
+func (p *firePace) wait(r *recorder, list []delayedEntry) {
+	for i := range list {
+		p.bytes += list[i].size
+	}
+	if r == nil || p.bytes < firePaceBytes {
+		return
+	}
+	p.bytes = 0
+	if p.done != nil {
+		<-p.done
+	}
+	done := make(chan struct{})
+	p.done = done
+	r.wait(Token{then: func(*amqpserver.Batch, Outcome, bool) { close(done) }})
+}
+
 // rest ends the work of fire when there is nothing to do now.
 func (d *delayed) rest() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := time.Now().UnixMilli()
-	if !d.over && (len(d.ready) > 0 && d.ready[0].due <= now || len(d.near) > 0 && d.bytes < aheadBytes/2 && d.near[0].due <= now+aheadTime/2) {
+	next, ok := d.unread()
+	if !d.over && (len(d.ready) > 0 && d.ready[0].due <= now || ok && d.bytes < aheadBytes/2 && next <= now+aheadTime/2) {
 		return false
 	}
 	d.firing = false
@@ -264,7 +349,11 @@ func (d *delayed) publish(bt *amqpserver.Batch, list []delayedEntry) {
 	var fired []*origin
 	for _, e := range list {
 		var from *origin
-		if e.size > 0 {
+		switch {
+		case e.size == 0:
+		case !x.outlives(e.m):
+			b.rec.release(e.pos, e.size)
+		default:
 			from = &origin{delayed: d, seq: e.pos, size: e.size}
 			fired = append(fired, from)
 		}
@@ -303,12 +392,7 @@ func (d *delayed) end() {
 	d.x.v.b.deadlines.set(&d.timer, 0)
 	if r := d.x.v.b.rec; r != nil {
 		r.mu.Lock()
-		for {
-			if _, ok := d.far.first(); !ok {
-				break
-			}
-			d.far.take(func(e delayedEntry) { r.releaseLocked(e.pos, e.size) })
-		}
+		d.far.all(func(e delayedEntry) { r.releaseLocked(e.pos, e.size) })
 		for _, e := range slices.Concat(d.near, d.ready) {
 			if e.size > 0 {
 				r.releaseLocked(e.pos, e.size)

@@ -3,6 +3,7 @@ package amqpbroker
 import (
 	"container/heap"
 	"encoding/binary"
+	"math/bits"
 )
 
 // delayedHeap is a heap of entries, the earliest first.
@@ -55,83 +56,161 @@ func (h delayedHeap) down(i int) {
 	}
 }
 
-// init makes a heap of what is in any order.
-func (h delayedHeap) init() {
-	for i := len(h)/2 - 1; i >= 0; i-- {
-		h.down(i)
-	}
+// levelBits is how many bits of a time in milliseconds tell the spans of a level apart.
+const levelBits = 6
+
+// spanKey is a span of time: its beginning and, in the lowest bits, its level turned around. That of level 0 is one
+// millisecond, each level has spans that are 64 times as long. The order of keys is that in which spans are taken.
+type spanKey int64
+
+const (
+	levelKeyBits = 4
+	maxLevel     = 1<<levelKeyBits - 1
+)
+
+func keyOf(due int64, level int) spanKey {
+	return spanKey(due>>(levelBits*level)<<(levelBits*level)<<levelKeyBits | int64(maxLevel-level))
 }
 
-// spanBits is how many bits of a time in milliseconds are the time within a span: 65 seconds.
-const spanBits = 16
+func (k spanKey) start() int64 { return int64(k >> levelKeyBits) }
+func (k spanKey) level() int   { return maxLevel - int(k&maxLevel) }
 
-// delayedFar is the entries that are due later, in spans of time: about eight bytes each.
+// delayedFar is the entries that are due later, in spans of time that are the longer the later they are: about eight bytes
+// each. When the first one begins, it is divided into shorter ones.
 type delayedFar struct {
-	spans map[int64]*delayedSpan
+	floor int64 // no entry is due before
+	spans map[spanKey]*delayedSpan
 	order spanHeap
 	n     int
 }
 
-// delayedSpan is the entries of one span, one after the other.
-type delayedSpan struct {
-	b    []byte
-	prev uint64
-}
+// add adds an entry that the journal has, and that is not due before the floor.
+func (f *delayedFar) add(e delayedEntry) { f.put(e, f.floor) }
 
-// add adds an entry that the journal has.
-func (f *delayedFar) add(span int64, e delayedEntry) {
-	s := f.spans[span]
+// put puts an entry into the longest span that begins after a time, or into that of its millisecond.
+func (f *delayedFar) put(e delayedEntry, after int64) {
+	k := keyOf(e.due, max(bits.Len64(uint64(e.due^after))-1, 0)/levelBits)
+	s := f.spans[k]
 	if s == nil {
 		if f.spans == nil {
-			f.spans = make(map[int64]*delayedSpan)
+			f.spans = make(map[spanKey]*delayedSpan)
 		}
 		s = new(delayedSpan)
-		f.spans[span] = s
-		heap.Push(&f.order, span)
+		f.spans[k] = s
+		heap.Push(&f.order, k)
 	}
-	s.b = binary.AppendVarint(s.b, int64(e.pos-s.prev))
-	s.b = binary.AppendUvarint(s.b, uint64(e.due-span<<spanBits))
-	s.b = binary.AppendUvarint(s.b, uint64(e.size))
-	s.prev = e.pos
+	s.push(e, k.start())
 	f.n++
 }
 
-// first returns the first span.
-func (f *delayedFar) first() (span int64, ok bool) {
+// first returns when the first span begins.
+func (f *delayedFar) first() (at int64, ok bool) {
 	if len(f.order) == 0 {
 		return 0, false
 	}
-	return f.order[0], true
+	return f.order[0].start(), true
 }
 
-// take takes the entries of the first span out.
-func (f *delayedFar) take(yield func(delayedEntry)) {
-	span := heap.Pop(&f.order).(int64)
-	s := f.spans[span]
-	delete(f.spans, span)
-	pos := uint64(0)
-	for b := s.b; len(b) > 0; {
-		d, n := binary.Varint(b)
-		b = b[n:]
-		at, n := binary.Uvarint(b)
-		b = b[n:]
-		size, n := binary.Uvarint(b)
-		b = b[n:]
-		pos += uint64(d)
-		yield(delayedEntry{due: span<<spanBits + int64(at), pos: pos, size: int(size)})
-		f.n--
+// take takes an entry out that is due up to a limit, in the order of time. It divides spans for that, with not more entries
+// than steps says, from which it takes them off.
+func (f *delayedFar) take(limit int64, steps *int) (e delayedEntry, ok bool) {
+	for ; *steps > 0; *steps-- {
+		if len(f.order) == 0 || f.order[0].start() > limit {
+			break
+		}
+		k := f.order[0]
+		start := k.start()
+		f.floor = max(f.floor, start)
+		s := f.spans[k]
+		e = s.shift(start)
+		if f.n--; s.n == 0 {
+			heap.Pop(&f.order)
+			delete(f.spans, k)
+		}
+		if k.level() == 0 {
+			return e, true
+		}
+		f.put(e, start)
 	}
+	return delayedEntry{}, false
+}
+
+// all takes all entries out, in any order.
+func (f *delayedFar) all(yield func(delayedEntry)) {
+	for k, s := range f.spans {
+		for s.n > 0 {
+			yield(s.shift(k.start()))
+		}
+	}
+	*f = delayedFar{}
+}
+
+// delayedSpan is a queue of entries, one after the other in pages.
+type delayedSpan struct {
+	full [][]byte
+	page []byte // the last one, to which entries are appended
+	off  int    // in the first page
+	n    int
+	prev uint64 // the number before the first entry
+	last uint64 // of the last entry
+}
+
+const (
+	spanPageMin = 64
+	spanPageMax = 4 << 10
+	spanEntry   = 3 * binary.MaxVarintLen64 // that is the most which an entry takes
+)
+
+// push appends an entry that is not due before base.
+func (s *delayedSpan) push(e delayedEntry, base int64) {
+	if size := cap(s.page); size-len(s.page) < spanEntry {
+		if len(s.page) > 0 {
+			s.full = append(s.full, s.page)
+		}
+		s.page = make([]byte, 0, min(max(spanPageMin, 2*size), spanPageMax))
+	}
+	s.page = binary.AppendVarint(s.page, int64(e.pos-s.last))
+	s.page = binary.AppendUvarint(s.page, uint64(e.due-base))
+	s.page = binary.AppendUvarint(s.page, uint64(e.size))
+	s.last = e.pos
+	s.n++
+}
+
+// shift takes the first entry out. There is one.
+func (s *delayedSpan) shift(base int64) delayedEntry {
+	b := s.page
+	if len(s.full) > 0 {
+		b = s.full[0]
+	}
+	d, n := binary.Varint(b[s.off:])
+	s.off += n
+	at, n := binary.Uvarint(b[s.off:])
+	s.off += n
+	size, n := binary.Uvarint(b[s.off:])
+	s.off += n
+	s.prev += uint64(d)
+	s.n--
+	if s.off == len(b) {
+		s.off = 0
+		if len(s.full) > 0 {
+			s.full[0] = nil
+			s.full = s.full[1:]
+		} else {
+			s.page = s.page[:0]
+		}
+	}
+	return delayedEntry{due: base + int64(at), pos: s.prev, size: int(size)}
 }
 
 // spanHeap is a heap of spans, the earliest first.
-type spanHeap []int64
+type spanHeap []spanKey
 
 func (h spanHeap) Len() int           { return len(h) }
 func (h spanHeap) Less(i, j int) bool { return h[i] < h[j] }
 func (h spanHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
 
 // Push implements heap.Interface.
-func (h *spanHeap) Push(x any) { *h = append(*h, x.(int64)) }
+func (h *spanHeap) Push(x any) { *h = append(*h, x.(spanKey)) }
 
 // Pop implements heap.Interface.
 func (h *spanHeap) Pop() any {

@@ -128,3 +128,133 @@ func TestDelayedDeleted(t *testing.T) {
 		equal(t, "queue", drain(t, b.vhost("/").queue("q")), "")
 	})
 }
+
+// TestDelayedTransient has more messages wait that are not to be there after a restart than memory is to have.
+func TestDelayedTransient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := Options{Dir: "data", fs: vfs.NewMem(), MemoryLimit: -1}
+		b := open(t, o)
+		q := delayedExchange(t, b)
+		d := b.vhost("/").exchange("x").delayed
+		const n, size = 200, 64 << 10
+		rest := strings.Repeat("x", size-4)
+		fill := func() int {
+			for i := range n {
+				later(t, b, int32(10_000+i), 1, fmt.Sprintf("%04d", i)+rest)
+			}
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			if d.plain > plainBytes+2*size || d.len() != n {
+				t.Errorf("%d messages wait, %d bytes are in memory", d.len(), d.plain)
+			}
+			return d.far.n
+		}
+		if fill() == 0 {
+			t.Error("the journal has nothing")
+		}
+		time.Sleep(11 * time.Second)
+		synctest.Wait()
+		for i := range n {
+			m, ok, err := b.Get("/", "q", true)
+			if err != nil || !ok {
+				t.Fatalf("message %d: %v, %v", i, ok, err)
+			}
+			if got := string(m.Body[:4]); got != fmt.Sprintf("%04d", i) || m.Redelivered || m.Properties.DeliveryMode() != 1 {
+				t.Errorf("message %d: %s, redelivered %v", i, got, m.Redelivered)
+			}
+		}
+		equal(t, "bytes", d.plain+d.bytes, 0)
+
+		fill()
+		later(t, b, int32(10_000), amqp091.Persistent, "stays")
+		b.Close()
+		b = open(t, o)
+		defer b.Close()
+		q = b.vhost("/").queue("q")
+		if live := b.opts.Journal.(fileJournal).Stats().LiveBytes; live > size {
+			t.Errorf("%d bytes of the journal are live", live)
+		}
+		time.Sleep(11 * time.Second)
+		synctest.Wait()
+		equal(t, "queue", drain(t, q), "stays")
+	})
+}
+
+// TestDelayedFar takes entries in the order of time, while others are added.
+func TestDelayedFar(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(3, 4))
+	for range 20 {
+		var f delayedFar
+		now := int64(1_700_000_000_000) + rnd.Int64N(1<<30)
+		f.floor = now
+		want := make(map[uint64]int64)
+		pos := uint64(1 << 20)
+		add := func() {
+			e := delayedEntry{due: f.floor + rnd.Int64N(1<<rnd.IntN(46)), pos: pos, size: rnd.IntN(1 << 20)}
+			if rnd.IntN(3) == 0 {
+				e.due = f.floor + 100
+			}
+			pos += uint64(rnd.IntN(5) - 1)
+			if _, ok := want[e.pos]; ok {
+				return
+			}
+			want[e.pos] = e.due
+			f.add(e)
+		}
+		for range 3000 {
+			add()
+		}
+		for last := now; len(want) > 0; {
+			at, _ := f.first()
+			steps := 1 + rnd.IntN(500)
+			limit := at + rnd.Int64N(1<<rnd.IntN(30))
+			for e, ok := f.take(limit, &steps); ok; e, ok = f.take(limit, &steps) {
+				if e.due != want[e.pos] || e.due < last || e.due > limit {
+					t.Fatalf("%d is due at %d, want %d; the last one was at %d, the limit %d", e.pos, e.due, want[e.pos], last, limit)
+				}
+				last = e.due
+				delete(want, e.pos)
+			}
+			if len(want)%7 == 0 && pos < 1<<20+10_000 {
+				add()
+			}
+		}
+		if f.n != 0 || len(f.spans) != 0 || len(f.order) != 0 {
+			t.Fatalf("%d entries are left in %d spans", f.n, len(f.spans))
+		}
+	}
+}
+
+// TestDelayedRestored restores a delayed exchange of whose messages most have gone.
+func TestDelayedRestored(t *testing.T) {
+	b := open(t, Options{})
+	b.rec = newRecorder(nil, b.opts.Logger)
+	d := &restoredDelayed{d: newDelayed(&exchange{v: b.vhost("/")})}
+	rnd := rand.New(rand.NewPCG(5, 6))
+	const n = 3 * chunkSize
+	for i := range uint64(n) {
+		d.add(delayedEntry{due: 1000 + rnd.Int64N(1<<40), pos: 100 + i, size: int(i)})
+	}
+	left := make(map[uint64]bool)
+	for _, i := range rnd.Perm(n) {
+		if left[uint64(100+i)] = i%50 == 0; i%50 != 0 {
+			d.remove(uint64(100 + i))
+			d.remove(uint64(100 + i))
+		}
+	}
+	if d.entries.n > n/2 {
+		t.Errorf("%d entries are in memory", d.entries.n)
+	}
+	d.take(func(e delayedEntry) {
+		if !left[e.pos] || e.size != int(e.pos-100) || e.due < d.least {
+			t.Errorf("entry %+v is there", e)
+		}
+		left[e.pos] = false
+	})
+	for pos, is := range left {
+		if is {
+			t.Errorf("entry %d is missing", pos)
+		}
+	}
+	b.rec = nil
+}

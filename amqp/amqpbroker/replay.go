@@ -51,19 +51,55 @@ type mark struct {
 	at    int64
 }
 
-// restoredDelayed is a delayed exchange that is being restored.
+// restoredDelayed is a delayed exchange that is being restored. The recorder has references to the messages that have not
+// gone.
 type restoredDelayed struct {
 	d       *delayed
-	entries []delayedEntry // by number; without due they have gone
+	entries delayedSpan // by number
+	dead    int         // how many of them have gone
+	least   int64       // none is due before
+}
+
+// add adds an entry.
+func (d *restoredDelayed) add(e delayedEntry) {
+	if d.entries.n == 0 || e.due < d.least {
+		d.least = e.due
+	}
+	d.entries.push(e, 0)
+	d.rec().refs.add(e.pos, 1)
 }
 
 // remove takes an entry out.
 func (d *restoredDelayed) remove(seq uint64) {
-	i, ok := slices.BinarySearchFunc(d.entries, seq, func(e delayedEntry, seq uint64) int { return cmp.Compare(e.pos, seq) })
-	if ok {
-		d.entries[i].due = 0
+	refs := &d.rec().refs
+	if refs.get(seq) == 0 {
+		return
+	}
+	refs.remove(seq)
+	if d.dead++; d.dead < chunkSize || d.dead < d.entries.n/2 {
+		return
+	}
+	var rest delayedSpan
+	d.take(func(e delayedEntry) { rest.push(e, 0) })
+	d.entries = rest
+}
+
+// take takes out what is left.
+func (d *restoredDelayed) take(yield func(delayedEntry)) {
+	d.dead = 0
+	for d.entries.n > 0 {
+		if e := d.entries.shift(0); d.rec().refs.get(e.pos) > 0 {
+			yield(e)
+		}
 	}
 }
+
+// drop forgets everything.
+func (d *restoredDelayed) drop() {
+	d.take(func(e delayedEntry) { d.rec().refs.remove(e.pos) })
+}
+
+func (d *restoredDelayed) rec() *recorder { return d.d.x.v.b.rec }
 
 // bindingKey returns the names of a binding as one, which no other binding has.
 func bindingKey(names []string) string {
@@ -255,8 +291,8 @@ func (r *restoring) arrived(seq uint64, m *messageRecord) error {
 	}
 	rd := codec.NewReader(m.queues)
 	if m.due != 0 {
-		if d := r.delayed[rd.Uvarint64()]; d != nil {
-			d.entries = append(d.entries, delayedEntry{due: m.due, pos: seq, size: m.size()})
+		if d := r.delayed[rd.Uvarint64()]; d != nil && m.flags&messagePersistent != 0 {
+			d.add(delayedEntry{due: min(max(m.due, 0), maxDue), pos: seq, size: max(m.size(), 1)})
 		}
 		return rd.Err()
 	}
@@ -442,6 +478,7 @@ func (r *restoring) defined(what definition, names []string, data []byte, at sto
 		if x.delayed != nil {
 			x.delayed.num = num
 			r.number(num)
+			r.dropDelayed(num)
 			r.delayed[num] = &restoredDelayed{d: x.delayed}
 		}
 		v.exchanges[x.name] = x
@@ -494,8 +531,16 @@ func (r *restoring) dropVhost(v *vhost) {
 	}
 	for _, x := range v.exchanges {
 		if x.delayed != nil {
-			delete(r.delayed, x.delayed.num)
+			r.dropDelayed(x.delayed.num)
 		}
+	}
+}
+
+// dropDelayed forgets a delayed exchange with what is in it.
+func (r *restoring) dropDelayed(num uint64) {
+	if d := r.delayed[num]; d != nil {
+		d.drop()
+		delete(r.delayed, num)
 	}
 }
 
@@ -522,7 +567,7 @@ func (r *restoring) undefined(what definition, names []string) error {
 	case defExchange:
 		if v := b.vhosts[names[0]]; v != nil {
 			if x := v.exchanges[names[1]]; x != nil && x.delayed != nil {
-				delete(r.delayed, x.delayed.num)
+				r.dropDelayed(x.delayed.num)
 			}
 			delete(v.exchanges, names[1])
 		}

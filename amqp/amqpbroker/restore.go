@@ -173,14 +173,11 @@ func (b *Broker) restoreMessage(seq uint64, size int) {
 
 // keep makes the entries those of the delayed exchange.
 func (t *restoredDelayed) keep() {
-	d := t.d
-	for _, e := range t.entries {
-		if e.due != 0 {
-			d.x.v.b.restoreMessage(e.pos, e.size)
-			d.add(e)
-		}
-	}
-	t.entries = nil
+	b := t.d.x.v.b
+	t.take(func(e delayedEntry) {
+		b.rec.j.Restore(e.pos, e.size)
+		t.d.add(e, t.least)
+	})
 }
 
 // begin starts the journal.
