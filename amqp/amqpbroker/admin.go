@@ -155,6 +155,10 @@ func (b *Broker) reapply(vhost string) {
 		if !q.deleted && q.set != set {
 			q.set = set
 			q.touch(q.used)
+			if q.acquired > 0 && q.timeout() > 0 { // perhaps it is late now
+				q.late = bt.Now().UnixMilli()
+				q.arm(q.late)
+			}
 			q.trim(bt)
 		}
 		q.unlock()

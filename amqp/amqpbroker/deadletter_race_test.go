@@ -70,3 +70,44 @@ func TestDeleteWhileDeadLettering(t *testing.T) {
 		})
 	}
 }
+
+// TestRefusedDeadLetter dead-letters a message to a queue that refuses it and dead-letters it in its turn: there is one record that
+// it has gone from the first queue to the last one.
+func TestRefusedDeadLetter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := opened(t, vfs.NewMem())
+		ctx := context.Background()
+		for name, a := range map[string]amqp091.Table{
+			"a": args("x-dead-letter-exchange", "", "x-dead-letter-routing-key", "full"),
+			"full": args("x-dead-letter-exchange", "", "x-dead-letter-routing-key", "last", "x-max-length", 0,
+				"x-overflow", "reject-publish-dlx"),
+			"last": nil,
+		} {
+			_, err := b.DeclareQueue(ctx, "/", Queue{Name: name, Durable: true, Arguments: a})
+			must(t, err)
+		}
+		b.put(t, "/", "a", "1")
+		d, _, err := b.Get("/", "a", false)
+		must(t, err)
+		first := d.h.m.seq
+		d.Reject()
+		must(t, b.durable(ctx))
+		q := b.vhost("/").queue("last")
+		q.mu.Lock()
+		e := q.front()
+		q.mu.Unlock()
+		raw, err := b.rec.j.Reader().Read(e.m.seq)
+		must(t, err)
+		var m messageRecord
+		must(t, m.parse(raw[1:]))
+		if m.from != b.vhost("/").queue("a").num || m.fromSeq != first {
+			t.Errorf("it is from message %d of %d, not %d", m.fromSeq, m.from, first)
+		}
+		b.rec.mu.Lock()
+		if n, k := b.rec.refs.get(first), b.rec.refs.get(e.m.seq); n != 0 || k != 1 {
+			t.Errorf("%d need the first, %d the last", n, k)
+		}
+		b.rec.mu.Unlock()
+		must(t, b.Close())
+	})
+}

@@ -191,3 +191,21 @@ func TestExpiredWithoutJournal(t *testing.T) {
 		b.Close()
 	})
 }
+
+// TestTimeoutByPolicy sets a policy with a timeout when a consumer has a message already.
+func TestTimeoutByPolicy(t *testing.T) {
+	inWorld(t, Options{}, func(w *world, p *peer) {
+		p.send(1, &amqp091.QueueDeclare{Queue: "q"}, &amqp091.BasicConsume{Queue: "q", ConsumerTag: "c"})
+		p.publish(1, "", "q", &amqp091.Properties{}, "1")
+		p.expect("queue.declare-ok, basic.consume-ok, deliver c \"1\"")
+		time.Sleep(time.Second)
+		must(t, w.SetPolicy(Policy{Vhost: "/", Name: "p", Pattern: "q", Definition: Arguments(args("consumer-timeout", 3000))}))
+		time.Sleep(1900 * time.Millisecond)
+		p.expect("")
+		time.Sleep(200 * time.Millisecond)
+		w.wait()
+		if got := p.lines(); !strings.HasPrefix(got, "close 406 PRECONDITION_FAILED - delivery acknowledgement on channel 1 timed out.") {
+			t.Errorf("got %s", got)
+		}
+	})
+}

@@ -101,7 +101,7 @@ func (q *queue) offer(bt *amqpserver.Batch, pub *publication) (refused bool) {
 		q.counts.refused++
 		set := q.set
 		q.mu.Unlock()
-		q.refuse(bt, pub, &set)
+		q.refuse(bt, pub, &set, nil)
 		return true
 	}
 	q.accept(bt, pub)
@@ -110,9 +110,9 @@ func (q *queue) offer(bt *amqpserver.Batch, pub *publication) (refused bool) {
 }
 
 // refuse dead-letters what was refused, where that is asked for.
-func (q *queue) refuse(bt *amqpserver.Batch, pub *publication, set *settings) {
+func (q *queue) refuse(bt *amqpserver.Batch, pub *publication, set *settings, from *origin) {
 	if set.overflow == overflowRejectDLX && set.deadLetter {
-		q.deadLetter(bt, pub.own(), deathMaxlen, set, nil)
+		q.deadLetter(bt, pub.own(), deathMaxlen, set, from)
 	}
 }
 
@@ -151,11 +151,14 @@ func (b *Broker) record(bt *amqpserver.Batch, pub *publication, queues []*queue,
 		q.accept(bt, pub)
 		q.unlock()
 	}
-	for _, q := range rejects {
+	for i, q := range rejects {
 		q.mu.Lock()
 		set := q.set
 		q.mu.Unlock()
-		q.refuse(bt, pub, &set)
+		if recorded || i > 0 {
+			from = nil // it goes with the first record that there is
+		}
+		q.refuse(bt, pub, &set, from)
 	}
 	return len(rejects) > 0, recorded
 }
