@@ -27,6 +27,8 @@ func FuzzConn(f *testing.F) {
 	}
 	delivery, _ := AppendDeliver(nil, 1, "c", 1, true, "e", "k")
 	f.Add(byte(3), AppendContentHeader(delivery, 1, 0, nil), byte(7))
+	other, _ := AppendDeliver(delivery, 2, "c", 1, true, "e", "k")
+	f.Add(byte(3), AppendContentHeader(other, 1, 0, RawProperties{0x10, 0, 1}), byte(200))
 	f.Add(byte(0), []byte(ProtocolHeader), byte(3))
 	f.Fuzz(func(t *testing.T, kind byte, in []byte, piece byte) {
 		z := &fuzzedConn{t: t, now: time.Unix(2, 0)}
@@ -45,6 +47,7 @@ func FuzzConn(f *testing.F) {
 				ch.Call(z.now, m, m)
 			}
 			ch.Publish(z.now, &Outgoing{Mandatory: true}, 1)
+			z.c.OpenChannel(z.now, nil) // it is not open yet
 		}
 		if ch != nil && kind&3 == 1 {
 			if s, err := ch.Consume("x", false); err == nil {
