@@ -7,8 +7,13 @@ import (
 	"github.com/quartet-mq/quartet/internal/netserve"
 )
 
-// lingerTime is how long a connection stays open after its end so that the client takes the last frames.
+// lingerTime is how long a connection stays open after its end while nothing moves, so that the client takes the last frames.
+// What it still sends until it has seen them is read and dropped: a TCP connection that is closed with input unread is reset,
+// and a reset may take the last frames from the client.
 const lingerTime = 2 * time.Second
+
+// lingerLimit is how long a connection stays open after its end at most.
+const lingerLimit = 30 * time.Second
 
 // closing notes, with c.mu held, that the session is at its end: channels are closed, only the last words are exchanged.
 func (c *Conn) closing(cause error) {
@@ -36,6 +41,7 @@ func (c *Conn) end(cause error) {
 		close(c.recovered)
 		c.recovered = nil
 	}
+	c.nc.SetReadDeadline(time.Now().Add(lingerLimit))
 	if !c.srv.draining() {
 		c.arm(lingerTime)
 	}

@@ -2,6 +2,7 @@ package amqpserver_test
 
 import (
 	"context"
+	"io"
 	"net"
 	"path/filepath"
 	"strings"
@@ -185,4 +186,56 @@ func TestAfterClose(t *testing.T) {
 	}
 	p.raw(b)
 	p.expect("0 connection.close-ok()", "EOF")
+}
+
+// TestClientStays: a client that does not go after connection.close-ok is not kept for long.
+func TestClientStays(t *testing.T) {
+	for _, v := range []struct {
+		name  string
+		sends bool
+		want  time.Duration
+	}{
+		{"silent", false, 2 * time.Second},
+		{"sending", true, 30 * time.Second},
+	} {
+		t.Run(v.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				s, l := serve(t, new(queues), nil)
+				p := open(t, l)
+				start := time.Now()
+				p.send(0, &amqp091.ConnectionClose{ReplyCode: 200})
+				p.expect("0 connection.close-ok()", "EOF")
+				var err error
+				for err == nil && s.Stats().Connections > 0 {
+					time.Sleep(time.Second)
+					synctest.Wait()
+					if v.sends {
+						_, err = p.nc.Write([]byte{1})
+					}
+				}
+				equal(t, "time", time.Since(start), v.want)
+			})
+		})
+	}
+}
+
+// TestRefusedClientSends: a client that was refused and goes on sending is not kept for long.
+func TestRefusedClientSends(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		_, l := serve(t, new(queues), nil)
+		p := dial(t, l)
+		start := time.Now()
+		p.raw([]byte("no protocol"))
+		if got, err := io.ReadAll(p.nc); err != nil || string(got) != amqp091.ProtocolHeader {
+			t.Errorf("%q, %v", got, err)
+		}
+		for {
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if _, err := p.nc.Write([]byte{1}); err != nil {
+				break
+			}
+		}
+		equal(t, "time", time.Since(start), 30*time.Second)
+	})
 }

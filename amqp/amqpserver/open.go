@@ -29,7 +29,11 @@ func (c *Conn) open(deadline time.Time) {
 		}
 		h.step(ctx, &ev)
 	}
-	c.nc.SetReadDeadline(time.Time{})
+	c.mu.Lock()
+	if !c.ended {
+		c.nc.SetReadDeadline(time.Time{})
+	}
+	c.mu.Unlock()
 	go c.loop()
 }
 

@@ -73,7 +73,10 @@ func (c *Conn) read() ([]byte, error) {
 		}
 		c.mu.Lock()
 		c.counts.bytesReceived += int64(n)
-		if in.need != 0 && !c.ended {
+		switch {
+		case c.ended:
+			c.arm(lingerTime)
+		case in.need != 0:
 			c.machine.Receive(time.Now(), nil) // the client is alive
 		}
 		c.mu.Unlock()

@@ -121,6 +121,9 @@ func (c *Conn) wrote(n int, err error) {
 	if err != nil {
 		c.abort(lost(err))
 	}
+	if n > 0 && c.ended && !c.shut {
+		c.arm(lingerTime)
+	}
 	if c.aborted {
 		c.out.Drop()
 	}
@@ -145,8 +148,8 @@ func (c *Conn) wrote(n int, err error) {
 	}
 }
 
-// finishWriting follows when nobody writes, with c.mu held, and unlocks. After the end of the connection it closes, or
-// ends the sending side, so that the client reads what was sent before it sees the end.
+// finishWriting follows when nobody writes, with c.mu held, and unlocks. After the end of the connection it ends the sending
+// side, so that the client reads what was sent before it sees the end, or closes after an abort.
 func (c *Conn) finishWriting() {
 	if c.drained != nil {
 		close(c.drained)
@@ -157,15 +160,13 @@ func (c *Conn) finishWriting() {
 		return
 	}
 	c.shut = true
-	abrupt := c.aborted
-	if !abrupt {
-		c.arm(lingerTime)
-	}
-	c.mu.Unlock()
-	if abrupt {
+	if c.aborted {
+		c.mu.Unlock()
 		netserve.Close(c.nc)
 		return
 	}
+	c.arm(lingerTime)
+	c.mu.Unlock()
 	netserve.CloseWrite(c.nc)
 }
 
