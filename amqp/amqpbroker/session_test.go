@@ -1,6 +1,8 @@
 package amqpbroker
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -288,4 +290,39 @@ func TestDiskFull(t *testing.T) {
 		p.drop()
 		w.close()
 	})
+}
+
+// TestUpdateSecret: passwords do not expire, so that any secret will do; an Authenticator is asked.
+func TestUpdateSecret(t *testing.T) {
+	inWorld(t, Options{}, func(w *world, p *peer) {
+		p.send(0, &amqp091.ConnectionUpdateSecret{NewSecret: []byte("new secret"), Reason: "because"})
+		w.wait()
+		equal(t, "any secret", p.lines(), "connection.update-secret-ok")
+	})
+	login := func(_ context.Context, l *Login) (string, error) {
+		switch l.Password {
+		case "guest", "renewed":
+			return l.User, nil
+		case "other":
+			return "somebody else", nil
+		}
+		return "", errors.New("no such token")
+	}
+	for _, v := range []struct{ secret, want string }{
+		{"renewed", "connection.update-secret-ok"},
+		{"expired", "connection.close"},
+		{"other", "connection.close"},
+	} {
+		inWorld(t, Options{Authenticate: login}, func(w *world, p *peer) {
+			p.send(0, &amqp091.ConnectionUpdateSecret{NewSecret: []byte(v.secret)})
+			w.wait()
+			list := p.taken()
+			if c, ok := list[0].method.(*amqp091.ConnectionClose); ok && c.ReplyCode != amqp091.NotAllowed {
+				t.Error(c)
+			}
+			if got := fmt.Sprint(list[0].method); !strings.HasPrefix(got, v.want+"(") {
+				t.Errorf("%s: %s", v.secret, got)
+			}
+		})
+	}
 }
