@@ -70,6 +70,9 @@ func delayOf(props amqp091.RawProperties) int64 {
 // isDelayed reports whether a message has to wait.
 func (x *exchange) isDelayed(m *message) bool { return delayOf(m.props) > 0 }
 
+// wholeMillis returns t in unix milliseconds, rounded up.
+func wholeMillis(t time.Time) int64 { return t.Add(time.Millisecond - 1).UnixMilli() }
+
 // maxDelay is the longest delay in milliseconds: 1,000 years.
 const maxDelay = 1000 * 365 * 24 * 3600 * 1000
 
@@ -83,8 +86,8 @@ func (x *exchange) delay(bt *amqpserver.Batch, m *message, from *origin, conf co
 		return false
 	}
 	m = m.own()
-	// The time of a batch may be that of an earlier message: never too early.
-	now := time.Now().UnixMilli()
+	// The time of a batch may be that of an earlier message, and a part of a millisecond counts: never too early.
+	now := wholeMillis(time.Now())
 	e := delayedEntry{due: now + min(wait, maxDelay), size: m.size()}
 	recorded := x.v.b.rec != nil && x.outlives(m)
 	d.mu.Lock()

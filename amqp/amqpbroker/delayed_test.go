@@ -258,3 +258,22 @@ func TestDelayedRestored(t *testing.T) {
 	}
 	b.rec = nil
 }
+
+// TestDelayedNotEarly: no message comes before its delay is over, whatever part of a millisecond has gone when it is published.
+func TestDelayedNotEarly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := open(t, Options{})
+		defer b.Close()
+		q := delayedExchange(t, b)
+		for range 10 {
+			time.Sleep(7700 * time.Microsecond)
+			later(t, b, int32(100), 1, "m")
+			time.Sleep(100*time.Millisecond - 1)
+			synctest.Wait()
+			equal(t, "too early", drain(t, q), "")
+			time.Sleep(time.Millisecond)
+			synctest.Wait()
+			equal(t, "due", drain(t, q), "m")
+		}
+	})
+}
