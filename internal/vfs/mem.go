@@ -29,10 +29,11 @@ type Mem struct {
 }
 
 // change is a directory operation that is not durable: name stands for node from here on, or for nothing if that is
-// nil, and old, if set, for nothing.
+// nil, and old, if set, for nothing. With dir, both are directories, and the files in old are in name from here on.
 type change struct {
 	name, old string
 	node      *inode
+	dir       bool
 }
 
 // NewMem returns an empty file system without a limit.
@@ -206,6 +207,10 @@ func (m *Mem) SyncDir(dir string) error {
 }
 
 func (c change) apply(names map[string]*inode) {
+	if c.dir {
+		c.applyDir(names)
+		return
+	}
 	if c.old != "" {
 		delete(names, c.old)
 	}
