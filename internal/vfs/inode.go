@@ -157,7 +157,7 @@ func (n *inode) crash(rnd *rand.Rand) *inode {
 		if rnd.IntN(2) == 0 {
 			size = n.durableSize
 		}
-		c.size = max(size, c.size)
+		c.size = max(n.size, c.size) // so that nothing is left behind the end
 		c.truncate(size)
 	}
 	c.durable, c.durableSize, c.dirty = slices.Clone(c.pages), c.size, nil

@@ -305,3 +305,24 @@ func BenchmarkCrashClone(b *testing.B) {
 		m.CrashClone(seed)
 	}
 }
+
+// TestCrashBehindTheEnd: what was written behind the end of a file that keeps its length is not there when it grows again.
+func TestCrashBehindTheEnd(t *testing.T) {
+	m := NewMem()
+	f, _ := m.Create("d/f")
+	_ = m.SyncDir("d")
+	write(f, []byte("old"), 0)
+	_ = f.Sync()
+	write(f, []byte("gone"), 3)
+	for seed := range uint64(50) {
+		c := m.CrashClone(seed)
+		if len(read(t, c, "d/f")) != 3 {
+			continue
+		}
+		g, _ := c.Open("d/f")
+		_ = g.Truncate(7)
+		if got := read(t, c, "d/f"); string(got) != "old\x00\x00\x00\x00" {
+			t.Fatalf("%q", got)
+		}
+	}
+}

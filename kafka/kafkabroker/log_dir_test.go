@@ -1,0 +1,247 @@
+package kafkabroker
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/quartet-mq/quartet/internal/vfs"
+	"github.com/quartet-mq/quartet/kafka/kafkawire"
+)
+
+func TestDirectory(t *testing.T) {
+	m := vfs.NewMem()
+	d := testDir(t, m, nil)
+	if _, err := openLogDir("d", &logDirOptions{fs: m}); !errors.Is(err, vfs.ErrLocked) {
+		t.Error(err)
+	}
+	for i := range int32(3) {
+		if _, err := d.create(partitionID{"t", i}, kafkawire.UUID{5}, smallConfig()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := len(m.DropClone().Names()); got < 3*4 {
+		t.Error("a log is durable when it is made:", m.DropClone().Names())
+	}
+	if _, err := d.create(testID, kafkawire.UUID{5}, smallConfig()); !errors.Is(err, kafkawire.ErrTopicAlreadyExists) {
+		t.Error(err)
+	}
+	if err := d.get(testID).setTopicID(kafkawire.UUID{6}); !errors.Is(err, kafkawire.ErrInconsistentTopicID) {
+		t.Error(err)
+	}
+	if err := d.remove(partitionID{"x", 0}); !errors.Is(err, kafkawire.ErrUnknownTopicOrPartition) {
+		t.Error(err)
+	}
+	l := d.get(testID)
+	mustAppend(t, l, values("v").bytes(t))
+	f, err := l.fetch(fetchRequest{maxBytes: 1000, isolation: readAll})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.remove(testID); err != nil {
+		t.Error(err)
+	}
+	if b, err := f.read(make([]byte, f.size())); len(b) == 0 || err != nil {
+		t.Error("who reads from it may go on:", err)
+	}
+	f.close()
+	if _, err := l.append(&appendRequest{records: values("v").bytes(t)}); !errors.Is(err, errClosed) {
+		t.Error(err)
+	}
+	if names, _ := m.Dirs("d"); !slices.Equal(names, []string{"t-1", "t-2"}) {
+		t.Error(names)
+	}
+	if d.get(testID) != nil || len(d.all()) != 2 {
+		t.Error(d.all())
+	}
+	if err := d.close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := d.create(testID, kafkawire.UUID{5}, smallConfig()); !errors.Is(err, errClosed) {
+		t.Error(err)
+	}
+	for _, o := range []logDirOptions{{nodeID: 3}, {clusterID: "other"}} {
+		o.fs = m
+		if _, err := openLogDir("d", &o); !errors.Is(err, kafkawire.ErrInconsistentClusterID) {
+			t.Error(err)
+		}
+	}
+}
+
+// TestOtherDirectories: what is no log of ours is left alone, what was being removed is removed.
+func TestOtherDirectories(t *testing.T) {
+	m := vfs.NewMem()
+	for _, name := range []string{"d/__cluster_metadata-0/x.log", "d/t-0.abc-stray/x", "d/t-0.abc-future/x", "d/t-0.abc-delete/x", "d/t-0.abc-delete/y", "d/other/x"} {
+		if err := writeFile(m, name, []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d := testDir(t, m, nil)
+	if len(d.all()) != 0 {
+		t.Error(d.all())
+	}
+	if names, _ := m.Dirs("d"); !slices.Equal(names, []string{"__cluster_metadata-0", "other", "t-0.abc-future", "t-0.abc-stray"}) {
+		t.Error(names)
+	}
+	if err := d.close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestFewOpenFiles: many logs need few open files.
+func TestFewOpenFiles(t *testing.T) {
+	m := vfs.NewMem()
+	d := testDir(t, m, &logDirOptions{maxOpen: 4})
+	for round := range 3 {
+		for i := range int32(20) {
+			id := partitionID{"t", i}
+			if round == 0 {
+				if _, err := d.create(id, kafkawire.UUID{5}, smallConfig()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			mustAppend(t, d.get(id), values("v").bytes(t))
+		}
+	}
+	for i := range int32(20) {
+		wantContents(t, d.get(partitionID{"t", i}), 0, readAll, "0:v 1:v 2:v")
+	}
+	if n := len(d.handles.open); n > 5 {
+		t.Errorf("%d open files", n)
+	}
+	if err := d.close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestBackground: retention, compaction, flushes at intervals and checkpoints happen by themselves.
+func TestBackground(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := vfs.NewMem()
+		plain, compacted := smallConfig(), smallConfig()
+		plain.retentionMs, plain.flush, plain.flushEvery = 60_000, flushInterval, time.Second
+		compacted.delete, compacted.compact = false, true
+		d := testDir(t, m, nil)
+		d.start()
+		a, err := d.create(partitionID{"a", 0}, kafkawire.UUID{5}, plain)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := d.create(partitionID{"b", 0}, kafkawire.UUID{6}, compacted)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 100 {
+			now := time.Now().UnixMilli()
+			for _, l := range []*partitionLog{a, b} {
+				r := testBatch{records: []testRecord{{now, fmt.Sprint("k", i%3), fmt.Sprint("v", i)}}}
+				if _, err := l.append(&appendRequest{records: r.bytes(t), now: now}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(time.Second)
+		}
+		synctest.Wait()
+		if s := a.state(); s.durable < 99 {
+			t.Errorf("flushed up to %d", s.durable)
+		}
+		if s := b.state(); s.durable > 99 || s.recovery == 0 {
+			t.Errorf("%+v", s)
+		}
+		time.Sleep(20 * time.Minute)
+		synctest.Wait()
+		if s := a.state(); s.start != 100 || s.segments != 1 {
+			t.Errorf("retention: %+v", s)
+		}
+		if got := len(strings.Fields(contents(t, b, 0, readAll))); got > 40 {
+			t.Errorf("compaction left %d records", got)
+		}
+		if d.loadOffsets(cleanerFile)[b.id] == 0 || d.loadOffsets(recoveryPointFile)[a.id] != 100 || d.loadOffsets(highWatermarkFile)[b.id] != 100 {
+			t.Error(d.loadOffsets(cleanerFile), d.loadOffsets(recoveryPointFile), d.loadOffsets(highWatermarkFile))
+		}
+		if err := d.close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestSyncer: who waits is told when it is durable, whatever is synced how.
+func TestSyncer(t *testing.T) {
+	for _, from := range []int{-1, 4} {
+		m := vfs.NewMem()
+		d := testDir(t, m, &logDirOptions{syncAllFrom: from})
+		var logs []*partitionLog
+		for i := range int32(6) {
+			l, err := d.create(partitionID{"t", i}, kafkawire.UUID{5}, smallConfig())
+			if err != nil {
+				t.Fatal(err)
+			}
+			logs = append(logs, l)
+		}
+		for round := range 5 {
+			done := make(waiter, len(logs))
+			waiting := 0
+			for _, l := range logs[:1+round] {
+				r := mustAppend(t, l, values("v").bytes(t))
+				pending, err := l.await(r.end, done)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if pending {
+					waiting++
+				}
+			}
+			for range waiting {
+				if err := <-done; err != nil {
+					t.Fatal(err)
+				}
+			}
+			for i, l := range logs[:1+round] {
+				if s := l.state(); s.durable != s.end {
+					t.Errorf("log %d: %+v", i, s)
+				}
+				if pending, err := l.await(l.state().end, done); pending || err != nil {
+					t.Error(pending, err)
+				}
+			}
+		}
+		again := testDir(t, m.DropClone(), nil)
+		for i := range int32(5) {
+			if end := again.get(partitionID{"t", i}).state().end; end != int64(5-i) {
+				t.Errorf("log %d ends at %d", i, end)
+			}
+		}
+		if d.sync.rounds == 0 || d.sync.files == 0 || from < 0 && d.sync.all != 0 {
+			t.Errorf("%d rounds, %d files, %d of all", d.sync.rounds, d.sync.files, d.sync.all)
+		}
+		if err := errors.Join(d.close(), again.close()); err != nil {
+			t.Error(err)
+		}
+		if pending, err := logs[0].await(99, make(waiter)); pending || !errors.Is(err, errClosed) {
+			t.Error(pending, err)
+		}
+	}
+}
+
+// TestFlushMessages: flush.messages makes a log durable without anybody who waits.
+func TestFlushMessages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := smallConfig()
+		c.flushMessages = 10
+		l, _ := testLog(t, c)
+		fill(t, l, 4)
+		synctest.Wait()
+		if s := l.state(); s.durable != 0 {
+			t.Errorf("%+v", s)
+		}
+		fill(t, l, 1)
+		synctest.Wait()
+		if s := l.state(); s.durable != 10 {
+			t.Errorf("%+v", s)
+		}
+	})
+}

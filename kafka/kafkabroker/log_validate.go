@@ -1,0 +1,137 @@
+package kafkabroker
+
+import (
+	"math"
+
+	"github.com/quartet-mq/quartet/codec/compress"
+	"github.com/quartet-mq/quartet/kafka"
+	"github.com/quartet-mq/quartet/kafka/kafkawire"
+)
+
+// checkAppend checks what needs no look at the log: sizes, checksums, flags, records. It sets the time of appending.
+func checkAppend(r *appendRequest, c *logConfig) error {
+	if len(r.records) == 0 {
+		return logError(kafkawire.ErrInvalidRecord, "no record batch")
+	}
+	if r.origin == fromClient {
+		b, err := kafka.SplitProduced(r.records)
+		if err == nil {
+			err = checkProduced(b, r.now, c)
+		}
+		if err == nil && c.appendTime {
+			b.SetLogAppendTime(r.now)
+		}
+		return err
+	}
+	for rest := r.records; len(rest) > 0; {
+		entry, more, err := kafka.Split(rest)
+		switch {
+		case err != nil:
+			return err
+		case entry == nil:
+			return logError(kafkawire.ErrCorruptMessage, "a record batch that is cut off")
+		}
+		rest = more
+		if kafka.Magic(entry) != 2 {
+			if r.origin != fromLeader {
+				return logError(kafkawire.ErrUnsupportedForMessageFormat, "a message set")
+			}
+			if err := kafka.Message(entry).Check(); err != nil {
+				return err
+			}
+			continue
+		}
+		b := kafka.Batch(entry)
+		if err := b.Check(); err != nil {
+			return err
+		}
+		if r.origin == fromLeader {
+			continue
+		}
+		if err := checkSize(b, c); err != nil {
+			return err
+		}
+		if b.Count() <= 0 || b.LastOffsetDelta() != b.Count()-1 {
+			return logError(kafkawire.ErrInvalidRecord, "the last offset does not fit the number of records")
+		}
+		if c.appendTime {
+			b.SetLogAppendTime(r.now)
+		}
+	}
+	return nil
+}
+
+func checkSize(b kafka.Batch, c *logConfig) error {
+	if int64(len(b)) > c.maxMessage {
+		return logError(kafkawire.ErrMessageTooLarge, "a record batch of %d bytes, and %d are allowed", len(b), c.maxMessage)
+	}
+	return nil
+}
+
+// checkProduced checks a batch of a client.
+func checkProduced(b kafka.Batch, now int64, c *logConfig) error {
+	if err := checkSize(b, c); err != nil {
+		return err
+	}
+	if b.BaseOffset() != 0 {
+		return logError(kafkawire.ErrInvalidRecord, "a produced batch with the base offset %d", b.BaseOffset())
+	}
+	if err := b.CheckProduced(); err != nil {
+		return err
+	}
+	// The records of a compressed batch are looked at only when their keys matter: decompressing costs more than all else.
+	// The times of the head bound those of the records.
+	times := !c.appendTime && (c.beforeMaxMs < math.MaxInt64 || c.afterMaxMs < math.MaxInt64)
+	late := times && !inTime(b.MaxTimestamp(), now, c)
+	if b.Attributes().Compression() != compress.None && !c.compact && !late {
+		return nil
+	}
+	return checkRecords(b, now, times, c)
+}
+
+// inTime reports whether a time is within the bounds of the topic. None always is.
+func inTime(t, now int64, c *logConfig) bool {
+	if t < 0 {
+		return true
+	}
+	return (c.afterMaxMs == math.MaxInt64 || t-now <= c.afterMaxMs) && (c.beforeMaxMs == math.MaxInt64 || now-t <= c.beforeMaxMs)
+}
+
+// maxRecordErrors bounds how many records of a batch are named in an error.
+const maxRecordErrors = 1000
+
+// checkRecords checks the records of a batch one by one.
+func checkRecords(b kafka.Batch, now int64, times bool, c *logConfig) error {
+	recs, err := kafka.Open(b, nil, int(min(c.maxDecoded, math.MaxInt32)))
+	if err != nil {
+		return err
+	}
+	var bad batchError
+	var code kafkawire.ErrorCode
+	refuse := func(i int, why kafkawire.ErrorCode, text string) {
+		if code = why; len(bad.records) < maxRecordErrors {
+			bad.records = append(bad.records, recordError{i, text})
+		}
+	}
+	var rec kafka.Record
+	next := b.BaseOffset()
+	for i := 0; recs.Next(&rec); i++ {
+		switch {
+		case rec.Offset != next:
+			return logError(kafkawire.ErrInvalidRecord, "the offsets of the records are not consecutive")
+		case c.compact && rec.Key == nil:
+			refuse(i, kafkawire.ErrInvalidRecord, "a compacted topic needs a key")
+		case times && !inTime(rec.Timestamp, now, c):
+			refuse(i, kafkawire.ErrInvalidTimestamp, "a timestamp out of the bounds of the topic")
+		}
+		next++
+	}
+	if err := recs.Err(); err != nil {
+		return err
+	}
+	if len(bad.records) > 0 {
+		bad.cause = kafka.Error{Code: code, Text: bad.records[0].text}
+		return &bad
+	}
+	return nil
+}

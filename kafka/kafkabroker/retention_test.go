@@ -1,0 +1,171 @@
+package kafkabroker
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/quartet-mq/quartet/kafka/kafkawire"
+)
+
+func TestRetentionBySize(t *testing.T) {
+	l, m := testLog(t, smallConfig())
+	want := fill(t, l, 100)
+	c := *l.config()
+	c.retentionBytes = 3000
+	l.setConfig(&c)
+	n, err := l.retain(1e9)
+	if s := l.state(); err != nil || n == 0 || l.size() < 3000 || l.size() > 4000 || s.start == 0 {
+		t.Errorf("%d segments, %v, %+v, %d bytes", n, err, s, l.size())
+	}
+	start := l.state().start
+	wantContents(t, l, start, readAll, strings.Join(want[start:], " "))
+	if _, err := l.fetch(fetchRequest{offset: start - 1}); !errors.Is(err, kafkawire.ErrOffsetOutOfRange) {
+		t.Error(err)
+	}
+	for _, name := range m.Names() {
+		if base, _, ok := parseSegmentFile(strings.TrimPrefix(name, "d/t-0/")); ok && base < start {
+			t.Error(name)
+		}
+	}
+	if n, err := l.retain(1e9); n != 0 || err != nil {
+		t.Error(n, err)
+	}
+	c.retentionBytes = 0
+	if n, err = l.retain(1e9); err != nil {
+		t.Error(n, err)
+	}
+}
+
+// TestRetentionByTime: the last segment goes too when all its records are old enough.
+func TestRetentionByTime(t *testing.T) {
+	l, _ := testLog(t, smallConfig())
+	for i := range int64(60) {
+		mustAppend(t, l, testBatch{records: []testRecord{{time: 1000 * i, value: "v"}}}.bytes(t))
+	}
+	c := *l.config()
+	c.retentionMs = 10_000
+	l.setConfig(&c)
+	if _, err := l.retain(50_000); err != nil || l.state().start < 20 || l.state().start > 40 {
+		t.Error(err, l.state())
+	}
+	if _, err := l.retain(69_000); err != nil || l.state().start > 59 {
+		t.Error(err, l.state())
+	}
+	if _, err := l.retain(69_001); err != nil || l.state().start != 60 || l.state().segments != 1 {
+		t.Error(err, l.state())
+	}
+	if r := mustAppend(t, l, values("v").bytes(t)); r.base != 60 || r.start != 60 {
+		t.Errorf("%+v", r)
+	}
+	// Without cleanup.policy delete nothing is too old.
+	c.delete, c.compact = false, true
+	if n, err := l.retain(1e12); n != 0 || err != nil {
+		t.Error(n, err)
+	}
+}
+
+func TestDeleteRecords(t *testing.T) {
+	l, m := testLog(t, smallConfig())
+	want := fill(t, l, 50)
+	for _, offset := range []int64{-2, 101} {
+		if _, err := l.deleteRecords(offset); !errors.Is(err, kafkawire.ErrOffsetOutOfRange) {
+			t.Error(err)
+		}
+	}
+	if start, err := l.deleteRecords(43); start != 43 || err != nil {
+		t.Error(start, err)
+	}
+	if start, err := l.deleteRecords(10); start != 43 || err != nil {
+		t.Error(start, err)
+	}
+	wantContents(t, l, 43, readAll, strings.Join(want[43:], " "))
+	if err := errors.Join(l.dir.saveStarts(), m.SyncAll("d")); err != nil {
+		t.Fatal(err)
+	}
+	d := testDir(t, m.DropClone(), nil) // segments that are before the start are removed
+	if s := d.get(testID).state(); s.start != 43 || s.segments >= l.state().segments {
+		t.Errorf("%+v", s)
+	}
+	wantContents(t, d.get(testID), 43, readAll, strings.Join(want[43:], " "))
+	if err := d.close(); err != nil {
+		t.Error(err)
+	}
+	if n, err := l.retain(0); n == 0 || err != nil {
+		t.Error(n, err)
+	}
+	if start, err := l.deleteRecords(-1); start != 100 || err != nil {
+		t.Error(start, err)
+	}
+}
+
+func TestTruncate(t *testing.T) {
+	for _, offset := range []int64{99, 50, 17, 1, 0} {
+		l, m := testLog(t, smallConfig())
+		p := testBatch{records: []testRecord{{value: "p"}}, producer: 3}
+		mustAppend(t, l, p.bytes(t))
+		want := append([]string{"0:p"}, fill(t, l, 49)...)
+		p.sequence = 1
+		mustAppend(t, l, p.bytes(t))
+		if err := l.truncate(200, 0); err != nil || l.state().end != 100 {
+			t.Error(err, l.state())
+		}
+		if err := l.truncate(offset, 0); err != nil {
+			t.Fatal(err)
+		}
+		end := offset - (offset+1)%2*min(1, offset) // whole batches
+		if s := l.state(); s.end != end || s.highWatermark != end {
+			t.Errorf("truncated at %d: %+v", offset, s)
+		}
+		want = want[:end]
+		wantContents(t, l, 0, readAll, strings.Join(want, " "))
+		if len(l.activeProducers()) != min(1, int(end)) || end > 0 && l.activeProducers()[0].lastSequence != 0 {
+			t.Errorf("%+v", l.activeProducers())
+		}
+		mustAppend(t, l, testBatch{records: []testRecord{{time: 77, value: "new"}}}.bytes(t))
+		if o, found, err := l.offsetFor(50); err != nil || !found || o.offset != end {
+			t.Error(o, found, err)
+		}
+		text := contents(t, l, 0, readAll)
+		if err := l.dir.close(); err != nil {
+			t.Fatal(err)
+		}
+		d := testDir(t, m.DropClone(), nil)
+		wantContents(t, d.get(testID), 0, readAll, text)
+		if err := d.close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestTruncateBelowStart: a log whose records are all gone begins anew where it is told.
+func TestTruncateBelowStart(t *testing.T) {
+	l, m := testLog(t, smallConfig())
+	fill(t, l, 50)
+	if _, err := l.deleteRecords(60); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.retain(0); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.truncate(20, 0); err != nil {
+		t.Fatal(err)
+	}
+	if s := l.state(); s.start != 20 || s.end != 20 || s.segments != 1 {
+		t.Errorf("%+v", s)
+	}
+	if r := mustAppend(t, l, values("v").bytes(t)); r.base != 20 {
+		t.Errorf("%+v", r)
+	}
+	if err := l.truncate(-1, 0); !errors.Is(err, kafkawire.ErrOffsetOutOfRange) {
+		t.Error(err)
+	}
+	if err := l.dir.close(); err != nil {
+		t.Fatal(err)
+	}
+	d := testDir(t, m.DropClone(), nil)
+	wantContents(t, d.get(testID), 20, readAll, "20:v")
+	if err := d.close(); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,142 @@
+package kafkabroker
+
+import (
+	"io"
+	"sort"
+
+	"github.com/quartet-mq/quartet/kafka"
+)
+
+// scanHead is how much is read to find the next heads behind an entry of the index.
+const scanHead = 4096
+
+// locate finds the first batch with offsets that are not below the asked one. found is false when the segment ends before.
+// The caller has acquired f, the .log, and gives how much of it there is.
+func (s *segment) locate(f io.ReaderAt, offset, limit int64) (h batchHead, found bool, err error) {
+	pos, exact, err := s.floor(offset)
+	if err != nil {
+		return h, false, err
+	}
+	if pos >= limit {
+		pos = 0
+	}
+	sc := scanner{name: s.log.name, f: f, pos: pos, limit: limit, buf: make([]byte, 0, scanHead)}
+	if exact {
+		sc.buf = sc.buf[:0:128]
+	}
+	for sc.next() {
+		if sc.head.last >= offset {
+			h = sc.head
+			h.raw = append(kafka.Batch(nil), h.raw...)
+			return h, true, nil
+		}
+	}
+	return h, false, sc.err
+}
+
+// floor returns a position from which on the batch with an offset is found. With exact it is the one where it begins.
+func (s *segment) floor(offset int64) (pos int64, exact bool, err error) {
+	if offset <= s.base {
+		return 0, true, nil
+	}
+	s.mu.Lock()
+	for i := range s.hints {
+		if h := s.hints[i]; h.offset == offset && h.pos > 0 {
+			s.mu.Unlock()
+			return h.pos, true, nil
+		}
+	}
+	entries, inMemory, n := s.entries, s.inMemory, s.indexLen
+	s.mu.Unlock()
+	relative := min(offset-s.base, maxRelative)
+	if inMemory {
+		i := sort.Search(len(entries), func(i int) bool { return int64(entries[i].relative) > relative })
+		if i == 0 {
+			return 0, false, nil
+		}
+		return int64(entries[i-1].position), false, nil
+	}
+	if n == 0 {
+		return 0, false, nil
+	}
+	f, err := s.index.acquire()
+	if err != nil {
+		return 0, false, err
+	}
+	defer s.index.release()
+	var b [indexEntrySize]byte
+	ok, err := floorEntry(f, n, indexEntrySize, func(e []byte) bool { return int64(readIndexEntry(e).relative) <= relative }, b[:])
+	if err != nil || !ok {
+		return 0, false, err
+	}
+	return max(int64(readIndexEntry(b[:]).position), 0), false, nil
+}
+
+// remind notes where the batch with an offset begins.
+func (s *segment) remind(offset, pos int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.hints {
+		if s.hints[i].offset == offset {
+			s.hints[i].pos = pos
+			return
+		}
+	}
+	s.hints[s.hint] = posHint{offset, pos}
+	s.hint = (s.hint + 1) % len(s.hints)
+}
+
+// floorTime returns the last entry of the index of times before a timestamp, or the base offset when there is none: no
+// batch up to that offset is so late.
+func (s *segment) floorTime(time int64) (offset int64, err error) {
+	s.mu.Lock()
+	moments, inMemory, n := s.moments, s.inMemory, s.timesLen
+	s.mu.Unlock()
+	if inMemory {
+		i := sort.Search(len(moments), func(i int) bool { return moments[i].time >= time })
+		if i == 0 {
+			return s.base, nil
+		}
+		return s.base + int64(moments[i-1].relative), nil
+	}
+	if n == 0 {
+		return s.base, nil
+	}
+	f, err := s.times.acquire()
+	if err != nil {
+		return 0, err
+	}
+	defer s.times.release()
+	var b [timeIndexEntrySize]byte
+	ok, err := floorEntry(f, n, timeIndexEntrySize, func(e []byte) bool { return readTimeEntry(e).time < time }, b[:])
+	if err != nil || !ok {
+		return s.base, err
+	}
+	return s.base + int64(readTimeEntry(b[:]).relative), nil
+}
+
+// nextOffset returns the offset behind the last batch, by reading from the last entry of the index on.
+func (s *segment) nextOffset() (int64, error) {
+	limit := s.size.Load()
+	if limit == 0 {
+		return s.base, nil
+	}
+	pos, _, err := s.floor(s.base + maxRelative)
+	if err != nil {
+		return 0, err
+	}
+	f, err := s.log.acquire()
+	if err != nil {
+		return 0, err
+	}
+	defer s.log.release()
+	if pos >= limit {
+		pos = 0
+	}
+	end := s.base
+	sc := scanner{name: s.log.name, f: f, pos: pos, limit: limit, buf: make([]byte, 0, scanHead)}
+	for sc.next() {
+		end = sc.head.last + 1
+	}
+	return end, sc.err
+}
