@@ -89,7 +89,12 @@ func (x *exchange) delay(bt *amqpserver.Batch, m *message, from *origin, conf co
 	// The time of a batch may be that of an earlier message, and a part of a millisecond counts: never too early.
 	now := wholeMillis(time.Now())
 	e := delayedEntry{due: now + min(wait, maxDelay), size: m.size()}
-	recorded := x.v.b.rec != nil && x.outlives(m)
+	b := x.v.b
+	room := b.rec.pressure()
+	if room == PressureSlow {
+		bt.Slow(slowPause)
+	}
+	recorded := b.rec != nil && x.outlives(m)
 	d.mu.Lock()
 	if d.over {
 		d.mu.Unlock()
@@ -98,9 +103,10 @@ func (x *exchange) delay(bt *amqpserver.Batch, m *message, from *origin, conf co
 	}
 	switch {
 	case recorded:
-		x.v.b.rec.delay(m, d, from, e.due, conf.token())
-	case wait > 2*aheadTime && d.plain >= plainBytes && x.v.b.rec != nil && !x.v.b.rec.broken() && x.v.b.rec.pressure() == PressureNone:
-		x.v.b.rec.delay(m, d, nil, e.due, Token{})
+		b.rec.delay(m, d, from, e.due, conf.token())
+	case wait > 2*aheadTime && d.plain >= plainBytes && b.rec != nil && !b.rec.broken() && room != PressureFull:
+		recorded = true // nobody asks for that, but publishers are not to get far ahead of the disk
+		b.rec.delay(m, d, nil, e.due, conf.token())
 	}
 	if e.pos = m.seq; m.seq == 0 {
 		d.pos++
