@@ -78,7 +78,7 @@ type Session interface {
 	// channel.close follows the return.
 	CloseChannel(b *Batch, ch *Channel, refs []any)
 
-	// Closed is the last call, after CloseChannel for each channel. The connection is closed or about to be; its Conn
+	// Closed is the last call, after CloseChannel for each channel; the only one when the connection ended during Open. The connection is closed or about to be; its Conn
 	// does nothing any more. The answer to the client's connection.close follows the return. cause is nil when the client
 	// closed the connection with code 200; otherwise it is an *amqp091.Error with its code where the protocol has one,
 	// and wraps net.ErrClosed when the connection is lost.
@@ -95,7 +95,7 @@ type Flusher interface {
 // the connection is closed with 530 NOT_ALLOWED.
 type SecretUpdater interface {
 	// UpdateSecret checks the new secret. An error closes the connection as in the other methods. It may block; ctx ends
-	// with the connection.
+	// with the connection, and after Limits.HandshakeTimeout.
 	UpdateSecret(ctx context.Context, b *Batch, secret []byte, reason string) error
 }
 

@@ -43,7 +43,8 @@ type Limits struct {
 	// MaxConnections is how many connections may be open at a time. Default 100,000. One more is closed at once.
 	MaxConnections int
 	// HandshakeTimeout is how long a connection may take until connection.open-ok, with TLS, WebSocket and the backend's
-	// part. Default 10 seconds. Then it is closed.
+	// part. Default 10 seconds. Then it is closed. A client may take as long to answer connection.close, and a backend for a
+	// new secret.
 	HandshakeTimeout time.Duration
 	// AuthFailureDelay is how long a client that was refused waits for the end of the connection, if it has not the
 	// capability authentication_failure_close. Default 3 seconds.

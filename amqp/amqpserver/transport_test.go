@@ -274,3 +274,26 @@ func TestServeAfterClose(t *testing.T) {
 		t.Error("a connection is served after Close")
 	}
 }
+
+// TestSlowTLS: a client that takes its output slowly is not one that takes none.
+func TestSlowTLS(t *testing.T) {
+	cert := certificate(t, "server", nil)
+	bubble(t, func(t *testing.T) {
+		b := new(queues)
+		s, _ := serve(t, b, &amqpserver.Options{Limits: amqpserver.Limits{Heartbeat: -1, SlowTimeout: 10 * time.Second, AuthFailureDelay: -1, HandshakeTimeout: time.Hour}})
+		l := also(s, &amqpserver.ListenerOptions{TLS: &tls.Config{Certificates: []tls.Certificate{*cert}}})
+		l.OnDial(func(int) (*memnet.Options, error) {
+			return &memnet.Options{Capacity: 4 << 10, ToClient: memnet.Link{BytesPerSecond: 5000}}, nil
+		})
+		nc, err := l.Dial(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		tc := tls.Client(nc, &tls.Config{RootCAs: pool(cert), ServerName: "server"})
+		t.Cleanup(func() { tc.Close() })
+		p := &peer{t: t, nc: tc}
+		p.login()
+		p.roundTrip(300_000)
+		p.bye()
+	})
+}

@@ -95,7 +95,7 @@ func (c *Conn) write() {
 		if timeout > 0 {
 			c.nc.SetWriteDeadline(time.Now().Add(timeout))
 		}
-		n, err := c.nc.Write(v[0])
+		n, err := c.nc.Write(netserve.Part(c.nc, v[0]))
 		c.mu.Lock()
 		c.wrote(n, c.writeError(n, err))
 	}

@@ -32,6 +32,18 @@ func CloseWrite(nc net.Conn) {
 	half.CloseWrite()
 }
 
+// maxPart is the size of a record of TLS.
+const maxPart = 16 << 10
+
+// Part returns how much of b to write at a time under a deadline that a slow peer must not miss: all of it where a Write that
+// the deadline cut short may be followed by another one.
+func Part(nc net.Conn, b []byte) []byte {
+	if Resumable(nc) {
+		return b
+	}
+	return b[:min(len(b), maxPart)]
+}
+
 // Resumable reports whether a Write that a deadline cut short may be followed by another one.
 func Resumable(nc net.Conn) bool {
 	switch nc.(type) {
