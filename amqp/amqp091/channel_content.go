@@ -49,7 +49,6 @@ func (t *Content) decode(id MethodID, payload []byte) error {
 			return err
 		}
 		t.DeliveryTag, t.Redelivered, t.Exchange, t.RoutingKey = v.DeliveryTag, v.Redelivered, v.Exchange, v.RoutingKey
-		t.Count = v.MessageCount
 		t.Remaining = v.MessageCount
 	case IDBasicReturn:
 		var v ReturnView
@@ -184,7 +183,7 @@ func (ch *Channel) complete(body []byte) {
 		c.tell(EventDeliver, ch).Content = t
 	case IDBasicGetOK:
 		e := ch.answer(IDBasicGetOK)
-		e.Method, e.Content = &BasicGetOK{DeliveryTag: t.DeliveryTag, Redelivered: t.Redelivered, MessageCount: t.Count}, t
+		e.Method, e.Content = &BasicGetOK{DeliveryTag: t.DeliveryTag, Redelivered: t.Redelivered, MessageCount: t.Remaining}, t
 	case IDBasicReturn:
 		e := c.tell(EventReturn, ch)
 		e.Content = t

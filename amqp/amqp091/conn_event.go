@@ -102,7 +102,6 @@ type Content struct {
 	RoutingKey  []byte
 	Text        []byte // reply text of a return
 	Code        Code   // reply code of a return
-	Count       uint32 // messages that are ready after a get-ok
 	Mandatory   bool
 	Redelivered bool
 	Remaining   uint32 // messages left in the queue, of basic.get-ok

@@ -78,10 +78,10 @@ type Session interface {
 	// channel.close follows the return.
 	CloseChannel(b *Batch, ch *Channel, refs []any)
 
-	// Closed is the last call, after CloseChannel for each channel; the only one when the connection ended during Open. The connection is closed or about to be; its Conn
-	// does nothing any more. The answer to the client's connection.close follows the return. cause is nil when the client
-	// closed the connection with code 200; otherwise it is an *amqp091.Error with its code where the protocol has one,
-	// and wraps net.ErrClosed when the connection is lost.
+	// Closed is the last call, after CloseChannel for each channel; the only one when the connection ended during Open. The
+	// connection is closed or about to be; its Conn does nothing any more. The answer to the client's connection.close
+	// follows the return. cause is nil when the client closed the connection with code 200; otherwise it is an
+	// *amqp091.Error with its code where the protocol has one, and wraps net.ErrClosed when the connection is lost.
 	Closed(cause error)
 }
 
