@@ -60,9 +60,26 @@ func TestKafkaTraffic(t *testing.T) {
 // startKafka starts Apache Kafka, one broker that is its own controller, which clients reach at an address of a proxy.
 func startKafka(t *testing.T, address, advertised string) {
 	t.Helper()
+	newApacheKafka(t, address, advertised, "").start()
+}
+
+// apacheKafka is Apache Kafka with a directory. It can be stopped and started again.
+type apacheKafka struct {
+	t       *testing.T
+	address string
+	file    string // its configuration
+	data    string // its directory of logs
+	server  *exec.Cmd
+	log     bytes.Buffer
+}
+
+// newApacheKafka makes the configuration and the directory. more are further lines.
+func newApacheKafka(t *testing.T, address, advertised, more string) *apacheKafka {
+	t.Helper()
 	dir := t.TempDir()
+	k := &apacheKafka{t: t, address: address, file: filepath.Join(dir, "server.properties"), data: filepath.Join(dir, "data")}
 	controller := freeAddress(t)
-	config := strings.NewReplacer("BROKER", address, "ADVERTISED", advertised, "CONTROLLER_ADDRESS", controller, "DIR", filepath.Join(dir, "data")).
+	config := strings.NewReplacer("BROKER", address, "ADVERTISED", advertised, "CONTROLLER_ADDRESS", controller, "DIR", k.data).
 		Replace(`process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@CONTROLLER_ADDRESS
@@ -83,37 +100,49 @@ share.coordinator.state.topic.num.partitions=1
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
-`)
-	file := filepath.Join(dir, "server.properties")
-	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+` + more)
+	if err := os.WriteFile(k.file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	format := exec.CommandContext(t.Context(), "java", "-cp", kafkaPath, "kafka.tools.StorageTool", "format",
-		"-t", "AAAAAAAAAAAAAAAAAAAAAQ", "-c", file)
+		"-t", "AAAAAAAAAAAAAAAAAAAAAQ", "-c", k.file)
 	if out, err := format.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	server := exec.Command("java", "-Xmx512m", "-cp", kafkaPath, "kafka.Kafka", file)
-	var log bytes.Buffer
-	server.Stdout, server.Stderr = &log, &log
-	if err := server.Start(); err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(func() {
-		server.Process.Kill()
-		server.Wait()
+		k.stop(os.Kill)
 		if t.Failed() {
-			t.Logf("Kafka: %s", log.String())
+			t.Logf("Kafka: %s", k.log.String())
 		}
 	})
+	return k
+}
+
+func (k *apacheKafka) start() {
+	k.t.Helper()
+	k.server = exec.Command("java", "-Xmx512m", "-cp", kafkaPath, "kafka.Kafka", k.file)
+	k.server.Stdout, k.server.Stderr = &k.log, &k.log
+	if err := k.server.Start(); err != nil {
+		k.t.Fatal(err)
+	}
 	for range 600 {
-		if conn, err := net.Dial("tcp", address); err == nil {
+		if conn, err := net.Dial("tcp", k.address); err == nil {
 			conn.Close()
 			return
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	t.Fatal("Apache Kafka does not listen")
+	k.t.Fatal("Apache Kafka does not listen")
+}
+
+// stop sends a signal and waits until the process has ended.
+func (k *apacheKafka) stop(signal os.Signal) {
+	if k.server == nil {
+		return
+	}
+	k.server.Process.Signal(signal)
+	k.server.Wait()
+	k.server = nil
 }
 
 func freeAddress(t *testing.T) string {

@@ -2,6 +2,7 @@ package kafkabroker
 
 import (
 	"fmt"
+	"hash/crc32"
 	"strings"
 	"testing"
 
@@ -233,3 +234,5 @@ func wantContents(t testing.TB, l *partitionLog, offset int64, i isolation, want
 		t.Errorf("contents\ngot  %s\nwant %s", got, want)
 	}
 }
+
+func crcIEEE(b []byte) uint32 { return crc32.ChecksumIEEE(b) }

@@ -1,0 +1,133 @@
+package interop
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// TestKafkaLogDirectory moves a directory of logs from Apache Kafka to ours and back, each time with records from whoever has
+// it, and lets Kafka's own tool look at every file. Whoever reads it finds the same.
+func TestKafkaLogDirectory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts Apache Kafka")
+	}
+	need(t, "java", "java/kafka/target/dependency")
+	address := freeAddress(t)
+	k := newApacheKafka(t, address, address, "log.cleaner.backoff.ms=200\n")
+	k.start()
+	kafkaLog(t, "create", address)
+	kafkaLog(t, "fill", address, "first", "2000")
+	theirs := kafkaLog(t, "read", address)
+	k.stop(syscall.SIGTERM)
+	sameRecords(t, "what Apache Kafka wrote", ourLog(t, k.data, "read"), theirs)
+
+	// Ours goes on, compacts and is closed.
+	ourLog(t, k.data, "append")
+	dumpLogs(t, k.data)
+	ours := ourLog(t, k.data, "read")
+	k.start()
+	theirs = kafkaLog(t, "read", address)
+	sameRecords(t, "what ours added", ours, theirs)
+
+	// Apache Kafka goes on and is killed: recovery on our side.
+	kafkaLog(t, "fill", address, "second", "1000")
+	theirs = kafkaLog(t, "read", address)
+	k.stop(os.Kill)
+	sameRecords(t, "what Apache Kafka left when it was killed", ourLog(t, k.data, "read"), theirs)
+
+	// Ours goes on and is not closed: recovery on Kafka's side.
+	ours = ourLog(t, k.data, "leave")
+	k.start()
+	theirs = kafkaLog(t, "read", address)
+	sameRecords(t, "what ours left", ours, theirs)
+	kafkaLog(t, "fill", address, "third", "100")
+	k.stop(syscall.SIGTERM)
+	dumpLogs(t, k.data)
+	ourLog(t, k.data, "append")
+	dumpLogs(t, k.data)
+}
+
+// kafkaLog runs KafkaLog and returns what it prints.
+func kafkaLog(t *testing.T, args ...string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "java", append([]string{"-cp", kafkaPath, "interop.KafkaLog"}, args...)...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("KafkaLog %v: %v\n%s", args, err, out)
+	}
+	return string(out)
+}
+
+// ourLog runs a test of kafkabroker that opens a directory and does something with it, and returns what it prints.
+func ourLog(t *testing.T, dir, do string) string {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "out")
+	cmd := exec.CommandContext(t.Context(), "go", "test", "-count=1", "-run", "^TestDirectoryOfOthers$", ".", "-args",
+		"-log.dir="+dir, "-log.do="+do, "-log.out="+out)
+	cmd.Dir = "../../kafka/kafkabroker"
+	if text, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", do, err, text)
+	}
+	b, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// sameRecords compares what two read.
+func sameRecords(t *testing.T, what, ours, theirs string) {
+	t.Helper()
+	a, b := strings.Split(ours, "\n"), strings.Split(theirs, "\n")
+	t.Logf("%s: %d lines", what, len(b))
+	if len(b) < 1000 {
+		t.Errorf("%s: only %.1000s", what, theirs)
+	}
+	for i := range max(len(a), len(b)) {
+		if i >= len(a) || i >= len(b) || a[i] != b[i] {
+			t.Fatalf("%s: line %d of %d and %d:\nours  %.200s\nKafka %.200s", what, i, len(a), len(b),
+				strings.Join(a[min(i, len(a)):min(i+2, len(a))], " "), strings.Join(b[min(i, len(b)):min(i+2, len(b))], " "))
+		}
+	}
+}
+
+// dumpTrouble is what kafka-dump-log says when something is wrong with a file. Offsets that are not consecutive are not.
+var dumpTrouble = regexp.MustCompile(`(?i)mismatch|corrupt|invalid|isvalid: false|exception|out of order|not found|no such`)
+
+// dumpEmpty is what it says about batches of which compaction, Kafka's too, has left the head only.
+var dumpEmpty = regexp.MustCompile(`Found timestamp mismatch in :.*\n(  Index timestamp: \d+, log timestamp: -1\n)+`)
+
+// dumpLogs lets kafka-dump-log look at all files of all logs.
+func dumpLogs(t *testing.T, dir string) {
+	t.Helper()
+	var files []string
+	for _, pattern := range []string{"*.log", "*.index", "*.timeindex", "*.txnindex", "*.snapshot"} {
+		for _, topic := range []string{"plain-0", "compacted-0"} {
+			list, err := filepath.Glob(filepath.Join(dir, topic, pattern))
+			if err != nil {
+				t.Fatal(err)
+			}
+			files = append(files, list...)
+		}
+	}
+	cmd := exec.CommandContext(t.Context(), "java", "-cp", kafkaPath, "org.apache.kafka.tools.DumpLogSegments",
+		"--deep-iteration", "--files", strings.Join(files, ","))
+	out, err := cmd.CombinedOutput()
+	out = dumpEmpty.ReplaceAll(out, nil)
+	if err != nil || dumpTrouble.Match(out) {
+		at := dumpTrouble.FindIndex(out)
+		if at == nil {
+			at = []int{0, 0}
+		}
+		t.Fatalf("%v: %s", err, out[max(0, at[0]-300):min(len(out), at[1]+1000)])
+	}
+	t.Logf("%d files are as Kafka writes them: %d lines", len(files), strings.Count(string(out), "\n"))
+	if len(files) < 10 || strings.Count(string(out), "\n") < 1000 {
+		t.Errorf("%d files: %.1000s", len(files), out)
+	}
+}
