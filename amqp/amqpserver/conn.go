@@ -6,6 +6,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quartet-mq/quartet/amqp/amqp091"
@@ -30,7 +31,8 @@ type Conn struct {
 	// Of the goroutine that reads.
 	in input
 
-	calls sync.Mutex // held around each call of the session; taken before mu
+	busy  atomic.Bool // the goroutine that reads is not reading, so that the client's silence means nothing
+	calls sync.Mutex  // held around each call of the session; taken before mu
 
 	mu        sync.Mutex
 	machine   *amqp091.Conn
@@ -51,6 +53,7 @@ type Conn struct {
 
 	opened     bool // connection.open-ok is on its way
 	confirming bool // the machine has confirms to send
+	paused     bool // the machine knows that the client is not read
 	blocked    bool // stop reading with the next message
 	told       bool // the client knows that it is blocked
 	queued     bool // in the list of a batch, which will flush

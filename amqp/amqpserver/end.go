@@ -80,7 +80,11 @@ func (c *Conn) tick() {
 		netserve.Close(c.nc)
 		return
 	}
-	c.machine.Advance(time.Now())
+	now := time.Now()
+	if c.busy.Load() && !c.paused {
+		c.machine.Pause(now, false) // as if something had come
+	}
+	c.machine.Advance(now)
 	c.drain(nil)
 	c.rearm()
 	c.unlock(nil)
@@ -91,6 +95,7 @@ func (c *Conn) setPaused(paused bool) {
 	if c.down {
 		return
 	}
+	c.paused = paused
 	c.machine.Pause(time.Now(), paused)
 	c.rearm()
 }

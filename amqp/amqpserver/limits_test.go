@@ -228,7 +228,7 @@ func TestBlocked(t *testing.T) {
 func TestPause(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		b := new(queues)
-		_, l := serve(t, &pausing{b}, nil)
+		_, l := serve(t, &pausing{b, time.Second}, nil)
 		p := open(t, l)
 		start := time.Now()
 		p.publish(1, "q", "one")
@@ -239,17 +239,23 @@ func TestPause(t *testing.T) {
 	})
 }
 
-type pausing struct{ *queues }
+type pausing struct {
+	*queues
+	d time.Duration
+}
 
 func (p *pausing) Open(ctx context.Context, c *amqpserver.Conn, vhost string) (amqpserver.Session, error) {
 	s, err := p.queues.Open(ctx, c, vhost)
-	return &pausingSession{s}, err
+	return &pausingSession{s, p.d}, err
 }
 
-type pausingSession struct{ amqpserver.Session }
+type pausingSession struct {
+	amqpserver.Session
+	d time.Duration
+}
 
 func (s *pausingSession) Publish(b *amqpserver.Batch, ch *amqpserver.Channel, p *amqpserver.Publish) error {
-	b.Slow(time.Second)
+	b.Slow(s.d)
 	return s.Session.Publish(b, ch, p)
 }
 

@@ -67,7 +67,9 @@ func (c *Conn) read() ([]byte, error) {
 		return in.rd.buf[:n], nil
 	}
 	for {
+		c.busy.Store(false)
 		n, err := c.io.Read((*lender)(c))
+		c.busy.Store(true)
 		if err != nil {
 			return nil, err
 		}

@@ -99,3 +99,33 @@ func TestSlowFrame(t *testing.T) {
 		equal(t, "size", got, 130_000)
 	})
 }
+
+// TestSlowBackend: a client is alive while the backend takes its time, and what it sends is not read.
+func TestSlowBackend(t *testing.T) {
+	for name, slow := range map[string]func(b *queues) amqpserver.Backend{
+		"method": func(b *queues) amqpserver.Backend {
+			b.method = func(*amqpserver.Channel, amqp091.Method) error { time.Sleep(30 * time.Second); return nil }
+			return b
+		},
+		"pause": func(b *queues) amqpserver.Backend { return &pausing{b, 30 * time.Second} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				b := new(queues)
+				s, l := serve(t, slow(b), &amqpserver.Options{Limits: amqpserver.Limits{Heartbeat: 5 * time.Second}})
+				p := open(t, l)
+				p.publish(1, "q", "x")
+				p.send(1, &amqp091.QueueDeclare{Queue: "q"})
+				for range 20 {
+					time.Sleep(2 * time.Second)
+					p.raw(amqp091.AppendHeartbeat(nil))
+				}
+				synctest.Wait()
+				equal(t, "connections", s.Stats().Connections, 1)
+				time.Sleep(13 * time.Second) // now it is silent, and has two more seconds to take the last frames
+				synctest.Wait()
+				equal(t, "connections", s.Stats().Connections, 0)
+			})
+		})
+	}
+}
