@@ -183,7 +183,7 @@ func (k *keyMapper) segment(g *segment) (full bool, err error) {
 		return false, err
 	}
 	defer g.log.release()
-	sc := newScanner(g.log.name, f, pos, g.size.Load(), nil)
+	sc := newScanner(g.label, f, pos, g.size.Load(), nil)
 	for sc.next() {
 		if k.l.stop.Load() {
 			return false, errAborted

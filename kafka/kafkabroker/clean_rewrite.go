@@ -96,7 +96,7 @@ func (r *rewriter) segment(g *segment) error {
 		return err
 	}
 	defer g.log.release()
-	sc := newScanner(g.log.name, f, 0, g.size.Load(), nil)
+	sc := newScanner(g.label, f, 0, g.size.Load(), nil)
 	for sc.next() {
 		if r.l.stop.Load() {
 			return errAborted

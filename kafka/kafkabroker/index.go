@@ -3,6 +3,7 @@ package kafkabroker
 import (
 	"encoding/binary"
 	"io"
+	"sync"
 )
 
 // The sizes of entries of the indexes of a segment. Offsets in them are relative to the segment's base offset.
@@ -43,13 +44,16 @@ func readTimeEntry(b []byte) timeEntry {
 }
 
 // searchBlock is how many bytes of an index are read at once when few are left to be searched.
-const searchBlock = 4092 // whole entries of either size
+const searchBlock = 4080 // whole entries of either size
+
+var searchBlocks = sync.Pool{New: func() any { return new([searchBlock]byte) }}
 
 // floorEntry reads the last of n entries of an index in a file for which below is true, where below is true for some of the
 // first entries and false for the others. ok is false when there is none.
 func floorEntry(f io.ReaderAt, n, size int64, below func(entry []byte) bool, entry []byte) (ok bool, err error) {
 	low, high := int64(0), n // below is true before low and false from high on
-	var buf [searchBlock]byte
+	buf := searchBlocks.Get().(*[searchBlock]byte)
+	defer searchBlocks.Put(buf)
 	for (high-low)*size > searchBlock {
 		mid := low + (high-low)/2
 		if err := readFull(f, buf[:size], mid*size); err != nil {

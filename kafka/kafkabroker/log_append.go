@@ -79,22 +79,22 @@ func (l *partitionLog) appendLocked(r *appendRequest, c *logConfig) (res appendR
 	if err := l.write(g, r.records); err != nil {
 		return res, false, err
 	}
-	res = appendResult{base: first, last: last, appendTime: -1, end: last + 1}
-	if c.appendTime && r.origin != fromLeader {
-		res.appendTime = r.now
-	}
 	at := g.size.Load()
-	for i := range heads {
-		heads[i].pos += at
-		g.note(&heads[i], c.indexInterval)
-	}
 	for i := range l.update.started {
 		s := &l.update.started[i]
 		s.seg, s.pos = g.base, s.pos+at
 	}
-	err = t.apply(&l.update, last+1, func(a abortedTxn) error { return g.addAborted(l.dir.fs, a) })
-	if err != nil {
-		return res, false, l.dir.fail("writing the transaction index of "+l.id.String(), err)
+	if err := l.writeAborted(g, t.abortedBy(&l.update)); err != nil {
+		return res, false, err
+	}
+	for i := range heads {
+		heads[i].pos += at
+		g.note(&heads[i], c.indexInterval)
+	}
+	t.apply(&l.update, last+1)
+	res = appendResult{base: first, last: last, appendTime: -1, end: last + 1}
+	if c.appendTime && r.origin != fromLeader {
+		res.appendTime = r.now
 	}
 	advanced = l.publish(g, size, last+1, &res)
 	l.askFlush(c)
@@ -208,6 +208,22 @@ func (l *partitionLog) write(g *segment, records []byte) error {
 		}
 	}
 	return l.dir.fail("append to "+l.id.String(), err)
+}
+
+// writeAborted adds to the transaction index of a segment whose last batches are markers. When that fails the segment is as
+// it was before them, or the directory has failed.
+func (l *partitionLog) writeAborted(g *segment, list []abortedTxn) error {
+	for i, t := range list {
+		err := g.addAborted(l.dir.fs, t)
+		if err == nil {
+			continue
+		}
+		if i == 0 && vfs.IsNoSpace(err) && truncateHandle(g.log, g.size.Load()) == nil {
+			return l.storageFailure("transaction index", err)
+		}
+		return l.dir.fail("writing the transaction index of "+l.id.String(), err)
+	}
+	return nil
 }
 
 // mustRoll reports whether the last segment has no room, or is too old, for another append.

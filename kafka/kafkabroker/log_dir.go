@@ -32,7 +32,7 @@ type logDirOptions struct {
 	expireProducers int64
 	// cleanerBytes bounds the memory in which compaction remembers keys. The default is 32 MiB: 1.2 million keys at once.
 	cleanerBytes int64
-	// syncAllFrom is from how many files on the whole file system is synced instead of each file. The default is 9, negative
+	// syncAllFrom is from how many files on the whole file system is synced instead of each file. The default is 4, negative
 	// is never.
 	syncAllFrom int
 	// advanced is called when the high watermark or the last stable offset of a log may have moved, with no lock held.
@@ -87,7 +87,7 @@ func (o *logDirOptions) withDefaults() logDirOptions {
 		v.cleanerBytes = 32 << 20
 	}
 	if v.syncAllFrom == 0 {
-		v.syncAllFrom = 9
+		v.syncAllFrom = 4
 	}
 	set(&v.retentionEvery, 5*time.Minute)
 	set(&v.cleanEvery, 15*time.Second)

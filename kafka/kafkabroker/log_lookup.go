@@ -118,7 +118,7 @@ func (l *partitionLog) searchTime(g *segment, time, start int64) (o foundOffset,
 	if pos >= limit {
 		pos = 0
 	}
-	sc := newScanner(g.log.name, f, pos, limit, nil)
+	sc := newScanner(g.label, f, pos, limit, nil)
 	var entry, buf []byte
 	for sc.next() {
 		h := sc.head

@@ -395,7 +395,7 @@ func (w *world) append(m *modelLog, l *partitionLog) error {
 	raw := t.raw()
 	res, err := l.append(&appendRequest{records: raw, now: w.clock, leaderEpoch: int32(w.clock / 5000)})
 	if err != nil {
-		return err
+		return w.failed(m, b, err)
 	}
 	if res.base != b.base || res.last != b.last || res.duplicate {
 		return fmt.Errorf("appended at %+v, not at %d", res, b.base)
@@ -405,6 +405,14 @@ func (w *world) append(m *modelLog, l *partitionLog) error {
 		return w.await(m, l, res.end)
 	}
 	return nil
+}
+
+// failed notes that a batch is in the log or not, when the directory has failed. Else it is not.
+func (w *world) failed(m *modelLog, b modelBatch, err error) error {
+	if w.d.failure() != nil {
+		m.batches = append(m.batches, b)
+	}
+	return err
 }
 
 // finish ends a transaction.
@@ -427,7 +435,7 @@ func (w *world) finish(m *modelLog, l *partitionLog) error {
 	}
 	res, err := l.append(&appendRequest{records: raw, origin: fromCoordinator, now: w.clock, leaderEpoch: int32(w.clock / 5000)})
 	if err != nil {
-		return err
+		return w.failed(m, b, err)
 	}
 	m.batches = append(m.batches, b)
 	if w.rnd.IntN(3) == 0 {

@@ -173,7 +173,7 @@ func (f *fetched) read(buf []byte) ([]byte, error) {
 	for rest := buf; len(rest) > 0; {
 		entry, more, err := kafka.Split(rest)
 		if err != nil {
-			return nil, &corruptError{f.seg.log.name, f.pos + int64(whole), err.Error()}
+			return nil, &corruptError{f.seg.label, f.pos + int64(whole), err.Error()}
 		}
 		if entry == nil {
 			f.short = true

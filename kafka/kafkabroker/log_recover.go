@@ -179,6 +179,18 @@ func (l *partitionLog) recoverSegments(o opening) error {
 			}
 			l.dir.log.Warn("kafkabroker: a segment is not what it was when it was closed", "log", l.id, "error", err)
 		}
+		if done >= 0 && done == i-1 && g.base < l.end {
+			if g.size.Load() > 0 {
+				return l.dropAfter(i - 1)
+			}
+			// A segment that was begun and not used, because something failed then.
+			if err := g.discard(l.dir.fs, l.path); err != nil {
+				return err
+			}
+			l.segs = slices.Delete(l.segs, i, i+1)
+			i--
+			continue
+		}
 		if t == nil || done != i-1 {
 			var err error
 			if t, err = l.producersAt(g.base, o); err != nil {
@@ -240,7 +252,7 @@ func (l *partitionLog) recoverSegment(g *segment, t *producerTable) (end int64, 
 	}
 	defer g.log.release()
 	// The index is the last that is made: without it the segment is recovered again.
-	if err := removeFile(fsys, g.index.name); err != nil {
+	if err := removeFile(fsys, filepath.Join(l.path, segmentFile(g.base, indexSuffix))); err != nil {
 		return 0, false, err
 	}
 	if err := fsys.SyncDir(l.path); err != nil {
@@ -254,7 +266,7 @@ func (l *partitionLog) recoverSegment(g *segment, t *producerTable) (end int64, 
 	g.saved, g.savedTime, g.first, g.last, g.lastKnown = 0, 0, noTime, timeEntry{noTime, 0}, true
 	g.mu.Unlock()
 	size := g.size.Load()
-	sc := newScanner(g.log.name, f, 0, size, nil)
+	sc := newScanner(g.label, f, 0, size, nil)
 	pos := int64(0)
 	end = g.base
 	for sc.next() {
@@ -272,7 +284,12 @@ func (l *partitionLog) recoverSegment(g *segment, t *producerTable) (end int64, 
 			if h.raw.LeaderEpoch() > l.epochs.latest() {
 				l.epochs = l.epochs.assign(h.raw.LeaderEpoch(), h.base)
 			}
-			err := t.replay(sc, func(a abortedTxn) error { return g.addAborted(fsys, a) })
+			aborted, err := t.replay(sc)
+			for _, a := range aborted {
+				if err == nil {
+					err = g.addAborted(fsys, a)
+				}
+			}
 			if err != nil {
 				return 0, false, err
 			}
@@ -332,25 +349,27 @@ func (l *partitionLog) finishRecovery(g *segment) error {
 	return fsys.SyncDir(l.path)
 }
 
-// replay takes the batch that a scanner has found into the table.
-func (t *producerTable) replay(sc *scanner, aborted func(abortedTxn) error) error {
+// replay takes the batch that a scanner has found into the table and returns the transactions that it aborts.
+func (t *producerTable) replay(sc *scanner) (aborted []abortedTxn, err error) {
 	b := sc.head.raw
 	if b.ProducerID() < 0 {
 		t.end = sc.head.last + 1
-		return nil
+		return nil, nil
 	}
 	if b.Attributes().Control() {
 		entry, err := sc.entry(nil)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		b = entry
 	}
 	var u producerUpdate
 	if err := t.addBatch(&u, b, &producerCheck{origin: fromLeader, seg: -1, pos: -1}); err != nil {
-		return &corruptError{sc.name, sc.head.pos, err.Error()}
+		return nil, &corruptError{sc.name, sc.head.pos, err.Error()}
 	}
-	return t.apply(&u, sc.head.last+1, aborted)
+	aborted = t.abortedBy(&u)
+	t.apply(&u, sc.head.last+1)
+	return aborted, nil
 }
 
 // producersAt returns the producers as they were at an offset where a segment begins, from a snapshot and what follows it.
@@ -396,12 +415,12 @@ func (l *partitionLog) replaySegment(t *producerTable, g *segment, to int64) err
 	if pos >= limit {
 		pos = 0
 	}
-	sc := newScanner(g.log.name, f, pos, limit, nil)
+	sc := newScanner(g.label, f, pos, limit, nil)
 	for sc.next() && sc.head.base < to {
 		if sc.head.last < t.end || sc.head.magic() < 2 {
 			continue
 		}
-		if err := t.replay(sc, nil); err != nil {
+		if _, err := t.replay(sc); err != nil {
 			return err
 		}
 	}

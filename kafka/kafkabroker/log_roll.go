@@ -20,20 +20,20 @@ func (l *partitionLog) roll(next, now int64, c *logConfig) error {
 	if c.flush == flushSync {
 		// Else the new segment could be durable and the end of the old one, or its name, not: a hole.
 		err := syncHandle(old.log)
-		if err == nil && l.dirDirty {
+		if err == nil {
 			err = l.dir.fs.SyncDir(l.path)
 		}
 		if err != nil {
 			return l.dir.fail("sync", err)
 		}
 	}
-	g, err := l.dir.createSegment(l.path, base, now, "")
-	if err != nil {
-		return l.storageFailure("roll", err)
-	}
 	t := l.producers
 	t.end = base
 	snapshot, err := t.save(l.dir.fs, l.path)
+	if err != nil {
+		return l.storageFailure("roll", err)
+	}
+	g, err := l.dir.createSegment(l.path, base, now, "")
 	if err != nil {
 		return l.storageFailure("roll", err)
 	}

@@ -106,11 +106,11 @@ func checkRecords(b kafka.Batch, now int64, times bool, c *logConfig) error {
 	if err != nil {
 		return err
 	}
-	var bad batchError
+	var bad []recordError
 	var code kafkawire.ErrorCode
 	refuse := func(i int, why kafkawire.ErrorCode, text string) {
-		if code = why; len(bad.records) < maxRecordErrors {
-			bad.records = append(bad.records, recordError{i, text})
+		if code = why; len(bad) < maxRecordErrors {
+			bad = append(bad, recordError{i, text})
 		}
 	}
 	var rec kafka.Record
@@ -129,9 +129,8 @@ func checkRecords(b kafka.Batch, now int64, times bool, c *logConfig) error {
 	if err := recs.Err(); err != nil {
 		return err
 	}
-	if len(bad.records) > 0 {
-		bad.cause = kafka.Error{Code: code, Text: bad.records[0].text}
-		return &bad
+	if len(bad) > 0 {
+		return &batchError{cause: kafka.Error{Code: code, Text: bad[0].text}, records: bad}
 	}
 	return nil
 }

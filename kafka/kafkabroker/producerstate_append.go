@@ -173,8 +173,25 @@ func (u *producerUpdate) addMarker(p *producer, b kafka.Batch, c *producerCheck)
 	return nil
 }
 
-// apply makes the changes of an append. aborted is called for each transaction that it aborts.
-func (t *producerTable) apply(u *producerUpdate, end int64, aborted func(abortedTxn) error) error {
+// abortedBy returns the entries of the transaction index for the transactions that an append aborts.
+func (t *producerTable) abortedBy(u *producerUpdate) (list []abortedTxn) {
+	for _, c := range u.completed {
+		if !c.aborted {
+			continue
+		}
+		stable := t.txns.lastStableAfter(c)
+		for _, s := range u.started {
+			if s.producerID != c.producerID && s.first < stable {
+				stable = s.first
+			}
+		}
+		list = append(list, abortedTxn{producerID: c.producerID, first: c.first, last: c.marker, lastStable: stable})
+	}
+	return list
+}
+
+// apply makes the changes of an append.
+func (t *producerTable) apply(u *producerUpdate, end int64) {
 	for i := range u.producers {
 		t.put(&u.producers[i])
 		if p := &u.producers[i]; p.txnFirst >= 0 {
@@ -185,17 +202,10 @@ func (t *producerTable) apply(u *producerUpdate, end int64, aborted func(aborted
 		t.txns.start(s)
 	}
 	for _, c := range u.completed {
-		if c.aborted && aborted != nil {
-			e := abortedTxn{producerID: c.producerID, first: c.first, last: c.marker, lastStable: t.txns.lastStableAfter(c)}
-			if err := aborted(e); err != nil {
-				return err
-			}
-		}
 		t.txns.complete(c)
 		delete(t.guards, c.producerID)
 	}
 	t.end = end
-	return nil
 }
 
 // guard begins to verify a transaction and returns what the append needs, or 0 when the transaction is open here already.

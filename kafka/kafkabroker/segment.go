@@ -8,13 +8,13 @@ import (
 	"sync/atomic"
 
 	"github.com/quartet-mq/quartet/internal/vfs"
-	"github.com/quartet-mq/quartet/kafka"
 )
 
 // segment is a part of a log: a file with batches and indexes of it. One at a time changes it: who holds the log's writing,
 // while it is the last one; nobody later, until compaction puts another in its place. Everybody may read it.
 type segment struct {
 	base    int64
+	label   string // for errors: the path of .log when it was opened
 	dir     string
 	log     *handle
 	index   *handle
@@ -57,20 +57,32 @@ func (d *logDir) newSegment(dir string, base, now int64, suffix string) *segment
 		return d.handles.file(filepath.Join(dir, segmentFile(base, kind)+suffix))
 	}
 	s := &segment{base: base, dir: dir, log: at(logSuffix), index: at(indexSuffix), times: at(timeIndexSuffix), created: now}
-	s.first, s.txnSuffix = unknownTime, suffix
+	s.first, s.txnSuffix, s.label = unknownTime, suffix, s.log.name
 	return s
 }
 
 // createSegment makes an empty segment with its files. It becomes durable with the first sync of the log's directory.
 func (d *logDir) createSegment(dir string, base, now int64, suffix string) (*segment, error) {
 	s := d.newSegment(dir, base, now, suffix)
+	err := removeFile(d.fs, s.txnName())
+	var made []*handle
 	for _, h := range [...]*handle{s.log, s.index, s.times} {
-		if _, err := h.create(); err != nil {
-			return nil, err
+		if err != nil {
+			break
 		}
-		h.release()
+		if _, err = h.create(); err == nil {
+			made = append(made, h)
+			h.release()
+		}
 	}
-	if err := removeFile(d.fs, filepath.Join(dir, segmentFile(base, txnIndexSuffix)+suffix)); err != nil {
+	if err != nil {
+		var left error
+		for _, h := range made {
+			left = errors.Join(left, h.remove())
+		}
+		if left != nil { // a segment that is not used must not be there
+			return nil, d.fail("removing an unused segment", errors.Join(err, left))
+		}
 		return nil, err
 	}
 	s.inMemory, s.lastKnown, s.last, s.first = true, true, timeEntry{noTime, 0}, noTime
@@ -282,7 +294,9 @@ func (s *segment) addAborted(fsys vfs.FS, t abortedTxn) error {
 	}
 	n, err := f.Size()
 	if err == nil {
-		_, err = f.WriteAt(appendTxnEntry(nil, t), n)
+		if _, err = f.WriteAt(appendTxnEntry(nil, t), n); err != nil {
+			err = errors.Join(err, f.Truncate(n))
+		}
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err
@@ -371,7 +385,9 @@ func (s *segment) firstTime() (int64, error) {
 			return 0, err
 		}
 		defer s.log.release()
-		sc := scanner{name: s.log.name, f: f, limit: n, buf: make([]byte, 0, 2*kafka.BatchHeaderSize)}
+		sc := headScanner(s.label, f, 0, n)
+		defer headScanners.Put(sc)
+		sc.few = true
 		if sc.next() {
 			t = sc.head.time
 		} else if sc.err != nil {

@@ -163,7 +163,7 @@ func (s *segment) refresh(f vfs.File) error {
 	if err != nil {
 		return err
 	}
-	sc := newScanner(s.log.name, f, min(pos, size), size, nil)
+	sc := newScanner(s.label, f, min(pos, size), size, nil)
 	for sc.next() {
 		if sc.head.time > s.last.time {
 			s.mu.Lock()

@@ -3,14 +3,24 @@ package kafkabroker
 import (
 	"io"
 	"sort"
-
-	"github.com/quartet-mq/quartet/kafka"
+	"sync"
 )
 
 // scanHead is how much is read to find the next heads behind an entry of the index.
 const scanHead = 4096
 
-// locate finds the first batch with offsets that are not below the asked one. found is false when the segment ends before.
+// headScanners are scanners with a buffer of scanHead.
+var headScanners = sync.Pool{New: func() any { return &scanner{buf: make([]byte, 0, scanHead)} }}
+
+// headScanner returns a scanner that reads little at a time. It goes back into headScanners.
+func headScanner(name string, f io.ReaderAt, pos, limit int64) *scanner {
+	sc := headScanners.Get().(*scanner)
+	*sc = scanner{name: name, f: f, pos: pos, limit: limit, buf: sc.buf[:0:cap(sc.buf)]}
+	return sc
+}
+
+// locate finds the first batch with offsets that are not below the asked one: where it is, without its head. found is false
+// when the segment ends before.
 // The caller has acquired f, the .log, and gives how much of it there is.
 func (s *segment) locate(f io.ReaderAt, offset, limit int64) (h batchHead, found bool, err error) {
 	pos, exact, err := s.floor(offset)
@@ -20,14 +30,13 @@ func (s *segment) locate(f io.ReaderAt, offset, limit int64) (h batchHead, found
 	if pos >= limit {
 		pos = 0
 	}
-	sc := scanner{name: s.log.name, f: f, pos: pos, limit: limit, buf: make([]byte, 0, scanHead)}
-	if exact {
-		sc.buf = sc.buf[:0:128]
-	}
+	sc := headScanner(s.label, f, pos, limit)
+	defer headScanners.Put(sc)
+	sc.few = exact
 	for sc.next() {
 		if sc.head.last >= offset {
 			h = sc.head
-			h.raw = append(kafka.Batch(nil), h.raw...)
+			h.raw = nil // it is in the scanner
 			return h, true, nil
 		}
 	}
@@ -134,7 +143,8 @@ func (s *segment) nextOffset() (int64, error) {
 		pos = 0
 	}
 	end := s.base
-	sc := scanner{name: s.log.name, f: f, pos: pos, limit: limit, buf: make([]byte, 0, scanHead)}
+	sc := headScanner(s.label, f, pos, limit)
+	defer headScanners.Put(sc)
 	for sc.next() {
 		end = sc.head.last + 1
 	}

@@ -41,6 +41,7 @@ type scanner struct {
 	f     io.ReaderAt
 	pos   int64 // of the next entry
 	limit int64 // here the file ends
+	few   bool  // read only what is asked for
 	buf   []byte
 	from  int64 // where the content of buf is in the file
 	head  batchHead
@@ -66,6 +67,9 @@ func (s *scanner) window(pos, n int64) ([]byte, error) {
 	}
 	s.from = pos
 	s.buf = s.buf[:min(int64(cap(s.buf)), s.limit-pos)]
+	if s.few {
+		s.buf = s.buf[:n]
+	}
 	got, err := s.f.ReadAt(s.buf, pos)
 	s.buf = s.buf[:got]
 	if err != nil && err != io.EOF {

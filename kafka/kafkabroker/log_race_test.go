@@ -1,0 +1,97 @@
+package kafkabroker
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/quartet-mq/quartet/internal/vfs"
+	"github.com/quartet-mq/quartet/kafka/kafkawire"
+)
+
+// TestConcurrentUse: everybody appends, reads, searches, waits, compacts and removes at once. Readers see offsets in order
+// and never an error but that records are gone.
+func TestConcurrentUse(t *testing.T) {
+	m := vfs.NewMem()
+	c := smallConfig()
+	c.compact, c.segmentBytes, c.retentionBytes, c.flush = true, 2000, 20_000, flushSync
+	d := testDir(t, m, &logDirOptions{maxOpen: 3, config: func(string) *logConfig { return c }})
+	l, err := d.create(testID, kafkawire.UUID{1}, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stop atomic.Bool
+	var appenders, others sync.WaitGroup
+	for p := range int64(3) {
+		appenders.Go(func() {
+			done := make(waiter, 1)
+			for i := range int32(400) {
+				b := testBatch{producer: p + 1, sequence: 2 * i}
+				for range 2 {
+					b.records = append(b.records, testRecord{int64(i), fmt.Sprint("k", i%20), fmt.Sprint(p, "-", i)})
+				}
+				r, err := l.append(&appendRequest{records: b.raw(), now: int64(i)})
+				if err != nil || r.duplicate {
+					t.Errorf("%+v, %v", r, err)
+					return
+				}
+				if pending, err := l.await(r.end, done); err != nil {
+					t.Error(err)
+				} else if pending {
+					if err := <-done; err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		})
+	}
+	work := func(f func() error) {
+		others.Go(func() {
+			for !stop.Load() {
+				if err := f(); err != nil && !errors.Is(err, kafkawire.ErrOffsetOutOfRange) && !errors.Is(err, errAborted) {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for i := range 2 {
+		work(func() error {
+			s := l.state()
+			text, err := readContents(l, s.start, isolation(i))
+			last := int64(-1)
+			for _, r := range strings.Fields(text) {
+				offset := int64(0)
+				if _, err := fmt.Sscanf(r, "%d", &offset); err != nil || offset <= last {
+					return fmt.Errorf("%s after %d", r, last)
+				}
+				last = offset
+			}
+			return err
+		})
+	}
+	work(func() error { _, _, err := l.offsetFor(200); return err })
+	work(func() error { _, _, err := l.latestTime(); return err })
+	work(func() error { _, err := l.retain(1000); return err })
+	work(func() error { return d.saveCheckpoints() })
+	var keys offsetMap
+	work(func() error { _, err := l.clean(&keys, 1000); return err })
+	appenders.Wait()
+	stop.Store(true)
+	others.Wait()
+	if s := l.state(); s.end != 2400 {
+		t.Errorf("%+v", s)
+	}
+	text := contents(t, l, l.state().start, readAll)
+	if err := d.close(); err != nil {
+		t.Error(err)
+	}
+	d = testDir(t, m.DropClone(), &logDirOptions{config: func(string) *logConfig { return c }})
+	wantContents(t, d.get(testID), d.get(testID).state().start, readAll, text)
+	if err := d.close(); err != nil {
+		t.Error(err)
+	}
+}
