@@ -131,3 +131,42 @@ func dumpLogs(t *testing.T, dir string) {
 		t.Errorf("%d files: %.1000s", len(files), out)
 	}
 }
+
+// apacheDirectory is a small directory that Apache Kafka wrote. A test of kafkabroker opens it.
+const apacheDirectory = "../../kafka/kafkabroker/testdata/apache-4.4.0"
+
+// TestKafkaLogGolden makes that directory anew with -kafka.update.
+func TestKafkaLogGolden(t *testing.T) {
+	if !*updateVectors {
+		t.Skip("without -kafka.update")
+	}
+	address := freeAddress(t)
+	k := newApacheKafka(t, address, address, "")
+	k.start()
+	kafkaLog(t, "create", address)
+	kafkaLog(t, "fill", address, "golden", "4")
+	expected := kafkaLog(t, "read", address)
+	k.stop(syscall.SIGTERM)
+	for _, pattern := range []string{"plain-0/*", "compacted-0/*", "*checkpoint", "meta.properties", ".kafka_cleanshutdown"} {
+		names, err := filepath.Glob(filepath.Join(k.data, pattern))
+		if err != nil || len(names) == 0 {
+			t.Fatal(pattern, err)
+		}
+		for _, name := range names {
+			to := filepath.Join(apacheDirectory, strings.TrimPrefix(name, k.data))
+			b, err := os.ReadFile(name)
+			if err == nil {
+				err = os.MkdirAll(filepath.Dir(to), 0o755)
+			}
+			if err == nil {
+				err = os.WriteFile(to, b, 0o644)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := os.WriteFile(filepath.Join(apacheDirectory, "expected.txt"), []byte(expected), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -25,6 +25,9 @@ func (m *Mem) Dirs(dir string) ([]string, error) {
 	return names, nil
 }
 
+// Mkdir implements [Tree]. Every directory is there already.
+func (m *Mem) Mkdir(string) error { return nil }
+
 // RenameDir implements [Tree].
 func (m *Mem) RenameDir(old, name string) error {
 	old, name = clean(old), clean(name)

@@ -1,6 +1,10 @@
 package vfs
 
-import "os"
+import (
+	"errors"
+	"io/fs"
+	"os"
+)
 
 // Dirs implements [Tree].
 func (OS) Dirs(dir string) ([]string, error) {
@@ -15,6 +19,14 @@ func (OS) Dirs(dir string) ([]string, error) {
 		}
 	}
 	return names, nil
+}
+
+// Mkdir implements [Tree].
+func (OS) Mkdir(name string) error {
+	if err := os.Mkdir(name, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
 }
 
 // RenameDir implements [Tree].

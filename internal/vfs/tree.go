@@ -6,6 +6,8 @@ type Tree interface {
 	FS
 	// Dirs returns the names, without the directory, of the directories in a directory, in lexical order.
 	Dirs(dir string) ([]string, error)
+	// Mkdir makes a directory, if it is missing. SyncDir of the directory that it is in makes it durable.
+	Mkdir(name string) error
 	// RenameDir gives a directory another name in the same directory. Files in it that are open stay usable. SyncDir of the
 	// directory that both are in makes it durable.
 	RenameDir(old, name string) error

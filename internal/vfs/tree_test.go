@@ -22,7 +22,8 @@ func TestTree(t *testing.T) {
 				}
 			}
 			must(s.MkdirAll(at("one")))
-			must(s.MkdirAll(at("two")))
+			must(s.Mkdir(at("two")))
+			must(s.Mkdir(at("two")))
 			f, err := s.Create(at("one/f"))
 			must(err)
 			_, err = f.WriteAt([]byte("x"), 0)

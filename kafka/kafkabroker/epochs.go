@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -87,6 +88,15 @@ func (l leaderEpochs) endOf(epoch int32, end int64) (int32, int64) {
 		return epoch, l[0].start
 	}
 	return l[i-1].epoch, l[i].start
+}
+
+// same reports whether a checkpoint of l needs no change to be one of m. The offset of the first epoch does not count: when
+// a log is opened it is the start of the log.
+func (l leaderEpochs) same(m leaderEpochs) bool {
+	if len(l) != len(m) || len(l) > 0 && l[0].epoch != m[0].epoch {
+		return false
+	}
+	return len(l) == 0 || slices.Equal(l[1:], m[1:])
 }
 
 // encode makes the checkpoint.

@@ -120,7 +120,7 @@ func (l *partitionLog) publish(g *segment, size, end int64, res *appendResult) (
 
 // askFlush asks the syncer for what the policy says.
 func (l *partitionLog) askFlush(c *logConfig) {
-	if c.flush == flushInterval {
+	if c.flush != flushNever && c.flushEvery > 0 {
 		l.dir.sync.later(l, c.flushEvery)
 	}
 	if c.flushMessages > 0 {

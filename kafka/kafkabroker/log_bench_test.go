@@ -38,7 +38,7 @@ func benchDir(b *testing.B, n int, flush flushPolicy) []*partitionLog {
 	b.Cleanup(func() { _ = d.close() })
 	var logs []*partitionLog
 	for i := range n {
-		l, err := d.create(partitionID{"bench", int32(i)}, kafkawire.UUID{1}, c)
+		l, err := createOne(d, kafkawire.UUID{1}, c, partitionID{"bench", int32(i)})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -176,5 +176,21 @@ func BenchmarkReadAnywhere(b *testing.B) {
 			b.Fatal(err)
 		}
 		f.close()
+	}
+}
+
+// BenchmarkCreate makes the logs of a topic with 50 partitions.
+func BenchmarkCreate(b *testing.B) {
+	d := benchDir(b, 1, flushNever)[0].dir
+	n := 0
+	for b.Loop() {
+		n++
+		var ids []partitionID
+		for i := range int32(50) {
+			ids = append(ids, partitionID{fmt.Sprint("t", n), i})
+		}
+		if _, err := d.create(kafkawire.UUID{1}, d.opt.config(""), ids...); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

@@ -37,6 +37,16 @@ func writeFile(fsys vfs.FS, name string, content []byte) error {
 	return fsys.SyncDir(filepath.Dir(name))
 }
 
+// createFile makes a file with some content. It is durable after a sync of it and of the directory.
+func createFile(fsys vfs.FS, name string, content []byte) error {
+	f, err := fsys.Create(name)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(content, 0)
+	return errors.Join(err, f.Close())
+}
+
 // readFile reads a file of at most limit bytes.
 func readFile(fsys vfs.FS, name string, limit int64) ([]byte, error) {
 	f, err := fsys.Open(name)
@@ -125,6 +135,9 @@ func decodeOffsets(name string, b []byte) (map[partitionID]int64, error) {
 func (d *logDir) loadOffsets(file string) map[partitionID]int64 {
 	name := filepath.Join(d.path, file)
 	b, err := readFile(d.fs, name, maxCheckpoint)
+	if err == nil && len(b) == 0 {
+		return make(map[partitionID]int64) // as Kafka makes it
+	}
 	if err == nil {
 		var offsets map[partitionID]int64
 		if offsets, err = decodeOffsets(name, b); err == nil {

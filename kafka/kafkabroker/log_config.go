@@ -38,9 +38,9 @@ type logConfig struct {
 	afterMaxMs  int64 // message.timestamp.after.max.ms
 
 	flush         flushPolicy
-	flushEvery    time.Duration
-	flushMessages int64 // flush.messages: begin to make durable after so many records, 0 for no bound
-	strictTxn     bool  // transaction.partition.verification.enable
+	flushEvery    time.Duration // with flushSync: for appends for which nobody waits, 0 for no bound
+	flushMessages int64         // flush.messages: begin to make durable after so many records, 0 for no bound
+	strictTxn     bool          // transaction.partition.verification.enable
 }
 
 // defaultLogConfig returns Kafka's defaults.
@@ -52,6 +52,23 @@ func defaultLogConfig() *logConfig {
 		maxMessage: 1<<20 + 12, maxDecoded: 256 << 20, beforeMaxMs: math.MaxInt64, afterMaxMs: 3600_000,
 	}
 }
+
+// setFlush sets the policy from flush.messages and flush.ms. One message is flushSync: appends with acks=all wait.
+func (c *logConfig) setFlush(messages, ms int64) {
+	c.flush, c.flushEvery, c.flushMessages = flushNever, 0, 0
+	if ms < math.MaxInt64/int64(time.Millisecond) {
+		c.flush, c.flushEvery = flushInterval, time.Duration(max(ms, 1))*time.Millisecond
+	}
+	switch {
+	case messages <= 1:
+		c.flush = flushSync
+	case messages < math.MaxInt64:
+		c.flushMessages = messages
+	}
+}
+
+// acksWait reports whether an append is acknowledged to acks=all only when it is durable.
+func (c *logConfig) acksWait() bool { return c.flush == flushSync }
 
 const dayMs = 24 * 3600 * 1000
 

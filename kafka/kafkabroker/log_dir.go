@@ -242,121 +242,6 @@ func (d *logDir) all() []*partitionLog {
 	return list
 }
 
-// reserve keeps others from making or removing a log.
-func (d *logDir) reserve(id partitionID) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.closed {
-		return errClosed
-	}
-	if d.pending[id] {
-		return logError(kafkawire.ErrTopicAlreadyExists, "%s is being made or removed", id)
-	}
-	d.pending[id] = true
-	return nil
-}
-
-func (d *logDir) unreserve(id partitionID, l *partitionLog) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	delete(d.pending, id)
-	if l != nil {
-		d.logs[id] = l
-	}
-}
-
-// create makes the log of a partition. It is durable when create returns.
-func (d *logDir) create(id partitionID, topicID kafkawire.UUID, c *logConfig) (l *partitionLog, err error) {
-	if err := d.failure(); err != nil {
-		return nil, err
-	}
-	if err := d.reserve(id); err != nil {
-		return nil, err
-	}
-	defer func() { d.unreserve(id, l) }()
-	if d.get(id) != nil {
-		return nil, logError(kafkawire.ErrTopicAlreadyExists, "%s", id)
-	}
-	path := filepath.Join(d.path, id.String())
-	if err := d.fs.MkdirAll(path); err != nil {
-		return nil, &storageError{"making " + id.String(), err}
-	}
-	made, err := d.openLog(id, c, opening{clean: true, now: time.Now().UnixMilli()})
-	if err == nil && !topicID.IsZero() {
-		err = made.setTopicID(topicID)
-	}
-	if err == nil {
-		err = d.fs.SyncDir(path)
-	}
-	if err != nil {
-		_ = d.removeTree(path)
-		return nil, &storageError{"making " + id.String(), err}
-	}
-	made.dirDirty = false
-	return made, nil
-}
-
-// remove removes the log of a partition. Who reads from it may go on.
-func (d *logDir) remove(id partitionID) error {
-	if err := d.reserve(id); err != nil {
-		return err
-	}
-	defer d.unreserve(id, nil)
-	l := d.get(id)
-	if l == nil {
-		return errNotFound(id)
-	}
-	l.stop.Store(true)
-	l.janitor.Lock()
-	defer l.janitor.Unlock()
-	l.writing.Lock()
-	l.closed = true
-	l.writing.Unlock()
-	d.flusher.wait()
-	path := filepath.Join(d.path, id.deleteDirName(d.opt.newUUID()))
-	err := d.fs.RenameDir(l.path, path)
-	if err == nil {
-		err = d.fs.SyncDir(d.path)
-	}
-	if err != nil {
-		return d.fail("removing "+id.String(), err)
-	}
-	d.mu.Lock()
-	delete(d.logs, id)
-	d.mu.Unlock()
-	d.checkpoints.Lock()
-	delete(d.cleanedTo, id)
-	d.checkpoints.Unlock()
-	l.mu.Lock()
-	l.path = path
-	segs := l.segs
-	l.mu.Unlock()
-	for _, g := range segs {
-		g.moved(path)
-		for _, h := range g.files() {
-			_ = h.remove()
-		}
-	}
-	if err := d.removeTree(path); err != nil {
-		d.log.Warn("kafkabroker: a log that is removed is still there", "dir", path, "error", err)
-	}
-	return nil
-}
-
-// removeTree removes a directory with its files.
-func (d *logDir) removeTree(path string) error {
-	names, err := d.fs.List(path)
-	for _, name := range names {
-		if err == nil {
-			err = removeFile(d.fs, filepath.Join(path, name))
-		}
-	}
-	if err == nil {
-		err = d.fs.RemoveDir(path)
-	}
-	return err
-}
-
 // close makes all logs durable and closes them. After that the directory can be opened again without a look at the records.
 func (d *logDir) close() error {
 	d.mu.Lock()
@@ -375,6 +260,7 @@ func (d *logDir) close() error {
 	d.sync.stop()
 	d.flusher.wait()
 	err := d.inParallel(len(logs), func(i int) error { return logs[i].close() })
+	d.flusher.wait() // for what was rolled meanwhile
 	if err == nil {
 		err = d.failure()
 	}

@@ -3,8 +3,10 @@ package kafkabroker
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,14 +22,14 @@ func TestDirectory(t *testing.T) {
 		t.Error(err)
 	}
 	for i := range int32(3) {
-		if _, err := d.create(partitionID{"t", i}, kafkawire.UUID{5}, smallConfig()); err != nil {
+		if _, err := createOne(d, kafkawire.UUID{5}, smallConfig(), partitionID{"t", i}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if got := len(m.DropClone().Names()); got < 3*4 {
 		t.Error("a log is durable when it is made:", m.DropClone().Names())
 	}
-	if _, err := d.create(testID, kafkawire.UUID{5}, smallConfig()); !errors.Is(err, kafkawire.ErrTopicAlreadyExists) {
+	if _, err := d.create(kafkawire.UUID{5}, smallConfig(), partitionID{"t", 9}, testID); !errors.Is(err, kafkawire.ErrTopicAlreadyExists) {
 		t.Error(err)
 	}
 	if err := d.get(testID).setTopicID(kafkawire.UUID{6}); !errors.Is(err, kafkawire.ErrInconsistentTopicID) {
@@ -61,7 +63,7 @@ func TestDirectory(t *testing.T) {
 	if err := d.close(); err != nil {
 		t.Error(err)
 	}
-	if _, err := d.create(testID, kafkawire.UUID{5}, smallConfig()); !errors.Is(err, errClosed) {
+	if _, err := d.create(kafkawire.UUID{5}, smallConfig(), partitionID{"t", 9}, testID); !errors.Is(err, errClosed) {
 		t.Error(err)
 	}
 	for _, o := range []logDirOptions{{nodeID: 3}, {clusterID: "other"}} {
@@ -100,7 +102,7 @@ func TestFewOpenFiles(t *testing.T) {
 		for i := range int32(20) {
 			id := partitionID{"t", i}
 			if round == 0 {
-				if _, err := d.create(id, kafkawire.UUID{5}, smallConfig()); err != nil {
+				if _, err := createOne(d, kafkawire.UUID{5}, smallConfig(), id); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -127,11 +129,11 @@ func TestBackground(t *testing.T) {
 		compacted.delete, compacted.compact = false, true
 		d := testDir(t, m, nil)
 		d.start()
-		a, err := d.create(partitionID{"a", 0}, kafkawire.UUID{5}, plain)
+		a, err := createOne(d, kafkawire.UUID{5}, plain, partitionID{"a", 0})
 		if err != nil {
 			t.Fatal(err)
 		}
-		b, err := d.create(partitionID{"b", 0}, kafkawire.UUID{6}, compacted)
+		b, err := createOne(d, kafkawire.UUID{6}, compacted, partitionID{"b", 0})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -176,7 +178,7 @@ func TestSyncer(t *testing.T) {
 		d := testDir(t, m, &logDirOptions{syncAllFrom: from})
 		var logs []*partitionLog
 		for i := range int32(6) {
-			l, err := d.create(partitionID{"t", i}, kafkawire.UUID{5}, smallConfig())
+			l, err := createOne(d, kafkawire.UUID{5}, smallConfig(), partitionID{"t", i})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -244,4 +246,108 @@ func TestFlushMessages(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 	})
+}
+
+// TestCreateMany makes the logs of a topic at once: all are durable, or none is there.
+func TestCreateMany(t *testing.T) {
+	for _, from := range []int{-1, 1} {
+		m := vfs.NewMem()
+		d := testDir(t, m, &logDirOptions{syncAllFrom: from})
+		var ids []partitionID
+		for i := range int32(50) {
+			ids = append(ids, partitionID{"t", i})
+		}
+		made, err := d.create(kafkawire.UUID{5}, smallConfig(), ids...)
+		if err != nil || len(made) != 50 || made[7] != d.get(ids[7]) {
+			t.Fatal(err)
+		}
+		again := testDir(t, m.DropClone(), nil)
+		for _, id := range ids {
+			if l := again.get(id); l == nil || l.topicID != (kafkawire.UUID{5}) {
+				t.Error(id, l)
+			}
+		}
+		m.SetFail(func(op vfs.Op, name string) error {
+			if strings.HasPrefix(name, "d/u-33/") && op == vfs.OpCreate || op == vfs.OpRemove && strings.HasPrefix(name, "d/u-2/") {
+				return syscall.EIO
+			}
+			return nil
+		})
+		for i := range ids {
+			ids[i].topic = "u"
+		}
+		if _, err := d.create(kafkawire.UUID{6}, smallConfig(), ids...); !errors.Is(err, syscall.EIO) {
+			t.Error(err)
+		}
+		m.SetFail(nil)
+		if d.get(partitionID{"u", 0}) != nil {
+			t.Error("a log is there")
+		}
+		if _, err := d.create(kafkawire.UUID{6}, smallConfig(), ids...); err != nil {
+			t.Error(err)
+		}
+		if err := errors.Join(d.close(), again.close()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestCrashWhileMaking: whenever the power is lost while logs are made, the directory opens.
+func TestCrashWhileMaking(t *testing.T) {
+	m := vfs.NewMem()
+	d := testDir(t, m, &logDirOptions{syncAllFrom: -1})
+	var clones []*vfs.Mem
+	m.SetFail(func(op vfs.Op, name string) error {
+		for seed := range uint64(3) {
+			clones = append(clones, m.CrashClone(seed))
+		}
+		return nil
+	})
+	for _, id := range []partitionID{{"t", 0}, {"u", 0}} {
+		if _, err := d.create(kafkawire.UUID{5}, smallConfig(), id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.SetFail(nil)
+	for _, c := range clones {
+		d := testDir(t, c, nil)
+		for _, l := range d.all() {
+			if !l.topicID.IsZero() && l.topicID != (kafkawire.UUID{5}) {
+				t.Error(l.topicID)
+			}
+			if err := l.setTopicID(kafkawire.UUID{5}); err != nil {
+				t.Error(err)
+			}
+			mustAppend(t, l, values("v").bytes(t))
+		}
+		if err := d.close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := d.close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestFlushPolicies(t *testing.T) {
+	const never = math.MaxInt64
+	for _, tt := range []struct {
+		messages, ms int64
+		policy       flushPolicy
+		every        time.Duration
+		after        int64
+	}{
+		{never, never, flushNever, 0, 0},
+		{1, never, flushSync, 0, 0},
+		{1, 50, flushSync, 50 * time.Millisecond, 0},
+		{never, 1000, flushInterval, time.Second, 0},
+		{500, never, flushNever, 0, 500},
+		{500, 0, flushInterval, time.Millisecond, 500},
+	} {
+		c := defaultLogConfig()
+		c.setFlush(tt.messages, tt.ms)
+		if c.flush != tt.policy || c.flushEvery != tt.every || c.flushMessages != tt.after || c.acksWait() != (tt.messages == 1) {
+			t.Errorf("%+v: %v %v %d", tt, c.flush, c.flushEvery, c.flushMessages)
+		}
+	}
 }

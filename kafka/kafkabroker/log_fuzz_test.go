@@ -18,7 +18,7 @@ func fuzzFiles(t testing.TB) map[string][]byte {
 	c := smallConfig()
 	c.segmentBytes = 600
 	d := testDir(t, m, &logDirOptions{config: func(string) *logConfig { return c }})
-	l, err := d.create(testID, kafkawire.UUID{7}, c)
+	l, err := createOne(d, kafkawire.UUID{7}, c, testID)
 	if err != nil {
 		t.Fatal(err)
 	}

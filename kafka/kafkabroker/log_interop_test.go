@@ -3,6 +3,7 @@ package kafkabroker
 import (
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 	"testing"
@@ -48,6 +49,19 @@ func TestDirectoryOfOthers(t *testing.T) {
 		}
 		t.Logf("compacted: %+v", s)
 	}
+	if err := os.WriteFile(*othersOut, []byte(recordsOfTopics(t, d, topics...)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if *othersDo == "leave" {
+		return
+	}
+	if err := d.close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// recordsOfTopics lists the records of topics as the program KafkaLog does.
+func recordsOfTopics(t *testing.T, d *logDir, topics ...string) string {
 	var out strings.Builder
 	for _, topic := range topics {
 		l := d.get(partitionID{topic, 0})
@@ -60,15 +74,7 @@ func TestDirectoryOfOthers(t *testing.T) {
 			}
 		}
 	}
-	if err := os.WriteFile(*othersOut, []byte(out.String()), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if *othersDo == "leave" {
-		return
-	}
-	if err := d.close(); err != nil {
-		t.Fatal(err)
-	}
+	return out.String()
 }
 
 // appendAsOurs appends records in all ways, some segments of them.
@@ -134,5 +140,63 @@ func TestOldFormat(t *testing.T) {
 	}
 	if err := d.close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// apacheDirectory is what a broker of Apache Kafka 4.4.0 wrote, and what a consumer read from it.
+const apacheDirectory = "testdata/apache-4.4.0"
+
+// TestApacheDirectory opens a directory that Apache Kafka has closed, and one that it has not.
+func TestApacheDirectory(t *testing.T) {
+	for _, clean := range []bool{true, false} {
+		m := vfs.NewMem()
+		err := fs.WalkDir(os.DirFS(apacheDirectory), ".", func(name string, e fs.DirEntry, err error) error {
+			if err != nil || e.IsDir() || !clean && (name == cleanShutdownFile || name == recoveryPointFile) {
+				return err
+			}
+			b, err := os.ReadFile(apacheDirectory + "/" + name)
+			if err != nil {
+				return err
+			}
+			return writeFile(m, "d/"+name, b)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := smallConfig()
+		c.indexInterval = 1000
+		d := testDir(t, m, &logDirOptions{nodeID: 1, expireProducers: 1 << 60, config: func(string) *logConfig { return c }})
+		if d.wasClean != clean || d.meta.directoryID.IsZero() || d.meta.clusterID != "AAAAAAAAAAAAAAAAAAAAAQ" {
+			t.Errorf("%t %+v", d.wasClean, d.meta)
+		}
+		want, err := os.ReadFile(apacheDirectory + "/expected.txt")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := recordsOfTopics(t, d, "plain", "compacted"); got != string(want) {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+		l := d.get(partitionID{"plain", 0})
+		if l.topicID.IsZero() || len(l.activeProducers()) != 6 {
+			t.Errorf("%v, %+v", l.topicID, l.activeProducers())
+		}
+		list, err := l.abortedIn(0, l.state().end)
+		if err != nil || len(list) != 3 {
+			t.Errorf("%+v, %v", list, err)
+		}
+		before := m.Names()
+		if err := d.close(); err != nil {
+			t.Error(err)
+		}
+		for _, name := range before {
+			was, err := os.ReadFile(apacheDirectory + "/" + strings.TrimPrefix(name, "d/"))
+			now, err2 := readFile(m, name, 1<<20)
+			if err != nil || err2 != nil || strings.HasSuffix(name, "checkpoint") {
+				continue
+			}
+			if string(was) != string(now) {
+				t.Errorf("%s: Kafka wrote\n%x, and ours\n%x", name, was, now)
+			}
+		}
 	}
 }

@@ -282,7 +282,7 @@ func (w *world) open() error {
 	w.d = d
 	for _, m := range w.logs {
 		if d.get(m.id) == nil {
-			if _, err := d.create(m.id, kafkawire.UUID{9}, w.conf[m.id.topic]); err != nil {
+			if _, err := createOne(d, kafkawire.UUID{9}, w.conf[m.id.topic], m.id); err != nil {
 				return err
 			}
 		}

@@ -19,7 +19,7 @@ func TestConcurrentUse(t *testing.T) {
 	c := smallConfig()
 	c.compact, c.segmentBytes, c.retentionBytes, c.flush = true, 2000, 20_000, flushSync
 	d := testDir(t, m, &logDirOptions{maxOpen: 3, config: func(string) *logConfig { return c }})
-	l, err := d.create(testID, kafkawire.UUID{1}, c)
+	l, err := createOne(d, kafkawire.UUID{1}, c, testID)
 	if err != nil {
 		t.Fatal(err)
 	}

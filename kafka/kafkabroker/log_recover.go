@@ -33,14 +33,14 @@ func (d *logDir) openLog(id partitionID, c *logConfig, o opening) (*partitionLog
 // load does the work of openLog. Nobody else has the log.
 func (l *partitionLog) load(o opening) error {
 	fsys := l.dir.fs
-	var err error
-	if l.topicID, err = readPartitionMeta(fsys, filepath.Join(l.path, partitionFile)); err != nil {
-		return err
-	}
 	if err := l.finishSwap(); err != nil {
 		return err
 	}
 	if err := l.listSegments(o.now); err != nil {
+		return err
+	}
+	err := l.readTopicID()
+	if err != nil {
 		return err
 	}
 	if l.epochs, err = loadEpochs(fsys, filepath.Join(l.path, epochFile)); err != nil {
@@ -72,7 +72,7 @@ func (l *partitionLog) load(o opening) error {
 	// What was not durable is so since it was recovered.
 	l.recovery, l.durable, l.high = l.end, l.end, l.end
 	l.epochs = l.epochs.truncateStart(l.start).truncateEnd(l.end)
-	if !slices.Equal(l.epochs, known) {
+	if !l.epochs.same(known) {
 		if err := l.saveEpochs(l.epochs); err != nil {
 			return err
 		}
@@ -431,6 +431,7 @@ func (l *partitionLog) replaySegment(t *producerTable, g *segment, to int64) err
 func (l *partitionLog) rebuild(now int64) error {
 	t, fsys := l.producers, l.dir.fs
 	t.clear()
+	before := len(t.snapshots)
 	// A snapshot that belongs to no segment is of use only at the end.
 	for _, s := range slices.Clone(t.snapshots) {
 		i := floorSegment(l.segs, s)
@@ -457,7 +458,26 @@ func (l *partitionLog) rebuild(now int64) error {
 	l.settle()
 	l.recoveryStable = l.undecided()
 	l.mu.Unlock()
+	if snapshot == "" && len(t.snapshots) == before {
+		return nil
+	}
 	return fsys.SyncDir(l.path)
+}
+
+// readTopicID reads the topic's id. A log without records may have been made just before a crash: it may have none.
+func (l *partitionLog) readTopicID() (err error) {
+	l.topicID, err = readPartitionMeta(l.dir.fs, filepath.Join(l.path, partitionFile))
+	var damage *corruptError
+	if !errors.As(err, &damage) {
+		return err
+	}
+	for _, g := range l.segs {
+		if g.size.Load() > 0 {
+			return err
+		}
+	}
+	l.topicID = kafkawire.UUID{}
+	return nil
 }
 
 // setTopicID writes the topic's id into the directory of a log.

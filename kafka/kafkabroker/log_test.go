@@ -441,7 +441,7 @@ func TestHighWatermark(t *testing.T) {
 	m := vfs.NewMem()
 	var moved int
 	d := testDir(t, m, &logDirOptions{advanced: func(*partitionLog) { moved++ }})
-	l, err := d.create(testID, kafkawire.UUID{}, smallConfig())
+	l, err := createOne(d, kafkawire.UUID{}, smallConfig(), testID)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -105,8 +105,11 @@ func (l *partitionLog) replaceAll(g *segment, offset int64) error {
 // trimEpochs drops the leader epochs out of a range. The caller holds writing.
 func (l *partitionLog) trimEpochs(start, end int64) error {
 	e := l.epochs.truncateStart(start).truncateEnd(end)
-	if len(e) == len(l.epochs) && (len(e) == 0 || e[0] == l.epochs[0]) {
-		return nil
+	if !e.same(l.epochs) {
+		return l.saveEpochs(e)
 	}
-	return l.saveEpochs(e)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.epochs = e
+	return nil
 }

@@ -114,7 +114,7 @@ func testLog(t testing.TB, c *logConfig) (*partitionLog, *vfs.Mem) {
 	t.Helper()
 	m := vfs.NewMem()
 	d := testDir(t, m, &logDirOptions{config: func(string) *logConfig { return c }})
-	l, err := d.create(testID, kafkawire.UUID{7}, c)
+	l, err := createOne(d, kafkawire.UUID{7}, c, testID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -236,3 +236,11 @@ func wantContents(t testing.TB, l *partitionLog, offset int64, i isolation, want
 }
 
 func crcIEEE(b []byte) uint32 { return crc32.ChecksumIEEE(b) }
+
+func createOne(d *logDir, topic kafkawire.UUID, c *logConfig, id partitionID) (*partitionLog, error) {
+	made, err := d.create(topic, c, id)
+	if err != nil {
+		return nil, err
+	}
+	return made[0], nil
+}

@@ -90,12 +90,7 @@ func (t *producerTable) save(fsys vfs.FS, dir string) (name string, err error) {
 		return "", nil
 	}
 	name = snapshotName(dir, t.end)
-	f, err := fsys.Create(name)
-	if err != nil {
-		return "", err
-	}
-	_, err = f.WriteAt(t.encode(), 0)
-	if err = errors.Join(err, f.Close()); err != nil {
+	if err := createFile(fsys, name, t.encode()); err != nil {
 		_ = fsys.Remove(name)
 		return "", err
 	}
