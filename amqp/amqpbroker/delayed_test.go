@@ -134,7 +134,7 @@ func TestDelayedTransient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := Options{Dir: "data", fs: vfs.NewMem(), MemoryLimit: -1}
 		b := open(t, o)
-		q := delayedExchange(t, b)
+		delayedExchange(t, b)
 		d := b.vhost("/").exchange("x").delayed
 		const n, size = 200, 64 << 10
 		rest := strings.Repeat("x", size-4)
@@ -170,7 +170,7 @@ func TestDelayedTransient(t *testing.T) {
 		b.Close()
 		b = open(t, o)
 		defer b.Close()
-		q = b.vhost("/").queue("q")
+		q := b.vhost("/").queue("q")
 		if live := b.opts.Journal.(fileJournal).Stats().LiveBytes; live > size {
 			t.Errorf("%d bytes of the journal are live", live)
 		}
