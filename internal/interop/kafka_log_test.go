@@ -1,6 +1,7 @@
 package interop
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -8,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/quartet-mq/quartet/internal/vfs"
 )
 
 // TestKafkaLogDirectory moves a directory of logs from Apache Kafka to ours and back, each time with records from whoever has
@@ -23,6 +26,9 @@ func TestKafkaLogDirectory(t *testing.T) {
 	kafkaLog(t, "create", address)
 	kafkaLog(t, "fill", address, "first", "2000")
 	theirs := kafkaLog(t, "read", address)
+	if _, err := (vfs.OS{}).LockRange(filepath.Join(k.data, ".lock")); !errors.Is(err, vfs.ErrLocked) {
+		t.Error("Apache Kafka has the directory open:", err)
+	}
 	k.stop(syscall.SIGTERM)
 	sameRecords(t, "what Apache Kafka wrote", ourLog(t, k.data, "read"), theirs)
 

@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"io"
 	"io/fs"
 	"path"
 	"slices"
@@ -61,6 +62,9 @@ func (m *Mem) RemoveDir(name string) error {
 	}
 	return nil
 }
+
+// LockRange implements [Tree].
+func (m *Mem) LockRange(name string) (io.Closer, error) { return m.Lock(name) }
 
 // SyncAll implements [Tree]. For hooks it is an [OpSync] of the directory.
 func (m *Mem) SyncAll(dir string) error {

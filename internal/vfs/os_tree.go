@@ -2,6 +2,7 @@ package vfs
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 )
@@ -34,6 +35,9 @@ func (OS) RenameDir(old, name string) error { return os.Rename(old, name) }
 
 // RemoveDir implements [Tree].
 func (OS) RemoveDir(name string) error { return os.Remove(name) }
+
+// LockRange implements [Tree].
+func (OS) LockRange(name string) (io.Closer, error) { return lockRange(name) }
 
 // SyncAll implements [Tree].
 func (OS) SyncAll(dir string) error { return syncAll(dir) }

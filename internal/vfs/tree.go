@@ -1,5 +1,7 @@
 package vfs
 
+import "io"
+
 // Tree is a file system in which storage has a directory for each of many things, and one coordinator makes files of many of
 // them durable. [OS] and [*Mem] are such. In a [Mem] a directory is there while it has files.
 type Tree interface {
@@ -13,6 +15,8 @@ type Tree interface {
 	RenameDir(old, name string) error
 	// RemoveDir removes an empty directory.
 	RemoveDir(name string) error
+	// LockRange is [FS.Lock] with a lock that programs in Java see, too, and which sees theirs.
+	LockRange(name string) (io.Closer, error)
 	// SyncAll makes durable all that was written to the file system that has a directory, names too. The error is
 	// [errors.ErrUnsupported] where the system has no such call.
 	SyncAll(dir string) error

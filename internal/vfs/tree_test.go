@@ -42,6 +42,15 @@ func TestTree(t *testing.T) {
 			if err := s.RemoveDir(at("three")); err == nil {
 				t.Error("a directory with a file is removed")
 			}
+			l, err := s.LockRange(at("lock"))
+			must(err)
+			if _, err := s.LockRange(at("lock")); !errors.Is(err, ErrLocked) {
+				t.Error(err)
+			}
+			must(l.Close())
+			l, err = s.LockRange(at("lock"))
+			must(err)
+			must(l.Close())
 			if err := s.SyncAll(s.dir); err != nil && !errors.Is(err, errors.ErrUnsupported) {
 				t.Error(err)
 			}

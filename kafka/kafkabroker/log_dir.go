@@ -124,8 +124,8 @@ type logDir struct {
 	done sync.WaitGroup
 }
 
-// openLogDir opens a directory, or makes one, and recovers its logs if it was not closed in order. A second process is
-// refused with vfs.ErrLocked.
+// openLogDir opens a directory, or makes one, and recovers its logs if it was not closed in order. A second process, also
+// where the first is Apache Kafka, is refused with vfs.ErrLocked.
 func openLogDir(path string, o *logDirOptions) (*logDir, error) {
 	d := &logDir{path: path, opt: o.withDefaults(), logs: make(map[partitionID]*partitionLog), pending: make(map[partitionID]bool)}
 	d.fs, d.log = d.opt.fs, d.opt.log
@@ -139,7 +139,7 @@ func openLogDir(path string, o *logDirOptions) (*logDir, error) {
 		return nil, err
 	}
 	var err error
-	if d.lock, err = d.fs.Lock(filepath.Join(path, lockFile)); err != nil {
+	if d.lock, err = d.fs.LockRange(filepath.Join(path, lockFile)); err != nil {
 		return nil, err
 	}
 	if err = d.load(); err != nil {

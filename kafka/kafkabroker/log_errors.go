@@ -48,11 +48,21 @@ func (e *batchError) Error() string {
 // Unwrap returns the error with its code.
 func (e *batchError) Unwrap() error { return &e.cause }
 
-// What happens to a log while somebody uses it.
-var (
-	errClosed = errors.New("kafkabroker: the log is closed")
-	errGone   = errors.New("kafkabroker: the segment is gone")
-)
+// closedError is the error for a log that is closed or removed. Clients look for its leader anew.
+type closedError struct{}
+
+// Error returns it in words.
+func (closedError) Error() string {
+	return kafkawire.ErrNotLeaderOrFollower.Error() + ": the log is closed"
+}
+
+// Unwrap returns the code.
+func (closedError) Unwrap() error { return kafkawire.ErrNotLeaderOrFollower }
+
+var errClosed = closedError{}
+
+// errGone says that a segment was removed or replaced while somebody was about to read it: there is another one.
+var errGone = errors.New("kafkabroker: the segment is gone")
 
 // corruptError is damage that was found in a file.
 type corruptError struct {

@@ -596,6 +596,9 @@ func simulateLogs(seed uint64, flush flushPolicy, lives, actions int, mutate fun
 			}
 		}
 		w.fs = last.fs
+		if flush == flushNever && !inOrder { // what is left may have a hole, of which the model knows nothing
+			w.logs[1] = &modelLog{id: partitionID{"compacted", int32(life + 1)}}
+		}
 	}
 	return clones, nil
 }
