@@ -142,8 +142,9 @@ func get(t *testing.T, url string) string {
 
 func TestGatewayAnonymous(t *testing.T) {
 	p := start(t, 3, "-mqtt=127.0.0.1:0", "-ws=127.0.0.1:0", "-amqp=", "-http=127.0.0.1:0")
-	for _, url := range p.urls[:2] {
-		if err := roundTrip(t, &mqttclient.Options{Servers: []string{url}}, "a/b"); err != nil {
+	for i, url := range p.urls[:2] {
+		topic := "a/" + string(rune('0'+i)) // the broker may not know yet that the client before is gone
+		if err := roundTrip(t, &mqttclient.Options{Servers: []string{url}}, topic); err != nil {
 			t.Errorf("%s: %v", url, err)
 		}
 	}
