@@ -194,3 +194,61 @@ func BenchmarkCreate(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkRecover opens a log of 128 MiB that was not closed.
+func BenchmarkRecover(b *testing.B) {
+	batch, _ := benchBatch(b, 1024, compress.None)
+	l := benchDir(b, 1, flushNever)[0]
+	buf := make([]byte, len(batch))
+	for range 8000 {
+		if _, err := l.append(&appendRequest{records: buf[:copy(buf, batch)], now: 1000}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.SetBytes(l.size())
+	for b.Loop() {
+		if _, err := l.dir.openLog(l.id, l.config(), opening{now: 1000}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkClean compacts 300,000 records of 100 bytes, a third of which stays.
+func BenchmarkClean(b *testing.B) {
+	c := defaultLogConfig()
+	c.compact, c.afterMaxMs, c.segmentBytes = true, 1<<62, 8<<20
+	l := benchDir(b, 1, flushNever)[0]
+	l.setConfig(c)
+	value := bytes.Repeat([]byte("v"), 100)
+	var w kafka.BatchWriter
+	records := 0
+	for b.Loop() {
+		b.StopTimer()
+		for range 3000 {
+			w.Reset()
+			for range 100 {
+				records++
+				w.Add(1000, fmt.Append(nil, "key", records%100_000), value)
+			}
+			batch, err := w.Append(nil, nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if _, err := l.append(&appendRequest{records: batch, now: 1000}); err != nil {
+				b.Fatal(err)
+			}
+		}
+		l.writing.Lock()
+		err := l.roll(0, 1000, c)
+		l.writing.Unlock()
+		if err != nil {
+			b.Fatal(err)
+		}
+		l.dir.flusher.wait()
+		b.StartTimer()
+		if _, err := l.clean(new(offsetMap), 1000); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(records), "ns/record")
+}

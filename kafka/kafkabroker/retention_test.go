@@ -2,9 +2,12 @@ package kafkabroker
 
 import (
 	"errors"
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
+	"github.com/quartet-mq/quartet/internal/vfs"
 	"github.com/quartet-mq/quartet/kafka/kafkawire"
 )
 
@@ -167,5 +170,62 @@ func TestTruncateBelowStart(t *testing.T) {
 	wantContents(t, d.get(testID), 20, readAll, "20:v")
 	if err := d.close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestCrashWhileTruncating: whenever the power is lost, what is there is the beginning of the old log or of the new one.
+func TestCrashWhileTruncating(t *testing.T) {
+	for _, offset := range []int64{70, 20, 1} {
+		c := smallConfig()
+		c.flush = flushSync
+		l, m := testLog(t, c)
+		old := strings.Join(fill(t, l, 50), " ")
+		if err := errors.Join(l.dir.saveCheckpoints(), m.SyncAll("d")); err != nil {
+			t.Fatal(err)
+		}
+		var mu sync.Mutex
+		var clones []*vfs.Mem
+		acked := []bool{}
+		isNew := false
+		m.SetFail(func(op vfs.Op, name string) error {
+			mu.Lock()
+			defer mu.Unlock()
+			for seed := range uint64(2) {
+				clones, acked = append(clones, m.CrashClone(seed)), append(acked, isNew)
+			}
+			return nil
+		})
+		if err := l.truncate(offset, 1000); err != nil {
+			t.Fatal(err)
+		}
+		var end int64
+		for i := range 30 {
+			end = mustAppend(t, l, values(fmt.Sprint("new", i)).bytes(t)).end
+		}
+		done := make(waiter, 1)
+		if pending, err := l.await(end, done); err != nil || !pending {
+			t.Fatal(pending, err)
+		}
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		mu.Lock()
+		isNew = true
+		mu.Unlock()
+		fresh := contents(t, l, 0, readAll)
+		if err := l.dir.close(); err != nil {
+			t.Fatal(err)
+		}
+		m.SetFail(nil)
+		for i, c := range clones {
+			d := testDir(t, c, nil)
+			got := contents(t, d.get(testID), 0, readAll)
+			if ok := strings.HasPrefix(fresh, got) && !acked[i] || strings.HasPrefix(old, got) && !acked[i] || got == fresh; !ok {
+				t.Errorf("truncated at %d, clone %d:\n%s", offset, i, got)
+			}
+			if err := d.close(); err != nil {
+				t.Error(err)
+			}
+		}
 	}
 }
