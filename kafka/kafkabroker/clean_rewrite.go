@@ -51,11 +51,12 @@ func (r *rewriter) rewrite(group []*segment) (err error) {
 		return err
 	}
 	if r.file, err = r.out.log.acquire(); err != nil {
-		return err
+		return errors.Join(err, r.out.remove(l.dir.fs))
 	}
+	made := false
 	defer func() {
 		r.out.log.release()
-		if err != nil {
+		if err != nil && !made {
 			_ = r.out.remove(l.dir.fs)
 		}
 	}()
@@ -83,6 +84,7 @@ func (r *rewriter) rewrite(group []*segment) (err error) {
 	if l.stop.Load() {
 		return errAborted
 	}
+	made = true // from here on recovery goes on with it
 	if err := l.swap(r.out, group); err != nil {
 		return l.dir.fail("compaction of "+l.id.String(), err)
 	}
