@@ -118,7 +118,7 @@ func (r *recorder) rewrite(q *queue, clean bool) (size int) {
 	if s.seq == 0 {
 		return 0
 	}
-	r.refs.add(s.seq, 1)
+	r.refs.Add(s.seq, 1)
 	q.journal.check, q.journal.dirty, q.journal.unclean = s, false, false
 	if old.seq != 0 {
 		r.releaseLocked(old.seq, old.size)
@@ -171,7 +171,7 @@ func (b *Broker) keep(seq uint64, raw []byte) Verdict {
 	case recordMessage, recordDefined, recordCheckpoint:
 		b.rec.mu.Lock()
 		defer b.rec.mu.Unlock()
-		if b.rec.refs.get(seq) > 0 {
+		if b.rec.refs.Get(seq) > 0 {
 			return Keep
 		}
 		return Discard
@@ -180,7 +180,7 @@ func (b *Broker) keep(seq uint64, raw []byte) Verdict {
 		b.rec.mu.Lock()
 		defer b.rec.mu.Unlock()
 		for first := rd.Uvarint64(); first != 0 && first < seq; first++ {
-			if b.rec.refs.get(first) > 0 {
+			if b.rec.refs.Get(first) > 0 {
 				return Keep
 			}
 		}

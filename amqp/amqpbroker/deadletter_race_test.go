@@ -54,7 +54,7 @@ func TestDeleteWhileDeadLettering(t *testing.T) {
 			}
 			b.bury(bt)
 			b.rec.mu.Lock()
-			if n := b.rec.refs.get(m.seq); n != 1 {
+			if n := b.rec.refs.Get(m.seq); n != 1 {
 				t.Errorf("%d queues need the message", n)
 			}
 			b.rec.mu.Unlock()
@@ -104,7 +104,7 @@ func TestRefusedDeadLetter(t *testing.T) {
 			t.Errorf("it is from message %d of %d, not %d", m.fromSeq, m.from, first)
 		}
 		b.rec.mu.Lock()
-		if n, k := b.rec.refs.get(first), b.rec.refs.get(e.m.seq); n != 0 || k != 1 {
+		if n, k := b.rec.refs.Get(first), b.rec.refs.Get(e.m.seq); n != 0 || k != 1 {
 			t.Errorf("%d need the first, %d the last", n, k)
 		}
 		b.rec.mu.Unlock()

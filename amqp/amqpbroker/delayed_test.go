@@ -231,7 +231,7 @@ func TestDelayedRestored(t *testing.T) {
 	b.rec = newRecorder(nil, b.opts.Logger)
 	d := &restoredDelayed{d: newDelayed(&exchange{v: b.vhost("/")})}
 	rnd := rand.New(rand.NewPCG(5, 6))
-	const n = 3 * chunkSize
+	const n = 3 * fewDead
 	for i := range uint64(n) {
 		d.add(delayedEntry{due: 1000 + rnd.Int64N(1<<40), pos: 100 + i, size: int(i)})
 	}

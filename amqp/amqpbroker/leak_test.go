@@ -166,16 +166,11 @@ func nothingIsLeft(t *testing.T, seed uint64) {
 		_, err := w.DeleteQueue(ctx, "/", "churn")
 		must(t, err)
 		time.Sleep(10 * time.Second)
-		n := 0
 		w.rec.mu.Lock()
-		for no, c := range w.rec.refs.chunks {
-			n += c.n
-			for at := range uint16(chunkSize) {
-				if k := c.get(at); k > 0 {
-					raw, err := w.rec.j.Reader().Read(no<<chunkBits + uint64(at))
-					t.Logf("%d: %d, %.60q, %v", no<<chunkBits+uint64(at), k, raw, err)
-				}
-			}
+		n := w.rec.refs.Len()
+		for seq, k := range w.rec.refs.All() {
+			raw, err := w.rec.j.Reader().Read(seq)
+			t.Logf("%d: %d, %.60q, %v", seq, k, raw, err)
 		}
 		w.rec.mu.Unlock()
 		if n > 6 {

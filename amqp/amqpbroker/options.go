@@ -54,8 +54,8 @@ type Options struct {
 	// DiskLimit is how many bytes Dir may have; above it publishers are blocked. It must be more than Dir takes anyway, see
 	// SegmentSize. Default no limit.
 	DiskLimit int64
-	// SegmentSize is the size of the files in Dir, at least 4 KiB. Default 64 MiB. Dir takes about three times what is
-	// needed of it and two files; under load there may be a third one for a moment.
+	// SegmentSize is the size of the largest files in Dir, at least 4 KiB. Default 64 MiB. Dir takes up to three times what is
+	// needed of it and two such files.
 	SegmentSize int64
 	// Journal keeps what must outlive the process elsewhere than in Dir.
 	Journal Journal

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/quartet-mq/quartet/amqp/amqpserver"
+	"github.com/quartet-mq/quartet/internal/journal"
 )
 
 // recorder is the broker's side of a journal. The nil recorder belongs to a broker in memory: it costs nothing.
@@ -19,8 +20,8 @@ type recorder struct {
 	closing atomic.Bool // the broker closes it
 
 	mu    sync.Mutex
-	last  uint64 // the number of the last record
-	refs  refs   // for messages: queues that have them; for definitions and checkpoints 1
+	last  uint64       // the number of the last record
+	refs  journal.Refs // for messages: queues that have them; for definitions and checkpoints 1
 	head  []byte
 	dirty []dirty // queues with records of their own since their last checkpoint, the oldest first
 }
@@ -69,10 +70,10 @@ func (r *recorder) touch(q *queue, seq uint64) {
 
 // releaseLocked takes one reference to a record back. r.mu is held.
 func (r *recorder) releaseLocked(seq uint64, size int) {
-	if r.refs.get(seq) == 1 {
+	if r.refs.Get(seq) == 1 {
 		r.j.Release(seq, size)
 	}
-	r.refs.remove(seq)
+	r.refs.Remove(seq)
 }
 
 // message records a message that comes to durable queues, whose locks are held, and gives it its number. With an origin it
@@ -89,7 +90,7 @@ func (r *recorder) messageLocked(m *message, queues []*queue, from *origin, tx u
 	if m.seq == 0 {
 		return // the journal is closed
 	}
-	r.refs.add(m.seq, len(queues))
+	r.refs.Add(m.seq, len(queues))
 	r.leftLocked(from, m.seq)
 }
 
@@ -100,7 +101,7 @@ func (r *recorder) delay(m *message, d *delayed, from *origin, due int64, t Toke
 	r.head = appendMessage(r.head[:0], m, nil, d, from, due, 0)
 	m.seq = r.append(Entry{Head: r.head, Body: m.body, Live: m.size()}, t)
 	if m.seq != 0 {
-		r.refs.add(m.seq, 1)
+		r.refs.Add(m.seq, 1)
 		r.leftLocked(from, m.seq)
 	}
 }
@@ -272,7 +273,7 @@ func (r *recorder) define(what definition, names []string, data []byte) stored {
 	r.head = append(appendNames(r.head[:0], recordDefined, what, names), data...)
 	s := stored{r.append(Entry{Head: r.head, Live: len(r.head)}, Token{}), len(r.head)}
 	if s.seq != 0 {
-		r.refs.add(s.seq, 1)
+		r.refs.Add(s.seq, 1)
 	}
 	return s
 }

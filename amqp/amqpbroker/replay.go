@@ -66,17 +66,20 @@ func (d *restoredDelayed) add(e delayedEntry) {
 		d.least = e.due
 	}
 	d.entries.push(e, 0)
-	d.rec().refs.add(e.pos, 1)
+	d.rec().refs.Add(e.pos, 1)
 }
+
+// fewDead is how many dead entries may be among the restored ones.
+const fewDead = 4096
 
 // remove takes an entry out.
 func (d *restoredDelayed) remove(seq uint64) {
 	refs := &d.rec().refs
-	if refs.get(seq) == 0 {
+	if refs.Get(seq) == 0 {
 		return
 	}
-	refs.remove(seq)
-	if d.dead++; d.dead < chunkSize || d.dead < d.entries.n/2 {
+	refs.Remove(seq)
+	if d.dead++; d.dead < fewDead || d.dead < d.entries.n/2 {
 		return
 	}
 	var rest delayedSpan
@@ -88,7 +91,7 @@ func (d *restoredDelayed) remove(seq uint64) {
 func (d *restoredDelayed) take(yield func(delayedEntry)) {
 	d.dead = 0
 	for d.entries.n > 0 {
-		if e := d.entries.shift(0); d.rec().refs.get(e.pos) > 0 {
+		if e := d.entries.shift(0); d.rec().refs.Get(e.pos) > 0 {
 			yield(e)
 		}
 	}
@@ -96,7 +99,7 @@ func (d *restoredDelayed) take(yield func(delayedEntry)) {
 
 // drop forgets everything.
 func (d *restoredDelayed) drop() {
-	d.take(func(e delayedEntry) { d.rec().refs.remove(e.pos) })
+	d.take(func(e delayedEntry) { d.rec().refs.Remove(e.pos) })
 }
 
 func (d *restoredDelayed) rec() *recorder { return d.d.x.v.b.rec }

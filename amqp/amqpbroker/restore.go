@@ -55,7 +55,7 @@ func (r *restoring) keep() error {
 // restoreRecord counts a definition or a checkpoint that is needed.
 func (b *Broker) restoreRecord(s stored) {
 	if s.seq != 0 {
-		b.rec.refs.add(s.seq, 1)
+		b.rec.refs.Add(s.seq, 1)
 		b.rec.j.Restore(s.seq, s.size)
 	}
 }
@@ -166,7 +166,7 @@ func (t *restored) keepEntry(out *cold, e *keptEntry) {
 
 // restoreMessage counts a queue that has a message.
 func (b *Broker) restoreMessage(seq uint64, size int) {
-	if b.rec.refs.add(seq, 1) == 0 {
+	if b.rec.refs.Add(seq, 1) == 0 {
 		b.rec.j.Restore(seq, size)
 	}
 }

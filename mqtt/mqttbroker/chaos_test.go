@@ -110,8 +110,8 @@ func tidy(w *world) {
 		w.t.Errorf("%d messages are live in the journal", len((*l.j).live))
 	}
 	if w.opts.Dir != "" {
-		if live := st.Journal.LiveBytes; live > 20 || len(w.rec.refs.chunks) > 0 || len(w.rec.open) > 0 || len(w.ending) > 0 {
-			w.t.Errorf("%d bytes are live in the journal, refs %v, open %v, ending %v", live, w.rec.refs.chunks, w.rec.open, w.ending)
+		if live := st.Journal.LiveBytes; live > 20 || w.rec.refs.Len() > 0 || len(w.rec.open) > 0 || len(w.ending) > 0 {
+			w.t.Errorf("%d bytes are live in the journal, refs %v, open %v, ending %v", live, w.rec.refs.Len(), w.rec.open, w.ending)
 		}
 		if disk := st.Journal.DiskBytes; disk > 32*4096 {
 			w.t.Errorf("%d bytes on disk", disk)

@@ -191,7 +191,7 @@ func keepIf(needed bool) Verdict {
 func (r *recorder) needs(seq uint64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.refs.get(seq) > 0
+	return r.refs.Get(seq) > 0
 }
 
 // marked reports whether a record is the last recordDecided.

@@ -244,7 +244,7 @@ func waits(qos mqtt.QoS) func(w *world, again func()) {
 		s := w.back("s")
 		checkOrder(w.t, s, 3000)
 		w.pass(10 * time.Millisecond) // nobody waits for the end of a message to be durable
-		if n := len(w.rec.refs.chunks); n != 0 {
+		if n := w.rec.refs.Len(); n != 0 {
 			w.t.Errorf("%d chunks of references are left", n)
 		}
 		again()

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/quartet-mq/quartet/internal/journal"
 	"github.com/quartet-mq/quartet/mqtt"
 	"github.com/quartet-mq/quartet/mqtt/mqttserver"
 	"github.com/quartet-mq/quartet/topic/delivery"
@@ -22,7 +23,7 @@ type recorder struct {
 	closing atomic.Bool // the broker closes it
 
 	mu      sync.Mutex
-	refs    refs
+	refs    journal.Refs
 	head    []byte
 	dirty   []dirty  // sessions with records since their last checkpoint, the oldest first
 	open    []uint64 // messages about which not everything was decided, see accepted
@@ -96,7 +97,7 @@ func (r *recorder) note(s *session, rec record, t Token) bool {
 func (r *recorder) noteHolding(s *session, rec record, m *Message) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.refs.add(m.seq)
+	r.refs.Add(m.seq, 1)
 	r.noteLocked(s, &rec, Token{})
 }
 
@@ -254,7 +255,7 @@ func (r *recorder) message(m *Message, from origin, retained bool, t Token) {
 		r.append(&note, true, Token{})
 	}
 	if m.seq != 0 { // the journal is not closed
-		r.refs.add(m.seq)
+		r.refs.Add(m.seq, 1)
 		r.open = append(r.open, m.seq)
 	}
 	if s := from.s; s != nil && !from.will {
@@ -279,7 +280,7 @@ func (r *recorder) reopen(s *session, e *entry, id uint16) {
 func (r *recorder) holdOpen(m *Message) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.refs.add(m.seq)
+	r.refs.Add(m.seq, 1)
 	r.open = append(r.open, m.seq)
 }
 
@@ -375,7 +376,7 @@ func (r *recorder) hold(m *Message) {
 		return
 	}
 	r.mu.Lock()
-	r.refs.add(m.seq)
+	r.refs.Add(m.seq, 1)
 	r.mu.Unlock()
 }
 
@@ -386,10 +387,10 @@ func (r *recorder) tryHold(m *Message) bool {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.refs.get(m.seq) == 0 {
+	if r.refs.Get(m.seq) == 0 {
 		return false
 	}
-	r.refs.add(m.seq)
+	r.refs.Add(m.seq, 1)
 	return true
 }
 
@@ -409,7 +410,7 @@ func (r *recorder) releaseSeq(seq uint64, size int) {
 
 // releaseLocked is releaseSeq with r.mu held.
 func (r *recorder) releaseLocked(seq uint64, size int) {
-	if r.refs.remove(seq) == 0 {
+	if r.refs.Remove(seq) == 0 {
 		r.j.Release(seq, size)
 	}
 }

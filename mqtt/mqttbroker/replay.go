@@ -464,7 +464,7 @@ func (r *restoring) keepRetained() (expired []string) {
 // forgetNotes forgets the records of messages that are not retained any more.
 func (r *restoring) forgetNotes() {
 	for seq := range r.b.rec.notes {
-		if r.b.rec.refs.get(seq) == 0 {
+		if r.b.rec.refs.Get(seq) == 0 {
 			delete(r.b.rec.notes, seq)
 		}
 	}
@@ -472,7 +472,7 @@ func (r *restoring) forgetNotes() {
 
 // restoreRef counts somebody who needs a message.
 func (b *Broker) restoreRef(seq uint64, size int) {
-	if b.rec.refs.add(seq) == 0 {
+	if b.rec.refs.Add(seq, 1) == 0 {
 		b.rec.j.Restore(seq, size)
 	}
 }

@@ -1,11 +1,14 @@
-package mqttbroker
+package journal
 
-import "slices"
+import (
+	"iter"
+	"slices"
+)
 
-// refs counts who needs the messages of a journal, by their numbers. Most messages are needed by one or two for a short
-// time, some by one for a long time: a chunk of neighbouring numbers is a list of those that are needed, or an array while
-// there are many.
-type refs struct {
+// Refs counts who needs the records of a journal, by their LSN. Most records are needed by one or two for a short time,
+// some by one for a long time: a chunk of neighbouring numbers is a list of those that are needed, or an array while
+// there are many. The zero value has no counts. It is not safe for concurrent use.
+type Refs struct {
 	chunks map[uint64]*refChunk
 	last   *refChunk // the chunk that was asked for last
 	lastNo uint64
@@ -32,7 +35,7 @@ type fewRef struct {
 	n  uint8
 }
 
-func (r *refs) chunk(no uint64, make_ bool) *refChunk {
+func (r *Refs) chunk(no uint64, make_ bool) *refChunk {
 	if r.last != nil && r.lastNo == no {
 		return r.last
 	}
@@ -51,37 +54,39 @@ func (r *refs) chunk(no uint64, make_ bool) *refChunk {
 	return c
 }
 
-// get returns how many need the message.
-func (r *refs) get(seq uint64) int {
-	c := r.chunk(seq>>chunkBits, false)
+// Get returns how many need a record.
+func (r *Refs) Get(lsn uint64) int {
+	c := r.chunk(lsn>>chunkBits, false)
 	if c == nil {
 		return 0
 	}
-	n := int(c.get(uint16(seq % chunkSize)))
+	n := int(c.get(uint16(lsn % chunkSize)))
 	if n == manyRefs {
-		n += int(r.many[seq])
+		n += int(r.many[lsn])
 	}
 	return n
 }
 
-// add counts one more, and returns how many there were.
-func (r *refs) add(seq uint64) int {
-	c, at := r.chunk(seq>>chunkBits, true), uint16(seq%chunkSize)
-	n := c.get(at)
-	if n < manyRefs {
-		c.set(at, n+1)
-		return int(n)
+// Add counts k more, and returns how many there were.
+func (r *Refs) Add(lsn uint64, k int) int {
+	c, at := r.chunk(lsn>>chunkBits, true), uint16(lsn%chunkSize)
+	n := int(c.get(at))
+	if n == manyRefs {
+		n += int(r.many[lsn])
 	}
-	if r.many == nil {
-		r.many = make(map[uint64]uint32)
+	c.set(at, uint8(min(n+k, manyRefs)))
+	if n+k > manyRefs {
+		if r.many == nil {
+			r.many = make(map[uint64]uint32)
+		}
+		r.many[lsn] = uint32(n + k - manyRefs)
 	}
-	r.many[seq]++
-	return manyRefs + int(r.many[seq]) - 1
+	return n
 }
 
-// remove counts one less, and returns how many are left.
-func (r *refs) remove(seq uint64) int {
-	no, at := seq>>chunkBits, uint16(seq%chunkSize)
+// Remove counts one less, and returns how many are left.
+func (r *Refs) Remove(lsn uint64) int {
+	no, at := lsn>>chunkBits, uint16(lsn%chunkSize)
 	c := r.chunk(no, false)
 	if c == nil {
 		return 0
@@ -90,12 +95,12 @@ func (r *refs) remove(seq uint64) int {
 	switch {
 	case n == 0:
 		return 0
-	case n == manyRefs && r.many[seq] > 0:
-		left := r.many[seq] - 1
+	case n == manyRefs && r.many[lsn] > 0:
+		left := r.many[lsn] - 1
 		if left == 0 {
-			delete(r.many, seq)
+			delete(r.many, lsn)
 		} else {
-			r.many[seq] = left
+			r.many[lsn] = left
 		}
 		return manyRefs + int(left)
 	}
@@ -107,6 +112,27 @@ func (r *refs) remove(seq uint64) int {
 		}
 	}
 	return int(n - 1)
+}
+
+// Len returns how many records somebody needs.
+func (r *Refs) Len() (n int) {
+	for _, c := range r.chunks {
+		n += c.n
+	}
+	return n
+}
+
+// All returns the records that somebody needs, in no order, and how many do.
+func (r *Refs) All() iter.Seq2[uint64, int] {
+	return func(yield func(uint64, int) bool) {
+		for no := range r.chunks {
+			for at := range uint64(chunkSize) {
+				if n := r.Get(no<<chunkBits + at); n > 0 && !yield(no<<chunkBits+at, n) {
+					return
+				}
+			}
+		}
+	}
 }
 
 func (c *refChunk) find(at uint16) (int, bool) {
