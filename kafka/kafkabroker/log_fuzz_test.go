@@ -44,7 +44,8 @@ func fuzzFiles(t testing.TB) map[string][]byte {
 }
 
 // FuzzRecovery opens a directory in which one file is damaged, with and without the mark that it was closed in order. Nothing
-// panics; what can be read can be read again after the log has gone on.
+// panics; without the mark, what can be read can be read again after the log has gone on. With it the content is trusted,
+// so that damage is found by those who read it.
 func FuzzRecovery(f *testing.F) {
 	files := fuzzFiles(f)
 	var names []string
@@ -103,7 +104,7 @@ func FuzzRecovery(f *testing.F) {
 			t.Fatal(err3)
 		}
 		defer again.close()
-		if err != nil {
+		if err != nil || clean {
 			return
 		}
 		l = again.get(testID)

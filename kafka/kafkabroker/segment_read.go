@@ -63,7 +63,7 @@ func (s *segment) floor(offset int64) (pos int64, exact bool, err error) {
 		if i == 0 {
 			return 0, false, nil
 		}
-		return int64(entries[i-1].position), false, nil
+		return max(int64(entries[i-1].position), 0), false, nil
 	}
 	if n == 0 {
 		return 0, false, nil
@@ -146,6 +146,9 @@ func (s *segment) nextOffset() (int64, error) {
 	sc := headScanner(s.label, f, pos, limit)
 	defer headScanners.Put(sc)
 	for sc.next() {
+		if sc.head.base < end || sc.head.last-s.base > maxRelative {
+			return end, &corruptError{s.label, sc.head.pos, "an offset out of order"}
+		}
 		end = sc.head.last + 1
 	}
 	return end, sc.err
