@@ -153,7 +153,7 @@ func (b *Broker) reapply(vhost string) {
 		set := b.settingsOf(q)
 		q.mu.Lock()
 		if !q.deleted && q.set != set {
-			q.set = set
+			q.configure(set)
 			q.touch(q.used)
 			if q.acquired > 0 && q.timeout() > 0 { // perhaps it is late now
 				q.late = bt.Now().UnixMilli()

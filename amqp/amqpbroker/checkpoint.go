@@ -16,6 +16,7 @@ const (
 	checkScheduled
 	checkCount // a count follows
 	checkTime  // a point in time follows
+	checkDead  // it was rejected, and is to be dead-lettered
 )
 
 // appendCheckpoint appends what a queue has: the entries that are in memory or held, and for each level the number from which
@@ -73,7 +74,11 @@ func (r *recorder) appendCheckpoint(dst []byte, q *queue, clean bool) []byte {
 			add(&h.entry, checkScheduled|checkTime, h.at)
 		case stateDead:
 			if h.from == nil || !h.from.taken { // it has not gone with the record of the dead letter
-				add(&h.entry, 0, 0)
+				flags := checkFlags(0)
+				if h.why == deathRejected {
+					flags = checkDead
+				}
+				add(&h.entry, flags, 0)
 			}
 		}
 	}

@@ -320,7 +320,9 @@ func (c *crashWorld) load(steps int) {
 		case what < 11:
 			c.publish(pubs[what%2], "delay", "", "late")
 		case what < 13:
-			c.publish(tx, "", "txs", "txs")
+			if c.publish(tx, "", "txs", "txs"); c.rnd.IntN(3) == 0 {
+				c.publish(tx, "delay", "", "late")
+			}
 		case what < 15:
 			c.commit(tx)
 		case what < 16:
@@ -512,7 +514,7 @@ func (k *known) happened(got map[string]map[string]found) map[int]bool {
 	is := map[int]bool{}
 	for _, id := range k.order {
 		if m := k.messages[id]; m.tx > 0 {
-			is[m.tx] = is[m.tx] || got["txs"][id].n > 0
+			is[m.tx] = is[m.tx] || got["txs"][id].n > 0 || got["late"][id].n > 0
 		}
 	}
 	return is

@@ -88,7 +88,7 @@ func (x *exchange) delay(bt *amqpserver.Batch, m *message, from *origin, conf co
 	m = m.own()
 	// The time of a batch may be that of an earlier message, and a part of a millisecond counts: never too early.
 	now := wholeMillis(time.Now())
-	e := delayedEntry{due: now + min(wait, maxDelay), size: m.size()}
+	due := now + min(wait, maxDelay)
 	b := x.v.b
 	room := b.rec.pressure()
 	if room == PressureSlow {
@@ -103,21 +103,27 @@ func (x *exchange) delay(bt *amqpserver.Batch, m *message, from *origin, conf co
 	}
 	switch {
 	case recorded:
-		b.rec.delay(m, d, from, e.due, conf.token())
+		b.rec.delay(m, d, from, due, conf.token())
 	case wait > 2*aheadTime && d.plain >= plainBytes && b.rec != nil && !b.rec.broken() && room != PressureFull:
 		recorded = true // nobody asks for that, but publishers are not to get far ahead of the disk
-		b.rec.delay(m, d, nil, e.due, conf.token())
+		b.rec.delay(m, d, nil, due, conf.token())
 	}
-	if e.pos = m.seq; m.seq == 0 {
-		d.pos++
-		e.pos, e.m, e.size = d.pos, m, 0
-	}
-	d.add(e, now)
+	d.enter(m, due, now)
 	d.mu.Unlock()
 	if !recorded {
 		conf.done(bt, false)
 	}
 	return true
+}
+
+// enter lets a message wait, of which the journal knows if it has a number. d.mu is held.
+func (d *delayed) enter(m *message, due, now int64) {
+	e := delayedEntry{due: due, pos: m.seq, size: m.size()}
+	if m.seq == 0 {
+		d.pos++
+		e.pos, e.m, e.size = d.pos, m, 0
+	}
+	d.add(e, now)
 }
 
 // outlives reports whether a message that waits is to be there after a restart. Others that the journal has are there only to

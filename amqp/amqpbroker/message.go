@@ -13,7 +13,7 @@ type message struct {
 	props    amqp091.RawProperties
 	body     []byte
 	seq      uint64 // of its record in the journal; 0 when it has none
-	at       int64  // when it was accepted, in unix milliseconds
+	at       int64  // when it was accepted, in unix milliseconds: rounded up where it may expire
 	ttl      int64  // its expiration in milliseconds, negative for none
 	priority uint8
 	flags    messageFlags

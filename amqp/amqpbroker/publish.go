@@ -49,6 +49,9 @@ func (b *Broker) distribute(bt *amqpserver.Batch, pub *publication, queues []*qu
 	if len(pub.m.body) >= largeBody {
 		pub.own()
 	}
+	if pub.m.ttl >= 0 || slices.ContainsFunc(queues, (*queue).hasTTL) {
+		pub.m.at = wholeMillis(time.Now()) // the time of the batch may be that of an earlier message
+	}
 	if len(queues) == 1 && (b.rec == nil || !queues[0].durable || pub.m.flags&messagePersistent == 0) {
 		refused := queues[0].offer(bt, pub)
 		conf.done(bt, refused)

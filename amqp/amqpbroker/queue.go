@@ -4,6 +4,7 @@ import (
 	"math/bits"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quartet-mq/quartet/amqp/amqp091"
@@ -26,8 +27,9 @@ type queue struct {
 	owner       *session // of an exclusive queue
 	maxPriority uint8
 	args        amqp091.Table
-	record      stored // its definition
-	bonds       bonds  // by which messages come to it; v.mu guards it
+	record      stored      // its definition
+	bonds       bonds       // by which messages come to it; v.mu guards it
+	ages        atomic.Bool // set.ttl is not negative
 
 	mu       sync.Mutex
 	set      settings
@@ -293,11 +295,26 @@ func (q *queue) expiry(m *message) int64 {
 	if q.set.ttl >= 0 && (ttl < 0 || q.set.ttl < ttl) {
 		ttl = q.set.ttl
 	}
-	if ttl < 0 {
+	switch {
+	case ttl < 0:
 		return 0
+	case ttl == 0:
+		return expiresAtOnce
 	}
 	return m.at + ttl
 }
+
+// expiresAtOnce is the expiry of messages that die unless a consumer is there: m.at is up to a millisecond ahead.
+const expiresAtOnce = 1
+
+// configure changes the settings. q.mu is held, or nobody knows the queue yet.
+func (q *queue) configure(s settings) {
+	q.set = s
+	q.ages.Store(s.ttl >= 0)
+}
+
+// hasTTL reports whether messages expire that do not say so themselves.
+func (q *queue) hasTTL() bool { return q.ages.Load() }
 
 // refuses reports whether there is no room for a message that its publisher is to be told about.
 func (q *queue) refuses(m *message) bool {

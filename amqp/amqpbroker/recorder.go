@@ -98,7 +98,11 @@ func (r *recorder) messageLocked(m *message, queues []*queue, from *origin, tx u
 func (r *recorder) delay(m *message, d *delayed, from *origin, due int64, t Token) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.head = appendMessage(r.head[:0], m, nil, d, from, due, 0)
+	r.delayLocked(m, d, from, due, 0, t)
+}
+
+func (r *recorder) delayLocked(m *message, d *delayed, from *origin, due int64, tx uint64, t Token) {
+	r.head = appendMessage(r.head[:0], m, nil, d, from, due, tx)
 	m.seq = r.append(Entry{Head: r.head, Body: m.body, Live: m.size()}, t)
 	if m.seq != 0 {
 		r.refs.Add(m.seq, 1)
@@ -338,46 +342,43 @@ func (r *recorder) complete(tokens []Token, o Outcome) {
 	bt.Flush()
 }
 
-// commit records a transaction: its messages that are persistent, one after the other, and what was acknowledged. All its
-// queues are locked. It reports whether there was something to record.
+// commit records a transaction: its messages that are persistent, one after the other, and what was acknowledged or is to be
+// dead-lettered. All its queues and delayed exchanges are locked. It reports whether there was something to record.
 func (r *recorder) commit(t *transaction) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var list []*txMessage
-	durable := make([][]*queue, 0, len(t.messages))
 	for i := range t.messages {
-		m := &t.messages[i]
-		if m.m.flags&messagePersistent == 0 {
-			continue
-		}
-		var queues []*queue
-		for _, q := range m.queues {
-			if q.durable && !q.deleted {
-				queues = append(queues, q)
-			}
-		}
-		if len(queues) > 0 {
+		if m := &t.messages[i]; m.record() {
 			list = append(list, m)
-			durable = append(durable, queues)
 		}
 	}
-	settled := make(map[*queue][]spent)
+	acked, dead := make(spentByQueue), make(spentByQueue)
 	for _, s := range t.settled {
-		if h := s.h; h.state == stateAcquired && h.q.recorded(h.m) && (s.how == amqpserver.Acked || s.how == amqpserver.Rejected && !h.q.set.deadLetter) {
-			settled[h.q] = append(settled[h.q], spent{seq: h.m.seq})
+		h := s.h
+		switch {
+		case h.state != stateAcquired || !h.q.recorded(h.m):
+		case s.how == amqpserver.Acked, s.how == amqpserver.Rejected && !h.q.set.deadLetter:
+			acked[h.q] = append(acked[h.q], spent{seq: h.m.seq})
+		case s.how == amqpserver.Rejected:
+			dead[h.q] = append(dead[h.q], spent{seq: h.m.seq})
 		}
 	}
-	if len(list) == 0 && len(settled) == 0 {
+	if len(list) == 0 && len(acked) == 0 && len(dead) == 0 {
 		return false
 	}
-	whole := len(list) == 1 && len(settled) == 0 // one record is all or nothing
+	whole := len(list) == 1 && len(acked) == 0 && len(dead) == 0 // one record is all or nothing
 	first := uint64(0)
-	for i, m := range list {
+	for _, m := range list {
 		tx := first + 1
 		if whole {
 			tx = 0
 		}
-		r.messageLocked(m.m, durable[i], nil, tx, Token{})
+		if m.delayed != nil {
+			r.delayLocked(m.m, m.delayed, nil, m.due, tx, Token{})
+		} else {
+			r.messageLocked(m.m, m.durable, nil, tx, Token{})
+		}
 		if first == 0 {
 			first = m.m.seq
 		}
@@ -386,14 +387,23 @@ func (r *recorder) commit(t *transaction) bool {
 		return true
 	}
 	r.head = binary.AppendUvarint(append(r.head[:0], byte(recordCommitted)), first)
-	r.head = binary.AppendUvarint(r.head, uint64(len(settled)))
-	for q, seqs := range settled {
-		r.head = binary.AppendUvarint(r.head, q.num)
-		r.head = appendSeqs(r.head, seqs)
-	}
+	r.head = dead.append(acked.append(r.head))
 	seq := r.append(Entry{Head: r.head}, Token{})
-	for q := range settled {
-		r.touch(q, seq)
+	for _, settled := range []spentByQueue{acked, dead} {
+		for q := range settled {
+			r.touch(q, seq)
+		}
 	}
 	return true
+}
+
+// spentByQueue are entries of queues.
+type spentByQueue map[*queue][]spent
+
+func (s spentByQueue) append(dst []byte) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(s)))
+	for q, seqs := range s {
+		dst = appendSeqs(binary.AppendUvarint(dst, q.num), seqs)
+	}
+	return dst
 }

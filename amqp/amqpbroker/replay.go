@@ -138,11 +138,8 @@ func (b *Broker) restore() error {
 	if err := r.keep(); err != nil {
 		return err
 	}
-	if err := b.rec.begin(b); err != nil {
+	if err := b.rec.begin(b, aborted); err != nil {
 		return err
-	}
-	if aborted != 0 {
-		b.rec.aborted(aborted)
 	}
 	b.restoreAside()
 	return nil
@@ -179,6 +176,18 @@ func (r *restoring) apply(seq uint64, kind recordKind, raw []byte) error {
 		for range rd.Count(int(rd.Uvarint32()), 2) {
 			num := rd.Uvarint64()
 			readSeqs(&rd, func(gone uint64) { r.spent(num, gone, seq) })
+		}
+		if rd.Len() == 0 {
+			return rd.Err()
+		}
+		for range rd.Count(int(rd.Uvarint32()), 2) {
+			t := r.queues[rd.Uvarint64()]
+			readSeqs(&rd, func(dead uint64) {
+				if t != nil {
+					t.touch(seq)
+					t.mark(dead, func(m *mark) { m.flags |= checkDead | checkRedelivered })
+				}
+			})
 		}
 		return rd.Err()
 	}
@@ -302,7 +311,7 @@ func (r *restoring) arrived(seq uint64, m *messageRecord) error {
 	if r.reapply {
 		r.reapply = false
 		for _, t := range r.queues {
-			t.q.set = r.b.settingsOf(t.q)
+			t.q.configure(r.b.settingsOf(t.q))
 		}
 	}
 	view := message{props: amqp091.RawProperties(m.props), at: m.at}
@@ -499,7 +508,7 @@ func (r *restoring) defined(what definition, names []string, data []byte, at sto
 		}
 		q.num, q.record = num, at
 		r.number(num)
-		q.set = b.settingsOf(q)
+		q.configure(b.settingsOf(q))
 		v.queues[q.name] = q
 		r.queues[num] = &restored{q: q, levels: make([]cold, len(q.levels)), lows: make([]uint64, len(q.levels))}
 	case defBinding:

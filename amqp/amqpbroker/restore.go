@@ -96,7 +96,7 @@ func (r *restoring) bind(rb restoredBinding) error {
 // keep makes the entries those of the queue.
 func (t *restored) keep(clean bool) {
 	q, b := t.q, t.q.b
-	q.set = b.settingsOf(q)
+	q.configure(b.settingsOf(q))
 	if !clean && t.reach > q.journal.marked {
 		q.journal.marked, q.journal.unclean = t.reach, true
 	}
@@ -156,7 +156,7 @@ func (t *restored) keepEntry(out *cold, e *keptEntry) {
 		e.coldEntry.flags |= entryRedelivered
 	}
 	e.coldEntry.count = e.mark.count
-	if e.mark.flags&(checkDeferred|checkScheduled) == 0 {
+	if e.mark.flags&(checkDeferred|checkScheduled|checkDead) == 0 {
 		out.pushCold(&e.coldEntry)
 		q.added(e.level, e.length)
 		return
@@ -180,17 +180,20 @@ func (t *restoredDelayed) keep() {
 	})
 }
 
-// begin starts the journal.
-func (r *recorder) begin(b *Broker) error {
-	return r.j.Start(JournalHandler{Complete: r.complete, Checkpoint: b.checkpoint, Keep: b.keep})
-}
-
-// aborted records that a transaction was cut off by a crash: its messages never were.
-func (r *recorder) aborted(first uint64) {
+// begin starts the journal. Unless aborted is 0, the log ends with messages of a transaction, of which that is the first, that
+// was cut off by a crash: they never were. The first record says so, since any other one after them would mean that they are
+// there.
+func (r *recorder) begin(b *Broker, aborted uint64) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.head = binary.AppendUvarint(append(r.head[:0], byte(recordAborted)), first)
-	r.append(Entry{Head: r.head, Tombstone: true}, Token{})
+	if err := r.j.Start(JournalHandler{Complete: r.complete, Checkpoint: b.checkpoint, Keep: b.keep}); err != nil {
+		return err
+	}
+	if aborted != 0 {
+		r.head = binary.AppendUvarint(append(r.head[:0], byte(recordAborted)), aborted)
+		r.append(Entry{Head: r.head, Tombstone: true}, Token{})
+	}
+	return nil
 }
 
 // restoreAside reads back what was set aside, when the journal can be read.
@@ -208,6 +211,7 @@ func (b *Broker) restoreAside() {
 			q.aside = nil
 		}
 	}
+	b.bury(bt)
 	bt.Flush()
 }
 
@@ -222,9 +226,12 @@ func (q *queue) setAside(bt *amqpserver.Batch, r JournalReader, k *keptEntry) {
 		return
 	}
 	e := entry{m: m, pos: k.pos, expires: k.expires, count: k.mark.count, level: k.level, flags: k.coldEntry.flags}
-	if k.mark.flags&checkScheduled != 0 {
+	switch {
+	case k.mark.flags&checkDead != 0:
+		q.die(bt, &e, deathRejected)
+	case k.mark.flags&checkScheduled != 0:
 		q.postpone(&e, k.at)
-	} else {
+	default:
 		q.hold(&e, stateDeferred)
 	}
 }

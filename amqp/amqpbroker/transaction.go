@@ -3,6 +3,7 @@ package amqpbroker
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"github.com/quartet-mq/quartet/amqp/amqp091"
 	"github.com/quartet-mq/quartet/amqp/amqpserver"
@@ -20,7 +21,29 @@ type txMessage struct {
 	m         *message
 	mandatory bool
 	copies    bool
-	queues    []*queue // at commit
+
+	// At commit:
+	queues  []*queue
+	durable []*queue // those of queues that the journal has it for
+	waits   bool     // it is to be delayed
+	delayed *delayed // by this exchange, and the journal has it
+	due     int64
+}
+
+// record reports whether the journal is to have the message, and notes for which queues. Those and the delayed exchange are
+// locked.
+func (m *txMessage) record() bool {
+	if m.delayed != nil {
+		return !m.delayed.over
+	}
+	if m.m.flags&messagePersistent != 0 {
+		for _, q := range m.queues {
+			if q.durable && !q.deleted {
+				m.durable = append(m.durable, q)
+			}
+		}
+	}
+	return len(m.durable) > 0
 }
 
 type txSettled struct {
@@ -56,10 +79,17 @@ func (c *channel) commit(bt *amqpserver.Batch) error {
 	t := c.tx
 	c.tx = transaction{}
 	b := c.s.b
+	now := wholeMillis(time.Now())
 	var queues []*queue
+	var delays []*delayed
 	for i := range t.messages {
 		m := &t.messages[i]
-		if m.r.x.delayed != nil && m.r.x.isDelayed(m.m) {
+		m.m.at = now
+		if x := m.r.x; x.delayed != nil && x.isDelayed(m.m) {
+			if m.waits = true; b.rec != nil && x.outlives(m.m) {
+				m.delayed, m.due = x.delayed, now+min(delayOf(m.m.props), maxDelay)
+				delays = append(delays, x.delayed)
+			}
 			continue
 		}
 		m.queues = slices.Clone(c.targets(bt, m.r, m.m, m.copies))
@@ -73,6 +103,8 @@ func (c *channel) commit(bt *amqpserver.Batch) error {
 	}
 	slices.SortFunc(queues, func(a, b *queue) int { return cmp.Compare(a.num, b.num) })
 	queues = slices.Compact(queues)
+	slices.SortFunc(delays, func(a, b *delayed) int { return cmp.Compare(a.num, b.num) })
+	delays = slices.Compact(delays)
 	for _, q := range queues {
 		q.mu.Lock()
 	}
@@ -82,15 +114,24 @@ func (c *channel) commit(bt *amqpserver.Batch) error {
 		}
 		return amqp091.SoftError(amqp091.PreconditionFailed, "%s has no room for the messages of the transaction", q.title())
 	}
+	for _, d := range delays {
+		d.mu.Lock()
+	}
 	durable := b.rec != nil && b.rec.commit(&t)
 	for i := range t.messages {
 		m := &t.messages[i]
+		if m.delayed != nil && !m.delayed.over {
+			m.delayed.enter(m.m, m.due, now)
+		}
 		pub := publication{m: m.m}
 		for _, q := range m.queues {
 			if !q.deleted {
 				q.accept(bt, &pub)
 			}
 		}
+	}
+	for _, d := range delays {
+		d.mu.Unlock()
 	}
 	t.settleAll(bt)
 	for _, q := range queues {
@@ -100,8 +141,8 @@ func (c *channel) commit(bt *amqpserver.Batch) error {
 	for i := range t.messages {
 		m := &t.messages[i]
 		switch {
-		case m.queues == nil && m.r.x.delayed != nil && m.r.x.isDelayed(m.m):
-			durable = true
+		case m.delayed != nil:
+		case m.waits: // it does not outlive the broker, so that there is nothing to be done at once
 			m.r.x.delay(bt, m.m, nil, confirmation{})
 		case len(m.queues) == 0:
 			c.unroutable(bt, m.m, m.mandatory)

@@ -168,7 +168,7 @@ func (v *vhost) declareQueue(bt *amqpserver.Batch, spec *queueSpec) (q *queue, c
 		return nil, false, err
 	}
 	q.num = v.b.nums.Add(1)
-	q.set = v.b.settingsOf(q)
+	q.configure(v.b.settingsOf(q))
 	if q.durable {
 		q.record = v.b.rec.define(defQueue, []string{v.name, q.name}, q.definition())
 	}
