@@ -20,8 +20,12 @@ type Chunk struct {
 	off   int  // of Buf, what is written already
 	marks int  // that are here
 	lent  bool // Buf is not the chunk's own
+	owner Owner
 	home  *sync.Pool
 }
+
+// Owner takes memory back that was lent.
+type Owner interface{ Release() }
 
 // Chunks lends the memory of output. It is safe for concurrent use.
 type Chunks struct{ small, big, shared sync.Pool }
@@ -87,6 +91,12 @@ func (o *Output) Share(p *Chunks, b []byte) {
 	o.size += len(b)
 }
 
+// Lend is Share for memory that may change again when it is written or dropped: then owner, if it is not nil, is told.
+func (o *Output) Lend(p *Chunks, b []byte, owner Owner) {
+	o.Share(p, b)
+	o.tail.owner = owner
+}
+
 func (o *Output) push(t *Chunk) {
 	if o.head == nil {
 		o.head = t
@@ -141,6 +151,9 @@ func (o *Output) Drop() { o.Advance(o.size) }
 // release gives the chunk back to where it came from. One that has grown is not kept.
 func (t *Chunk) release() {
 	home, buf := t.home, t.Buf[:0]
+	if t.owner != nil {
+		t.owner.Release()
+	}
 	switch {
 	case home == nil:
 		return

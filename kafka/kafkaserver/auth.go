@@ -1,0 +1,114 @@
+package kafkaserver
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/quartet-mq/quartet/internal/sasl"
+	"github.com/quartet-mq/quartet/kafka/kafkawire"
+)
+
+// The causes of the end of a client that is not authenticated.
+var (
+	errUnauthenticated = errors.New("kafkaserver: the client has not authenticated")
+	errExpired         = errors.New("kafkaserver: the client has not authenticated again in time")
+)
+
+// Credential is what a server keeps of a user's password for SCRAM. Who has it can try passwords, but cannot log in.
+type Credential = sasl.Credential
+
+// auth is how far a client is with its authentication. It is of the goroutine that reads.
+type auth struct {
+	apis      *APIs // of the backend
+	done      bool  // the client was let in
+	raw       bool  // what comes are tokens without headers (SASLHandshake version 0)
+	mechanism string
+	server    sasl.Server // nil: no exchange is under way
+	expires   time.Time   // zero: never
+}
+
+// begun reports whether the client uses SASL.
+func (a *auth) begun() bool { return a.mechanism != "" }
+
+// expired reports whether the client had to authenticate again before now.
+func (a *auth) expired(now time.Time) bool { return !a.expires.IsZero() && now.After(a.expires) }
+
+// anonymous lets a client in that does not use SASL.
+func (c *Conn) anonymous() error {
+	if c.srv.requireSASL || c.auth.begun() {
+		return errUnauthenticated
+	}
+	login, err := c.ask(&Auth{User: c.certificateUser()})
+	if err != nil {
+		return fmt.Errorf("%w: %w", errUnauthenticated, err)
+	}
+	c.letIn("", login)
+	return nil
+}
+
+// ask asks the backend.
+func (c *Conn) ask(a *Auth) (Login, error) {
+	ctx, cancel := context.WithTimeout(c.Context(), c.srv.limits.HandshakeTimeout)
+	defer cancel()
+	login, err := c.srv.backend.Authenticate(ctx, c, a)
+	if err != nil {
+		return Login{}, err
+	}
+	if login.Principal == (Principal{}) {
+		login.Principal = Anonymous
+		if a.User != "" {
+			login.Principal = Principal{Type: "User", Name: a.User}
+		}
+	}
+	return login, nil
+}
+
+// letIn notes that a client was let in.
+func (c *Conn) letIn(mechanism string, login Login) {
+	c.auth.done = true
+	c.mu.Lock()
+	c.authentic = true
+	c.principal, c.mechanism = login.Principal, mechanism
+	c.mu.Unlock()
+	if f := c.srv.trace.Authenticated; f != nil {
+		f(c, login.Principal)
+	}
+}
+
+// certificate returns the client's certificate if it was verified, else nil.
+func (c *Conn) certificate() *x509.Certificate {
+	if st := c.TLS(); st != nil && len(st.VerifiedChains) > 0 && len(st.PeerCertificates) > 0 {
+		return st.PeerCertificates[0]
+	}
+	return nil
+}
+
+// certificateUser returns the user of the client's certificate.
+func (c *Conn) certificateUser() string {
+	cert := c.certificate()
+	switch {
+	case cert == nil:
+		return ""
+	case c.srv.certUser != nil:
+		return c.srv.certUser(cert)
+	}
+	return cert.Subject.String()
+}
+
+// handshake answers SASLHandshake.
+func (c *Conn) handshake(r *Request) bool {
+	r.Reply(&kafkawire.SASLHandshakeResponse{ErrorCode: kafkawire.ErrIllegalSASLState})
+	return true
+}
+
+// authenticate answers SASLAuthenticate.
+func (c *Conn) authenticate(r *Request) bool {
+	r.Reply(&kafkawire.SASLAuthenticateResponse{ErrorCode: kafkawire.ErrIllegalSASLState, AuthBytes: []byte{}})
+	return true
+}
+
+// rawToken takes a token without a header.
+func (c *Conn) rawToken(token []byte) bool { return false }

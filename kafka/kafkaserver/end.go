@@ -1,0 +1,146 @@
+package kafkaserver
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"github.com/quartet-mq/quartet/internal/netserve"
+)
+
+// lingerTime is how long a connection stays open after its end, so that the client takes the last responses. What it still
+// sends until it has seen the end is read and dropped: a TCP connection that is closed with input unread is reset, and a
+// reset may take the last responses from the client.
+const lingerTime = 2 * time.Second
+
+// The causes of the end of a silent client.
+var (
+	errIdle      = errors.New("kafkaserver: nothing has moved for too long")
+	errHandshake = errors.New("kafkaserver: the client has not authenticated in time")
+)
+
+// end ends the life of the connection, with c.mu held: no request is handled any more, and nothing is sent but what is in
+// the output already.
+func (c *Conn) end(cause error) {
+	if c.ended {
+		return
+	}
+	c.ended, c.cause = true, cause
+	if c.cancel != nil {
+		c.cancel()
+	}
+	c.nudge()
+}
+
+// abort is end without the output, with c.mu held. The flush that follows closes the connection.
+func (c *Conn) abort(cause error) {
+	c.end(cause)
+	c.aborted, c.draining = true, false
+	if !c.writing {
+		c.out.Drop()
+	}
+}
+
+// fail ends the connection because of what the client or the backend did. It is logged.
+func (c *Conn) fail(err error) {
+	c.mu.Lock()
+	if !c.ended {
+		c.srv.logger.Warn("connection closed", "listener", c.listener.Name, "remote", c.nc.RemoteAddr(), "principal", c.principal, "err", err)
+		c.end(fmt.Errorf("%w (%w)", err, net.ErrClosed))
+	}
+	c.flush()
+}
+
+// drain ends the connection when what is in process is answered.
+func (c *Conn) drain() {
+	c.mu.Lock()
+	if !c.ended {
+		c.draining = true
+		c.end(ErrServerClosed)
+	}
+	c.flush()
+}
+
+// finish is the end of the goroutine that reads: err is why it reads no more.
+func (c *Conn) finish(err error) {
+	c.mu.Lock()
+	switch {
+	case c.ended:
+		c.abort(nil)
+	case c.unexpected(err) == io.EOF:
+		c.abort(nil)
+	default:
+		c.abort(lost(c.unexpected(err)))
+	}
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	cause := c.cause
+	c.flush()
+	c.dropFrame()
+	if c.session != nil {
+		c.session.Closed(cause)
+	}
+	c.nc.Close()
+	c.srv.remove(c)
+	c.srv.logger.Debug("connection ended", "listener", c.listener.Name, "remote", c.nc.RemoteAddr(), "cause", cause)
+	if f := c.srv.trace.Closed; f != nil {
+		f(c, cause)
+	}
+}
+
+// rearm sets the timer to what is due next, with c.mu held.
+func (c *Conn) rearm() {
+	d := c.due(time.Now())
+	if c.timer == nil {
+		c.timer = time.AfterFunc(d, c.tick)
+	} else if c.shut {
+		c.timer.Reset(max(d, 0))
+	}
+}
+
+// due returns how long the connection may still do what it does, with c.mu held. It is not positive when that has been too
+// long.
+func (c *Conn) due(now time.Time) time.Duration {
+	lim := &c.srv.limits
+	silence := now.Sub(c.srv.epoch) - time.Duration(c.moved.Load())
+	switch {
+	case c.shut:
+		return lingerTime - silence
+	case c.ended:
+		return lim.StallTimeout // whoever writes sees to it
+	case !c.authentic && !c.lenient:
+		return lim.HandshakeTimeout - now.Sub(c.begun)
+	case c.busy || c.paused || c.queue.len() > 0 || c.writing:
+		return min(lim.IdleTimeout, lim.StallTimeout)
+	case c.partial:
+		return lim.StallTimeout - silence
+	}
+	return min(lim.IdleTimeout-silence, lim.StallTimeout)
+}
+
+// tick is called by the timer.
+func (c *Conn) tick() {
+	c.mu.Lock()
+	d := c.due(time.Now())
+	if d > 0 {
+		c.timer.Reset(d)
+		c.mu.Unlock()
+		return
+	}
+	switch {
+	case c.shut:
+		c.mu.Unlock()
+		netserve.Close(c.nc)
+		return
+	case !c.authentic && !c.lenient:
+		c.abort(lost(errHandshake))
+	case c.partial:
+		c.abort(lost(errStalled))
+	default:
+		c.abort(lost(errIdle))
+	}
+	c.flush()
+}

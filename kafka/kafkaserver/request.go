@@ -1,0 +1,95 @@
+package kafkaserver
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/quartet-mq/quartet/kafka/kafkawire"
+)
+
+// Request is one request of a client. The backend answers it exactly once, by [Request.Reply], [Request.ReplyEncoded],
+// [Request.ReplyNothing] or [Request.Fail]; further answers do nothing. These may be called from any goroutine and with
+// locks of the backend held; they do not wait.
+type Request struct {
+	Conn          *Conn
+	Key           kafkawire.APIKey
+	Version       int16
+	CorrelationID int32
+	// ClientID is the name that the client gave itself in this request, empty for none.
+	ClientID string
+	// Body is what follows the header. It belongs to the backend until the answer, which may change it in place; then the
+	// memory is used for other requests.
+	Body []byte
+	// Received is when the request was complete.
+	Received time.Time
+
+	frame   *Buffer // has Body
+	size    int     // of the frame, with the four bytes of its size
+	started *Buffer // of Start, until the answer
+	reply   reply   // under the lock of the connection, as done is
+	done    bool    // was answered
+}
+
+// Decode reads the body into a message of the request's key.
+func (r *Request) Decode(m kafkawire.Request) error {
+	if m.Key() != r.Key {
+		return fmt.Errorf("kafkaserver: %v cannot be decoded as %v", r.Key, m.Key())
+	}
+	return m.Decode(r.Body, r.Version)
+}
+
+// Size returns the size of the request on the wire, in bytes.
+func (r *Request) Size() int { return r.size }
+
+// Reply answers with a message. It is encoded at once and not kept. A message that the version cannot express is an error
+// of the backend: it is logged, and the connection is closed.
+func (r *Request) Reply(m kafkawire.Response) {
+	b := r.Start()
+	out, err := m.Append(b, r.Version)
+	if err != nil {
+		r.Fail(fmt.Errorf("kafkaserver: cannot encode the response: %w", err))
+		return
+	}
+	r.ReplyEncoded(out)
+}
+
+// Start returns memory to which a response may be appended, with its header already in it; [Request.ReplyEncoded] follows
+// with the extended slice.
+func (r *Request) Start() []byte {
+	return r.start(r.Key, r.Version)
+}
+
+// ReplyEncoded answers with what was appended to the slice that [Request.Start] returned, which may have moved. Into it go
+// the splices, in the order of their places. None of the two slices is kept, but the data of the splices is sent from where
+// it is.
+func (r *Request) ReplyEncoded(b []byte, splices ...Splice) {
+	r.finish(b, splices)
+}
+
+// ReplyNothing is the end of a request without a response: Produce with acks=0.
+func (r *Request) ReplyNothing() { r.Conn.answered(r, reply{}) }
+
+// Fail closes the connection because of the request: it cannot be decoded, for example. Kafka does so, too, when there is
+// no response that could say what is wrong. The error is logged.
+func (r *Request) Fail(err error) {
+	r.Conn.fail(fmt.Errorf("%v version %d: %w", r.Key, r.Version, err))
+	r.Conn.answered(r, reply{})
+}
+
+// Splice is data that belongs into an encoded response: the records of a fetched partition.
+type Splice struct {
+	// At is the offset in the slice of ReplyEncoded, the header included: what [kafkawire.FetchWriter.Len] returns when the
+	// response is written to [Request.Start].
+	At int
+	// Data must not change until it is released.
+	Data []byte
+	// Owner is released when Data is sent or dropped. It may be nil.
+	Owner Releaser
+}
+
+// Releaser takes memory back.
+type Releaser interface {
+	// Release is called once, from any goroutine, within the call that answers a request even: it must not take a lock that
+	// is held there.
+	Release()
+}
