@@ -198,6 +198,30 @@ func TestWebSocket(t *testing.T) {
 	})
 }
 
+// TestWebSocketClose has a client that sends on behind its connection.close: the connection stays open until the client has seen
+// the end, since one that is closed with input unread may be reset, and close-ok lost.
+func TestWebSocketClose(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, _ := serve(t, new(queues), nil)
+		l := also(s, &amqpserver.ListenerOptions{WebSocket: true})
+		p, err := dialWS(t, "ws://host/", l.Dial, "amqp")
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.login()
+		p.send(0, &amqp091.ConnectionClose{ReplyCode: 200})
+		for range 5 {
+			time.Sleep(time.Second)
+			if _, err := p.nc.Write(make([]byte, 1000)); err != nil {
+				t.Fatal("the connection is closed before the client has seen the end:", err)
+			}
+		}
+		p.expect(`0 connection.close-ok()`, "EOF")
+		synctest.Wait()
+		equal(t, "connections", s.Stats().Connections, 0)
+	})
+}
+
 // TestHandler serves WebSocket from an http.Server, on a loopback port.
 func TestHandler(t *testing.T) {
 	b := new(queues)

@@ -25,11 +25,12 @@ func CloseWrite(nc net.Conn) {
 		Close(nc)
 		return
 	}
-	if _, ok := nc.(*tls.Conn); ok {
-		go half.CloseWrite() // writes an alert
-		return
+	switch nc.(type) {
+	case *tls.Conn, *wsconn.Conn: // they write
+		go half.CloseWrite()
+	default:
+		half.CloseWrite()
 	}
-	half.CloseWrite()
 }
 
 // maxPart is the size of a record of TLS.

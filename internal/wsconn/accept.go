@@ -51,7 +51,7 @@ func Accept(w http.ResponseWriter, r *http.Request, o *AcceptOptions) (*Conn, er
 	if err != nil {
 		return nil, err
 	}
-	return newConn(ws, h.conn, r.Header, r.TLS, &options{o.ReadLimit, o.CloseTimeout}), nil
+	return newConn(ws, h.conn, r.Header, r.TLS, &options{readLimit: o.ReadLimit, closeTimeout: o.CloseTimeout, below: h.conn}), nil
 }
 
 // choose returns the first of the server's subprotocols that the client offers.

@@ -4,6 +4,7 @@ package wsconn
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -26,7 +27,7 @@ var errText = errors.New("wsconn: text message received")
 // stream. A text message closes the connection with status 1003. All methods may be called concurrently, but only one
 // Read at a time.
 //
-// Unlike with TCP a Read or Write that fails, by its deadline too, is the last one that works. There is no half-close.
+// Unlike with TCP a Read or Write that fails, by its deadline too, is the last one that works.
 type Conn struct {
 	ws           *websocket.Conn
 	raw          net.Conn
@@ -34,6 +35,9 @@ type Conn struct {
 	tls          *tls.ConnectionState
 	closeTimeout time.Duration
 	closed       atomic.Bool
+	below        io.Writer // what frames are written to: raw, or TLS over it
+	client       bool
+	saidBye      atomic.Bool // CloseWrite was called
 
 	message io.Reader // the message being read; nil between two
 	failed  error     // what ended reading
@@ -51,13 +55,15 @@ func newConn(ws *websocket.Conn, raw net.Conn, h http.Header, state *tls.Connect
 	if timeout <= 0 {
 		timeout = DefaultCloseTimeout
 	}
-	return &Conn{ws: ws, raw: raw, header: h, tls: state, closeTimeout: timeout}
+	return &Conn{ws: ws, raw: raw, header: h, tls: state, closeTimeout: timeout, below: o.below, client: o.client}
 }
 
 // options are what AcceptOptions and DialOptions share.
 type options struct {
 	readLimit    int64
 	closeTimeout time.Duration
+	below        io.Writer
+	client       bool
 }
 
 // Subprotocol returns the subprotocol that the two ends agreed on.
@@ -121,10 +127,35 @@ func (c *Conn) readMessage(p []byte) (int, error) {
 
 // Write sends p as one binary message.
 func (c *Conn) Write(p []byte) (int, error) {
+	if c.saidBye.Load() {
+		return 0, c.opError("write", net.ErrClosed)
+	}
 	if err := c.ws.Write(context.Background(), websocket.MessageBinary, p); err != nil {
 		return 0, c.opError("write", err)
 	}
 	return len(p), nil
+}
+
+// CloseWrite sends a close frame with status 1000: no Write works any more, and none may be going on. Read does, until the peer
+// answers with a close frame of its own, which closes the connection below: one that is closed with input unread may be reset, and
+// that may take from the peer what was sent last. Whoever calls it reads on and calls Close after a while. It waits for CloseTimeout
+// at most, when the socket takes no bytes.
+func (c *Conn) CloseWrite() error {
+	if c.saidBye.Swap(true) || c.closed.Load() {
+		return c.opError("close", net.ErrClosed)
+	}
+	_ = c.raw.SetWriteDeadline(time.Now().Add(c.closeTimeout))
+	// The library cannot close without waiting for the answer, and drops what comes before that.
+	frame := []byte{0x88, 2, byte(websocket.StatusNormalClosure >> 8), byte(websocket.StatusNormalClosure & 0xff)}
+	if c.client {
+		var mask [4]byte
+		rand.Read(mask[:])
+		frame = []byte{0x88, 0x80 | 2, mask[0], mask[1], mask[2], mask[3], frame[2] ^ mask[0], frame[3] ^ mask[1]}
+	}
+	if _, err := c.below.Write(frame); err != nil {
+		return c.opError("close", err)
+	}
+	return nil
 }
 
 // Close sends a close frame with status 1000 and closes the connection below, without waiting for the peer's answer.

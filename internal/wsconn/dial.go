@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"time"
@@ -46,15 +47,16 @@ func Dial(ctx context.Context, url string, o *DialOptions) (*Conn, error) {
 		},
 		DisableKeepAlives: true,
 	}
+	below := &upgrader{RoundTripper: t}
 	ws, resp, err := websocket.Dial(ctx, url, &websocket.DialOptions{
-		HTTPClient:   &http.Client{Transport: t, CheckRedirect: noRedirect},
+		HTTPClient:   &http.Client{Transport: below, CheckRedirect: noRedirect},
 		HTTPHeader:   o.Header,
 		Subprotocols: o.Subprotocols,
 	})
 	if err != nil {
 		return nil, err // the transport has closed the connection
 	}
-	c := newConn(ws, raw, resp.Header, resp.TLS, &options{o.ReadLimit, o.CloseTimeout})
+	c := newConn(ws, raw, resp.Header, resp.TLS, &options{readLimit: o.ReadLimit, closeTimeout: o.CloseTimeout, below: below.w, client: true})
 	if len(o.Subprotocols) > 0 && ws.Subprotocol() == "" {
 		_ = c.close(websocket.StatusProtocolError)
 		return nil, errSubprotocol
@@ -65,4 +67,19 @@ func Dial(ctx context.Context, url string, o *DialOptions) (*Conn, error) {
 // noRedirect makes a redirect an error: the caller names the server that it trusts.
 func noRedirect(*http.Request, []*http.Request) error {
 	return errors.New("wsconn: the server redirects")
+}
+
+// upgrader remembers the connection that the library takes over: with TLS, if there is any.
+type upgrader struct {
+	http.RoundTripper
+	w io.Writer
+}
+
+// RoundTrip implements http.RoundTripper.
+func (u *upgrader) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := u.RoundTripper.RoundTrip(r)
+	if err == nil {
+		u.w, _ = resp.Body.(io.Writer)
+	}
+	return resp, err
 }

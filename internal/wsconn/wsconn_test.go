@@ -248,6 +248,67 @@ func TestClose(t *testing.T) {
 	})
 }
 
+// TestCloseWrite: what a peer sends until it has seen the close frame is read.
+func TestCloseWrite(t *testing.T) {
+	for _, role := range []string{"server", "client"} {
+		t.Run(role, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				peer, conn := serve(t, mqtt).connect(t)
+				if role == "client" {
+					peer, conn = conn, peer
+				}
+				go io.WriteString(conn, "bye")
+				read(t, peer, "bye")
+				wantErr(t, "CloseWrite", conn.CloseWrite(), nil)
+				for range 3 {
+					time.Sleep(time.Minute)
+					go peer.Write([]byte("more"))
+					read(t, conn, "more")
+				}
+				_, err := conn.Write([]byte{1})
+				wantErr(t, "Write", err, net.ErrClosed)
+				_, err = peer.Read(make([]byte, 1))
+				wantErr(t, "the peer's Read", err, io.EOF)
+				_, err = conn.Read(make([]byte, 1))
+				wantErr(t, "Read", err, io.EOF)
+				wantErr(t, "second CloseWrite", conn.CloseWrite(), net.ErrClosed)
+				conn.Close()
+				wantErr(t, "CloseWrite after Close", peer.CloseWrite(), net.ErrClosed)
+			})
+		})
+	}
+}
+
+// TestCloseAfterCloseWrite: a peer that does not answer is not waited for.
+func TestCloseAfterCloseWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, conn := serve(t, mqtt).connect(t)
+		conn.CloseWrite()
+		errs := make(chan error)
+		go func() { _, err := conn.Read(make([]byte, 1)); errs <- err }()
+		synctest.Wait()
+		start := time.Now()
+		wantErr(t, "Close", conn.Close(), nil)
+		wantErr(t, "Read", <-errs, net.ErrClosed)
+		if d := time.Since(start); d != 0 {
+			t.Errorf("took %v", d)
+		}
+	})
+}
+
+func TestCloseWriteIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, conn := serve(t, mqtt).connect(t) // the client reads nothing
+		conn.SetWriteDeadline(time.Now().Add(time.Millisecond))
+		conn.Write(make([]byte, 1<<20))
+		start := time.Now()
+		wantErr(t, "CloseWrite", conn.CloseWrite(), os.ErrDeadlineExceeded)
+		if d := time.Since(start); d != wsconn.DefaultCloseTimeout {
+			t.Errorf("took %v", d)
+		}
+	})
+}
+
 func TestCloseIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, accepted := serve(t, mqtt).connect(t) // the client reads nothing
@@ -338,6 +399,11 @@ func TestTLS(t *testing.T) {
 	want := bytes.Repeat([]byte("secret"), 10_000)
 	go c.Write(want)
 	read(t, accepted, string(want))
+	wantErr(t, "CloseWrite", c.CloseWrite(), nil)
+	_, err = accepted.Read(make([]byte, 1))
+	wantErr(t, "Read", err, io.EOF)
+	_, err = c.Read(make([]byte, 1))
+	wantErr(t, "Read of the answer", err, io.EOF)
 }
 
 func TestDialFails(t *testing.T) {
