@@ -19,6 +19,7 @@ type partitionLog struct {
 	dir     *logDir
 	id      partitionID
 	topicID kafkawire.UUID
+	owner   *partition // set before the first append, nil outside of a broker
 	conf    atomic.Pointer[logConfig]
 
 	janitor sync.Mutex

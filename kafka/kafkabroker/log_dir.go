@@ -46,6 +46,17 @@ type logDirOptions struct {
 	checkpointEvery time.Duration // log.flush.offset.checkpoint.interval.ms, a minute
 }
 
+// newUUID returns a random UUID.
+func newUUID() (id kafkawire.UUID) {
+	for {
+		rand.Read(id[:])
+		// Kafka takes none that begins with a dash, which tools take for a flag.
+		if id.String()[0] != '-' {
+			return id
+		}
+	}
+}
+
 func (o *logDirOptions) withDefaults() logDirOptions {
 	var v logDirOptions
 	if o != nil {
@@ -58,15 +69,7 @@ func (o *logDirOptions) withDefaults() logDirOptions {
 		v.log = slog.New(slog.DiscardHandler)
 	}
 	if v.newUUID == nil {
-		v.newUUID = func() (id kafkawire.UUID) {
-			for {
-				rand.Read(id[:])
-				// Kafka takes none that begins with a dash, which tools take for a flag.
-				if id.String()[0] != '-' {
-					return id
-				}
-			}
-		}
+		v.newUUID = newUUID
 	}
 	if v.config == nil {
 		c := defaultLogConfig()

@@ -8,6 +8,30 @@ import (
 	"github.com/quartet-mq/quartet/kafka/kafkawire"
 )
 
+// noError is the code when all is well.
+const noError kafkawire.ErrorCode = 0
+
+// errorCode is the code for an error; those without one are UNKNOWN_SERVER_ERROR.
+func errorCode(err error) kafkawire.ErrorCode {
+	var code kafkawire.ErrorCode
+	switch {
+	case err == nil:
+		return noError
+	case errors.As(err, &code):
+		return code
+	}
+	return kafkawire.ErrUnknownServerError
+}
+
+// errorText is what clients are told about an error, beside its code: nil when that says everything.
+func errorText(err error) *string {
+	var e *kafka.Error
+	if errors.As(err, &e) && e.Text != "" {
+		return &e.Text
+	}
+	return nil
+}
+
 // logError returns an error with a code of the protocol.
 func logError(code kafkawire.ErrorCode, format string, args ...any) error {
 	return &kafka.Error{Code: code, Text: fmt.Sprintf(format, args...)}

@@ -1,0 +1,55 @@
+package kafkabroker
+
+import (
+	"fmt"
+
+	"github.com/quartet-mq/quartet/kafka/kafkaserver"
+	"github.com/quartet-mq/quartet/kafka/kafkawire"
+)
+
+// handler serves the requests of a key.
+type handler struct {
+	key      kafkawire.APIKey
+	min, max int16 // what clients are told
+	serve    func(*session, *kafkaserver.Request)
+}
+
+// handlerList is all requests that the broker takes. APIVersions tells clients of them; nothing else is advertised.
+func handlerList() []handler {
+	return []handler{}
+}
+
+// handlerTable finds a handler by its key.
+type handlerTable [kafkawire.Keys]*handler
+
+func newHandlerTable() *handlerTable {
+	t := new(handlerTable)
+	for _, h := range handlerList() {
+		t[h.key] = &h
+	}
+	return t
+}
+
+// versions is what clients are told.
+func (t *handlerTable) versions() (list []kafkaserver.APIVersion) {
+	for _, h := range t {
+		if h != nil {
+			list = append(list, kafkaserver.APIVersion{Key: h.key, Min: h.min, Max: h.max})
+		}
+	}
+	return list
+}
+
+// Handle serves a request.
+func (s *session) Handle(r *kafkaserver.Request) {
+	var h *handler
+	if r.Key >= 0 && int(r.Key) < len(s.b.handlers) {
+		h = s.b.handlers[r.Key]
+	}
+	if h == nil || r.Version < h.min || r.Version > h.max {
+		r.Fail(fmt.Errorf("kafkabroker: no such request: %w", kafkawire.ErrUnsupportedVersion))
+		return
+	}
+	s.b.stats.requests.Add(1)
+	h.serve(s, r)
+}

@@ -1,0 +1,83 @@
+package kafkabroker
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+
+	"github.com/quartet-mq/quartet/kafka/kafkaserver"
+	"github.com/quartet-mq/quartet/kafka/kafkawire"
+)
+
+// node is one of the brokers that clients see, and the backend of its server.
+type node struct {
+	b    *Broker
+	at   Node
+	apis atomic.Pointer[kafkaserver.APIs]
+}
+
+var errNobody = errors.New("kafkabroker: there is no Options.Authenticate")
+
+// APIs implements [kafkaserver.Backend].
+func (n *node) APIs() *kafkaserver.APIs { return n.apis.Load() }
+
+// setAPIs says anew what clients are told.
+func (n *node) setAPIs() {
+	n.apis.Store(&kafkaserver.APIs{
+		Versions: n.b.handlers.versions(), ClusterID: n.b.cluster, NodeID: kafkawire.BrokerID(n.at.ID),
+	})
+}
+
+// Authenticate implements [kafkaserver.Backend].
+func (n *node) Authenticate(ctx context.Context, c *kafkaserver.Conn, a *kafkaserver.Auth) (kafkaserver.Login, error) {
+	if n.b.opt.Authenticate == nil {
+		return kafkaserver.Login{}, errNobody
+	}
+	return n.b.opt.Authenticate(ctx, c, a)
+}
+
+// Connect implements [kafkaserver.Backend].
+func (n *node) Connect(c *kafkaserver.Conn) (kafkaserver.Session, error) {
+	s := &session{b: n.b, node: n, conn: c}
+	if err := n.b.join(s); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// session is a connection. Its methods for requests are called from the goroutine that reads the connection, one at a time.
+type session struct {
+	b    *Broker
+	node *node
+	conn *kafkaserver.Conn
+}
+
+// Closed implements [kafkaserver.Session].
+func (s *session) Closed(cause error) { s.b.leave(s, cause) }
+
+// join takes a session in.
+func (b *Broker) join(s *session) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return errBrokerClosed
+	}
+	b.sessions[s] = struct{}{}
+	if f := b.opt.Events.Connected; f != nil {
+		f(s.conn)
+	}
+	return nil
+}
+
+// leave lets a session go.
+func (b *Broker) leave(s *session, cause error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if _, ok := b.sessions[s]; !ok {
+		return
+	}
+	delete(b.sessions, s)
+	if f := b.opt.Events.Disconnected; f != nil {
+		f(s.conn, cause)
+	}
+}
