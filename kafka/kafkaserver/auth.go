@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/quartet-mq/quartet/internal/sasl"
-	"github.com/quartet-mq/quartet/kafka/kafkawire"
 )
 
 // The causes of the end of a client that is not authenticated.
@@ -22,11 +21,13 @@ type Credential = sasl.Credential
 
 // auth is how far a client is with its authentication. It is of the goroutine that reads.
 type auth struct {
-	apis      *APIs // of the backend
-	done      bool  // the client was let in
-	raw       bool  // what comes are tokens without headers (SASLHandshake version 0)
-	mechanism string
+	apis      *APIs       // of the backend
+	done      bool        // the client was let in
+	raw       bool        // what comes are tokens without headers (SASLHandshake version 0)
+	mechanism string      // empty: the client does not use SASL
 	server    sasl.Server // nil: no exchange is under way
+	changed   bool        // the exchange is in another mechanism than the one before
+	login     Login       // what the backend has said in the exchange
 	expires   time.Time   // zero: never
 }
 
@@ -41,8 +42,13 @@ func (c *Conn) anonymous() error {
 	if c.srv.requireSASL || c.auth.begun() {
 		return errUnauthenticated
 	}
-	login, err := c.ask(&Auth{User: c.certificateUser()})
+	ctx, cancel := context.WithTimeout(c.Context(), c.srv.limits.HandshakeTimeout)
+	defer cancel()
+	login, err := c.ask(ctx, &Auth{User: c.certificateUser()})
 	if err != nil {
+		if f := c.srv.trace.Refused; f != nil {
+			f(c, err)
+		}
 		return fmt.Errorf("%w: %w", errUnauthenticated, err)
 	}
 	c.letIn("", login)
@@ -50,9 +56,7 @@ func (c *Conn) anonymous() error {
 }
 
 // ask asks the backend.
-func (c *Conn) ask(a *Auth) (Login, error) {
-	ctx, cancel := context.WithTimeout(c.Context(), c.srv.limits.HandshakeTimeout)
-	defer cancel()
+func (c *Conn) ask(ctx context.Context, a *Auth) (Login, error) {
 	login, err := c.srv.backend.Authenticate(ctx, c, a)
 	if err != nil {
 		return Login{}, err
@@ -97,18 +101,3 @@ func (c *Conn) certificateUser() string {
 	}
 	return cert.Subject.String()
 }
-
-// handshake answers SASLHandshake.
-func (c *Conn) handshake(r *Request) bool {
-	r.Reply(&kafkawire.SASLHandshakeResponse{ErrorCode: kafkawire.ErrIllegalSASLState})
-	return true
-}
-
-// authenticate answers SASLAuthenticate.
-func (c *Conn) authenticate(r *Request) bool {
-	r.Reply(&kafkawire.SASLAuthenticateResponse{ErrorCode: kafkawire.ErrIllegalSASLState, AuthBytes: []byte{}})
-	return true
-}
-
-// rawToken takes a token without a header.
-func (c *Conn) rawToken(token []byte) bool { return false }

@@ -182,11 +182,14 @@ func (c *Conn) feed(b []byte) {
 // errSize is the error of a request that is too large, or negative.
 var errSize = errors.New("kafkaserver: illegal size of a request")
 
-// checkSize checks the size of a request.
+// checkSize checks the size of a request. A client that begins with a large one is let in before it is read, if at all.
 func (c *Conn) checkSize(n int32) error {
 	limit := c.srv.limits.MaxRequest
 	if !c.auth.done {
 		limit = c.srv.limits.MaxHandshake
+		if int(n) > limit && int(n) <= c.srv.limits.MaxRequest && c.anonymous() == nil {
+			limit = c.srv.limits.MaxRequest
+		}
 	}
 	if n < 0 || int(n) > limit {
 		return fmt.Errorf("%w: %d bytes, at most %d", errSize, n, limit)
