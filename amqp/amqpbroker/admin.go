@@ -39,24 +39,46 @@ func (b *Broker) SetVhost(d VhostDefinition) error {
 	if err != nil {
 		return err
 	}
-	b.mu.Lock()
-	v := b.vhosts[d.Name]
-	created := v == nil
-	if created {
-		v = newVhost(b, d.Name)
-		b.vhosts[d.Name] = v
-	}
-	v.definition = d
-	v.record = b.rec.redefine(defVhost, []string{d.Name}, data, v.record)
-	b.mu.Unlock()
+	created := b.setVhost(d, data)
 	if f := b.opts.Events.VhostCreated; f != nil && created {
 		f(d.Name)
 	}
 	return b.durable(context.Background())
 }
 
+// setVhost is SetVhost but for telling about it.
+func (b *Broker) setVhost(d VhostDefinition, data []byte) (created bool) {
+	b.hosting.Lock()
+	defer b.hosting.Unlock()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	v := b.vhosts[d.Name]
+	created = v == nil
+	if created {
+		v = newVhost(b, d.Name)
+		b.vhosts[d.Name] = v
+	}
+	v.definition = d
+	v.record = b.rec.redefine(defVhost, []string{d.Name}, data, v.record)
+	return created
+}
+
 // DeleteVhost deletes a virtual host with everything in it. Its connections are closed.
 func (b *Broker) DeleteVhost(name string) error {
+	if err := b.deleteVhost(name); err != nil {
+		return err
+	}
+	if f := b.opts.Events.VhostDeleted; f != nil {
+		f(name)
+	}
+	return b.durable(context.Background())
+}
+
+// deleteVhost is DeleteVhost but for telling about it. Until it is done there can be no other one of that name, of which the
+// records of this one's end would be taken to tell.
+func (b *Broker) deleteVhost(name string) error {
+	b.hosting.Lock()
+	defer b.hosting.Unlock()
 	b.mu.Lock()
 	v := b.vhosts[name]
 	if v == nil {
@@ -83,10 +105,7 @@ func (b *Broker) DeleteVhost(name string) error {
 		}
 	}
 	b.rec.undefine(defVhost, []string{name}, v.record)
-	if f := b.opts.Events.VhostDeleted; f != nil {
-		f(name)
-	}
-	return b.durable(context.Background())
+	return nil
 }
 
 // end deletes everything in a virtual host.

@@ -26,6 +26,7 @@ type Broker struct {
 	replies   sync.Map      // by name: the *queue of a client that uses direct reply-to
 	counts    brokerCounts
 
+	hosting  sync.Mutex // held while a virtual host is made, changed or deleted: taken first
 	setting  sync.Mutex // held while a setting changes
 	recorded map[settingKey]stored
 
@@ -190,6 +191,9 @@ func (b *Broker) Open(_ context.Context, c *amqpserver.Conn, vhost string) (amqp
 	defer b.mu.Unlock()
 	if b.closed {
 		return nil, amqp091.HardError(amqp091.ConnectionForced, "broker is closed")
+	}
+	if b.vhosts[vhost] != v {
+		return nil, errNoVhost(vhost) // it was deleted meanwhile
 	}
 	if err := b.reg.checkConnections(s.user, vhost, b.perUser[s.user], b.perVhost[vhost]); err != nil {
 		return nil, err

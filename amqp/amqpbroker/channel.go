@@ -450,7 +450,7 @@ func (c *channel) get(bt *amqpserver.Batch, m *amqp091.BasicGet) error {
 	if err != nil {
 		return err
 	}
-	g, ok, err := q.get(bt, m.NoAck)
+	g, ok, err := q.get(bt, false)
 	if !ok {
 		q.unlock()
 		if err == nil {
@@ -458,23 +458,27 @@ func (c *channel) get(bt *amqpserver.Batch, m *amqp091.BasicGet) error {
 		}
 		return err
 	}
+	h := g.h
+	if m.NoAck {
+		q.counts.got--
+		q.counts.gotNo++
+	}
 	d := amqpserver.Delivery{
 		Exchange: g.m.exchange, RoutingKey: g.m.key, Redelivered: g.redelivered(), Properties: g.m.props, Body: g.m.body,
 	}
 	if g.entry.count > 0 && q.kind == "quorum" {
 		d.Properties = withCount(d.Properties, g.entry.count)
 	}
-	var ref any
-	if g.h != nil {
-		ref = g.h
-	}
 	count := uint32(g.left)
 	q.unlock()
 	c.afterwards(bt, false, func(bt *amqpserver.Batch) {
-		if !c.ch.GetOK(bt, &d, count, ref, m.NoAck) && ref != nil { // the channel has closed
-			settle(bt, []any{ref}, amqpserver.Requeued)
-			c.s.b.bury(bt)
+		switch sent := c.ch.GetOK(bt, &d, count, h, m.NoAck); {
+		case !sent: // the channel has closed
+			settle(bt, []any{h}, amqpserver.Requeued)
+		case m.NoAck:
+			q.taken(h)
 		}
+		c.s.b.bury(bt)
 	})
 	return nil
 }

@@ -89,7 +89,7 @@ func (c *channel) newRoute(bt *amqpserver.Batch, p *amqpserver.Publish, epoch, a
 	sc.router.begin()
 	sc.router.via(v, x, p.RoutingKey, p.Properties)
 	if r.fixed = sc.router.fixed && x.delayed == nil; r.fixed {
-		r.queues = slices.Clone(sc.router.queues)
+		r.queues = slices.Clone(sc.router.queues.list)
 		slices.SortFunc(r.queues, func(a, b *queue) int { return cmp.Compare(a.num, b.num) })
 	}
 	return r, nil
@@ -233,12 +233,12 @@ func (c *channel) targets(bt *amqpserver.Batch, r *route, m *message, copies boo
 		if q := c.s.b.repliesOf(c.s.v, r.key); q != nil {
 			sc.router.begin()
 			sc.router.addQueue(q)
-			return sc.router.queues
+			return sc.router.queues.list
 		}
 		if q := c.s.v.queue(r.key); q != nil {
 			sc.router.begin()
 			sc.router.addQueue(q)
-			return sc.router.queues
+			return sc.router.queues.list
 		}
 		return nil
 	case r.fixed && !copies:

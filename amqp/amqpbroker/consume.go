@@ -157,6 +157,16 @@ func (q *queue) get(bt *amqpserver.Batch, noAck bool) (g got, ok bool, err error
 	return g, false, nil
 }
 
+// taken lets an entry go that somebody got and need not acknowledge.
+func (q *queue) taken(h *held) {
+	q.mu.Lock()
+	if h.state == stateAcquired {
+		e := q.unhold(h)
+		q.gone(&e)
+	}
+	q.unlock()
+}
+
 // canceled tells consumers that their queue has ended them.
 func canceled(bt *amqpserver.Batch, list []*consumer) {
 	for _, c := range list {

@@ -27,6 +27,9 @@ type ManagementOptions struct {
 	// Tags returns the tags of a user whom [Options].Authenticate let in and who is not one of the broker's users. Nil gives
 	// them none: they may not use the API.
 	Tags func(user string) UserTags
+	// MaxMessage is the size of the largest body that can be published, in bytes. Default 16 MiB, as with amqpserver.Limits.
+	// Negative is no limit but that of a request, 256 MiB.
+	MaxMessage int
 	// Logger takes what fails inside; nil is silent.
 	Logger *slog.Logger
 }

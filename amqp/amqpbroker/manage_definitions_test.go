@@ -265,3 +265,17 @@ func FuzzManage(f *testing.F) {
 		}
 	})
 }
+
+// TestManagePublishLimit publishes what is as large as may be, and more.
+func TestManagePublishLimit(t *testing.T) {
+	m := newManageTester(t, Options{})
+	m.h = m.b.ManagementHandler(&ManagementOptions{MaxMessage: 10})
+	m.must(t, "PUT", "/queues/%2f/q", `{}`, nil)
+	for payload, want := range map[string]int{"0123456789": 200, "0123456789x": 400} {
+		w := m.do("POST", "/exchanges/%2f/amq.default/publish", "guest:guest",
+			`{"properties":{},"routing_key":"q","payload":"`+payload+`","payload_encoding":"string"}`)
+		if w.Code != want || want == 400 && !strings.Contains(w.Body.String(), "message size 11 is larger than configured max size 10") {
+			t.Errorf("%d bytes: %d %s", len(payload), w.Code, w.Body)
+		}
+	}
+}

@@ -1,8 +1,10 @@
 package amqpbroker
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"math"
 	"time"
 	"unicode/utf8"
@@ -43,6 +45,9 @@ func (c *call) publish() (any, error) {
 		}
 	default:
 		return nil, badRequest([]string{"unsupported_encoding", encoding})
+	}
+	if most := cmp.Or(c.m.opts.MaxMessage, amqp091.DefaultMaxMessage); most > 0 && len(data) > most {
+		return nil, badRequest(fmt.Sprintf("PRECONDITION_FAILED - message size %d is larger than configured max size %d", len(data), most))
 	}
 	props, err := parseProperties(in["properties"])
 	if err != nil {

@@ -1,22 +1,20 @@
 package amqpbroker
 
 import (
+	"slices"
+
 	"github.com/quartet-mq/quartet/amqp/amqp091"
 )
 
 // routing finds the queues of a message. It is used again and again.
 type routing struct {
-	queues []*queue
-	seen   map[*queue]struct{} // when there are many
+	queues unique[*queue]
 	todo   []*exchange
-	done   []*exchange
-	any    bool // the exchange that is looked at leads somewhere
-	fixed  bool // the same keys lead to the same queues, whatever the properties are
+	done   unique[*exchange] // those that are looked at, or to be
+	any    bool              // the exchange that is looked at leads somewhere
+	fixed  bool              // the same keys lead to the same queues, whatever the properties are
 	visit  func(target)
 }
-
-// manyQueues is beyond how many queues a set is used to find duplicates.
-const manyQueues = 16
 
 // add is called with where a binding leads.
 func (r *routing) add(t target) {
@@ -25,51 +23,63 @@ func (r *routing) add(t target) {
 		r.addQueue(t.q)
 		return
 	}
-	for _, x := range r.done {
-		if x == t.x {
-			return
-		}
+	if r.done.add(t.x) {
+		r.todo = append(r.todo, t.x)
 	}
-	r.done = append(r.done, t.x)
-	r.todo = append(r.todo, t.x)
 }
 
-func (r *routing) addQueue(q *queue) {
-	if len(r.queues) < manyQueues {
-		for _, known := range r.queues {
-			if known == q {
-				return
-			}
+func (r *routing) addQueue(q *queue) { r.queues.add(q) }
+
+// unique is a list without duplicates. It is used again and again.
+type unique[T comparable] struct {
+	list []T
+	seen map[T]struct{} // when there are many
+}
+
+// many is beyond how many a set is used to find duplicates.
+const many = 64
+
+// add appends v, unless it is in the list.
+func (u *unique[T]) add(v T) bool {
+	if len(u.list) < many {
+		if slices.Contains(u.list, v) {
+			return false
 		}
 	} else {
-		if len(r.seen) == 0 {
-			if r.seen == nil {
-				r.seen = make(map[*queue]struct{})
+		if len(u.seen) == 0 {
+			if u.seen == nil {
+				u.seen = make(map[T]struct{})
 			}
-			for _, known := range r.queues {
-				r.seen[known] = struct{}{}
+			for _, known := range u.list {
+				u.seen[known] = struct{}{}
 			}
 		}
-		if _, ok := r.seen[q]; ok {
-			return
+		if _, ok := u.seen[v]; ok {
+			return false
 		}
-		r.seen[q] = struct{}{}
+		u.seen[v] = struct{}{}
 	}
-	r.queues = append(r.queues, q)
+	u.list = append(u.list, v)
+	return true
+}
+
+// clear empties the list.
+func (u *unique[T]) clear() {
+	clear(u.list)
+	u.list = u.list[:0]
+	clear(u.seen)
 }
 
 // begin empties the routing.
 func (r *routing) begin() {
-	clear(r.queues)
-	r.queues = r.queues[:0]
-	clear(r.seen)
+	r.queues.clear()
 	r.fixed = true
 }
 
 // via adds the queues to which an exchange leads for a key.
 func (r *routing) via(v *vhost, x *exchange, key []byte, props amqp091.RawProperties) {
-	r.done = append(r.done[:0], x)
-	r.todo = append(r.todo[:0], x)
+	r.done.clear()
+	r.add(target{x: x})
 	for len(r.todo) > 0 {
 		x := r.todo[len(r.todo)-1]
 		r.todo = r.todo[:len(r.todo)-1]
@@ -105,7 +115,7 @@ func (v *vhost) route(sc *scratch, x *exchange, key []byte, props amqp091.RawPro
 	if headers := props.Headers(); len(headers) > 0 {
 		r.copies(v, x, headers, props)
 	}
-	return r.queues
+	return r.queues.list
 }
 
 // copies adds the queues of the keys in the headers CC and BCC.

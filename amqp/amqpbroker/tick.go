@@ -2,6 +2,7 @@ package amqpbroker
 
 import (
 	"container/heap"
+	"errors"
 
 	"github.com/quartet-mq/quartet/amqp/amqpserver"
 )
@@ -42,14 +43,17 @@ func (q *queue) isUnused(now int64) bool {
 	return true
 }
 
+// errUsed is why a queue is not deleted.
+var errUsed = errors.New("amqpbroker: the queue was used")
+
 // deleteUnused deletes a queue that has been unused for too long, unless somebody has used it since.
 func (v *vhost) deleteUnused(bt *amqpserver.Batch, q *queue, now int64) {
-	q.mu.Lock()
-	again := q.deleted || !q.isUnused(now)
-	q.mu.Unlock()
-	if !again {
-		_, _ = v.deleteQueue(bt, q, true, false) // a consumer that just came keeps it
-	}
+	_, _ = v.deleteQueueIf(bt, q, func() error {
+		if !q.isUnused(now) {
+			return errUsed
+		}
+		return nil
+	})
 }
 
 // awake makes scheduled entries ready whose time has come.

@@ -256,19 +256,26 @@ func (q *queue) sameAs(spec *queueSpec) error {
 
 // deleteQueue deletes a queue and returns how many messages were ready. It is fine when the queue has gone already.
 func (v *vhost) deleteQueue(bt *amqpserver.Batch, q *queue, ifUnused, ifEmpty bool) (n int, err error) {
+	return v.deleteQueueIf(bt, q, func() error {
+		switch {
+		case ifUnused && len(q.cs.list) > 0:
+			return amqp091.SoftError(amqp091.PreconditionFailed, "%s in use", q.title())
+		case ifEmpty && q.ready > 0:
+			return amqp091.SoftError(amqp091.PreconditionFailed, "%s not empty", q.title())
+		}
+		return nil
+	})
+}
+
+// deleteQueueIf is deleteQueue under a condition, which is called with the locks held.
+func (v *vhost) deleteQueueIf(bt *amqpserver.Batch, q *queue, condition func() error) (n int, err error) {
 	v.mu.Lock()
 	if v.queues[q.name] != q {
 		v.mu.Unlock()
 		return 0, nil
 	}
 	q.mu.Lock()
-	switch {
-	case ifUnused && len(q.cs.list) > 0:
-		err = amqp091.SoftError(amqp091.PreconditionFailed, "%s in use", q.title())
-	case ifEmpty && q.ready > 0:
-		err = amqp091.SoftError(amqp091.PreconditionFailed, "%s not empty", q.title())
-	}
-	if err != nil {
+	if err := condition(); err != nil {
 		q.mu.Unlock()
 		v.mu.Unlock()
 		return 0, err
