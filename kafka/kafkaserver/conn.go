@@ -28,6 +28,7 @@ type Conn struct {
 	auth     auth
 	session  Session
 	clientID string
+	left     bool // Session.Closed was called
 
 	begun time.Time
 	moved atomic.Int64  // when something was read or written last, in nanoseconds since the server's epoch
@@ -58,6 +59,7 @@ type Conn struct {
 	ended     bool // requests are handled no more; what is in process is still answered
 	draining  bool // ended, when what is in process is answered
 	aborted   bool // nothing is sent any more
+	lingering bool // ended, and read until the client closes
 	shut      bool // the sending side is closed
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"time"
 
 	"github.com/quartet-mq/quartet/internal/netserve"
@@ -14,6 +15,9 @@ import (
 // sends until it has seen the end is read and dropped: a TCP connection that is closed with input unread is reset, and a
 // reset may take the last responses from the client.
 const lingerTime = 2 * time.Second
+
+// lingerLimit is how long a connection is read after its end at most.
+const lingerLimit = 30 * time.Second
 
 // The causes of the end of a silent client.
 var (
@@ -32,7 +36,13 @@ func (c *Conn) end(cause error) {
 		c.cancel()
 	}
 	c.nudge()
+	if !c.draining {
+		c.nc.SetReadDeadline(longAgo) // the reader is to know
+	}
 }
+
+// longAgo is a deadline that has passed.
+var longAgo = time.Unix(1, 0)
 
 // abort is end without the output, with c.mu held. The flush that follows closes the connection.
 func (c *Conn) abort(cause error) {
@@ -80,15 +90,38 @@ func (c *Conn) finish(err error) {
 	cause := c.cause
 	c.flush()
 	c.dropFrame()
-	if c.session != nil {
-		c.session.Closed(cause)
-	}
+	c.leave(cause)
 	c.nc.Close()
 	c.srv.remove(c)
 	c.srv.logger.Debug("connection ended", "listener", c.listener.Name, "remote", c.nc.RemoteAddr(), "cause", cause)
 	if f := c.srv.trace.Closed; f != nil {
 		f(c, cause)
 	}
+}
+
+// leave tells the session that it is over, once.
+func (c *Conn) leave(cause error) {
+	if s := c.session; s != nil && !c.left {
+		c.left = true
+		s.Closed(cause)
+	}
+}
+
+// lingers reports whether the connection has ended but is still read: the client has to see the last responses. err is that
+// of the read.
+func (c *Conn) lingers(err error) bool {
+	c.mu.Lock()
+	ok, cause := c.ended && !c.aborted && errors.Is(err, os.ErrDeadlineExceeded), c.cause
+	if ok {
+		c.nc.SetReadDeadline(time.Now().Add(lingerLimit))
+		ok = !c.lingering
+		c.lingering = true
+	}
+	c.mu.Unlock()
+	if ok {
+		c.leave(cause)
+	}
+	return ok
 }
 
 // rearm sets the timer to what is due next, with c.mu held.

@@ -2,81 +2,109 @@ package kafkaserver_test
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
-
-	"encoding/binary"
 
 	"github.com/quartet-mq/quartet/internal/memnet"
 	"github.com/quartet-mq/quartet/kafka/kafkaserver"
 	"github.com/quartet-mq/quartet/kafka/kafkawire"
 )
 
-// echo is a backend whose requests are answered as a test says. It lets everybody in unless login says otherwise.
-type echo struct {
+// backend answers requests as a test says. It lets everybody in unless login says otherwise.
+type backend struct {
 	login  func(a *kafkaserver.Auth) (kafkaserver.Login, error)
 	handle func(r *kafkaserver.Request)
-	apis   kafkaserver.APIs
+	apis   *kafkaserver.APIs
+	refuse error // of Connect
 
 	mu     sync.Mutex
-	closed []error
 	conns  []*kafkaserver.Conn
+	closed []error
+	held   []*kafkaserver.Request
 }
 
 var errTest = errors.New("the test says no")
 
-func (e *echo) APIs() *kafkaserver.APIs {
-	if e.apis.Versions == nil {
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		for _, k := range []kafkawire.APIKey{kafkawire.KeyProduce, kafkawire.KeyFetch, kafkawire.KeyMetadata, kafkawire.KeyHeartbeat} {
-			e.apis.Versions = append(e.apis.Versions, kafkaserver.APIVersion{Key: k, Min: k.MinVersion(), Max: k.MaxVersion()})
-		}
-		e.apis.NodeID = -1
+// keys are the requests that a backend takes whose test does not say.
+var keys = []kafkawire.APIKey{kafkawire.KeyProduce, kafkawire.KeyFetch, kafkawire.KeyMetadata, kafkawire.KeyHeartbeat}
+
+func (b *backend) APIs() *kafkaserver.APIs {
+	if b.apis != nil {
+		return b.apis
 	}
-	return &e.apis
+	apis := &kafkaserver.APIs{NodeID: -1}
+	for _, k := range keys {
+		apis.Versions = append(apis.Versions, kafkaserver.APIVersion{Key: k, Min: k.MinVersion(), Max: k.MaxVersion()})
+	}
+	return apis
 }
 
-func (e *echo) Authenticate(_ context.Context, _ *kafkaserver.Conn, a *kafkaserver.Auth) (kafkaserver.Login, error) {
-	if e.login != nil {
-		return e.login(a)
+func (b *backend) Authenticate(_ context.Context, _ *kafkaserver.Conn, a *kafkaserver.Auth) (kafkaserver.Login, error) {
+	if b.login != nil {
+		return b.login(a)
 	}
 	return kafkaserver.Login{}, nil
 }
 
-func (e *echo) Connect(c *kafkaserver.Conn) (kafkaserver.Session, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.conns = append(e.conns, c)
-	return &echoSession{e, c}, nil
+func (b *backend) Connect(c *kafkaserver.Conn) (kafkaserver.Session, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.conns = append(b.conns, c)
+	if b.refuse != nil {
+		return nil, b.refuse
+	}
+	return &session{b}, nil
 }
 
-type echoSession struct {
-	e *echo
-	c *kafkaserver.Conn
-}
+type session struct{ b *backend }
 
-func (s *echoSession) Handle(r *kafkaserver.Request) {
-	if s.e.handle != nil {
-		s.e.handle(r)
+func (s *session) Handle(r *kafkaserver.Request) {
+	if s.b.handle != nil {
+		s.b.handle(r)
 		return
 	}
 	r.Reply(kafkawire.NewResponse(r.Key))
 }
 
-func (s *echoSession) Closed(cause error) {
-	s.e.mu.Lock()
-	defer s.e.mu.Unlock()
-	s.e.closed = append(s.e.closed, cause)
+func (s *session) Closed(cause error) {
+	s.b.mu.Lock()
+	defer s.b.mu.Unlock()
+	s.b.closed = append(s.b.closed, cause)
+}
+
+// hold keeps a request for later.
+func (b *backend) hold(r *kafkaserver.Request) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.held = append(b.held, r)
+}
+
+// release returns the requests that were held.
+func (b *backend) release() []*kafkaserver.Request {
+	synctest.Wait()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	held := b.held
+	b.held = nil
+	return held
+}
+
+// end returns the causes of the sessions that have ended.
+func (b *backend) ends() []error {
+	synctest.Wait()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.closed
 }
 
 // serve serves a backend in memory until the end of the test.
-func serve(t *testing.T, b kafkaserver.Backend, o *kafkaserver.Options) (*kafkaserver.Server, *memnet.Listener) {
+func serve(t testing.TB, b kafkaserver.Backend, o *kafkaserver.Options) (*kafkaserver.Server, *memnet.Listener) {
 	t.Helper()
 	l := memnet.Listen("192.0.2.9:9092")
 	s := kafkaserver.New(b, o)
@@ -85,17 +113,11 @@ func serve(t *testing.T, b kafkaserver.Backend, o *kafkaserver.Options) (*kafkas
 	return s, l
 }
 
-// bubble runs a test in a bubble whose cleanups run in it, too.
-func bubble(t *testing.T, f func(t *testing.T)) {
-	t.Helper()
-	synctest.Test(t, func(t *testing.T) { f(t) })
-}
-
 // peer is a client that a test plays.
 type peer struct {
 	t    testing.TB
 	nc   net.Conn
-	next int32
+	last int32 // number of the last request
 }
 
 func dial(t testing.TB, l *memnet.Listener) *peer {
@@ -108,16 +130,22 @@ func dial(t testing.TB, l *memnet.Listener) *peer {
 	return &peer{t: t, nc: nc}
 }
 
-// send sends a request and returns its number.
-func (p *peer) send(m kafkawire.Request, version int16) int32 {
+// encode returns a request as it travels.
+func (p *peer) encode(m kafkawire.Request, version int16) []byte {
 	p.t.Helper()
-	p.next++
-	b, err := kafkawire.AppendRequest(nil, kafkawire.RequestHeader{Version: version, CorrelationID: p.next, ClientID: []byte("test")}, m)
+	p.last++
+	b, err := kafkawire.AppendRequest(nil, kafkawire.RequestHeader{Version: version, CorrelationID: p.last, ClientID: []byte("test")}, m)
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	p.write(b)
-	return p.next
+	return b
+}
+
+// send sends a request and returns its number.
+func (p *peer) send(m kafkawire.Request, version int16) int32 {
+	p.t.Helper()
+	p.write(p.encode(m, version))
+	return p.last
 }
 
 func (p *peer) write(b []byte) {
@@ -127,23 +155,25 @@ func (p *peer) write(b []byte) {
 	}
 }
 
-// frame reads a response.
+// frame reads what follows a size.
 func (p *peer) frame() ([]byte, error) {
 	var size [4]byte
 	if _, err := io.ReadFull(p.nc, size[:]); err != nil {
 		return nil, err
 	}
 	b := make([]byte, binary.BigEndian.Uint32(size[:]))
-	_, err := io.ReadFull(p.nc, b)
-	return b, err
+	if _, err := io.ReadFull(p.nc, b); err != nil {
+		return nil, errors.Join(io.ErrUnexpectedEOF, err)
+	}
+	return b, nil
 }
 
-// receive reads the response to request number id.
+// receive reads the response to a request.
 func (p *peer) receive(id int32, m kafkawire.Response, version int16) {
 	p.t.Helper()
 	b, err := p.frame()
 	if err != nil {
-		p.t.Fatalf("no response: %v", err)
+		p.t.Fatalf("no response %d: %v", id, err)
 	}
 	got, body, err := kafkawire.DecodeResponseHeader(b, m.Key(), version)
 	if err != nil {
@@ -165,14 +195,22 @@ func (p *peer) call(m kafkawire.Request, version int16) kafkawire.Response {
 	return r
 }
 
-// ended checks that the server has ended the connection.
+// beat makes sure that the server still serves.
+func (p *peer) beat() {
+	p.t.Helper()
+	p.call(&kafkawire.HeartbeatRequest{}, 4)
+}
+
+// ended checks that the server ends the connection with no further response.
 func (p *peer) ended() {
 	p.t.Helper()
-	if b, err := p.frame(); err == nil {
+	b, err := p.frame()
+	switch {
+	case err == nil:
 		p.t.Fatalf("a response instead of the end: %x", b)
-	} else if !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) && !isReset(err) {
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		p.t.Fatalf("the end is in a response: %v", err)
+	case !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET):
 		p.t.Fatal(err)
 	}
 }
-
-func isReset(err error) bool { return fmt.Sprint(err) != "" && !errors.Is(err, io.ErrUnexpectedEOF) }

@@ -95,6 +95,9 @@ func (c *Conn) loop() {
 	for {
 		n, err := c.io.Read((*lender)(c))
 		if err != nil {
+			if c.lingers(err) {
+				continue
+			}
 			c.finish(err)
 			return
 		}
