@@ -1,0 +1,41 @@
+package kafkaclient
+
+import (
+	"time"
+
+	"github.com/quartet-mq/quartet/kafka"
+)
+
+// Record is a record, to be produced or consumed.
+//
+// The slices of a consumed record are parts of memory that it shares with the other records of its batch. They are the
+// caller's for as long as it likes, and keep that memory alive.
+type Record struct {
+	Topic     string
+	Partition int32
+
+	// Offset is the place in the partition. A producer sets it when the record is written.
+	Offset int64
+
+	// LeaderEpoch is the epoch of the leader that wrote the record, -1 when that is not known.
+	LeaderEpoch int32
+
+	// Timestamp is of the record or, as the topic says, of when the broker took it. It has milliseconds.
+	Timestamp time.Time
+
+	Key     []byte // nil is null
+	Value   []byte // nil is null
+	Headers []kafka.Header
+
+	acks *acks // of a consumed record
+}
+
+// Done says that a consumed record was processed. Records of a partition may be done in any order: what is committed is
+// the offset up to which all are. It counts for consumers with [ConsumerOptions.CommitDone]; a record of a partition that
+// the consumer has lost meanwhile, or of one that it has sought in, does not count any more. Done may be called by any
+// goroutine, and more than once.
+func (r *Record) Done() {
+	if r.acks != nil {
+		r.acks.done(r.Offset)
+	}
+}
