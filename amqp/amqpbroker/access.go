@@ -132,7 +132,7 @@ func (r *registry) permit(user, vhost string) *permit {
 // refresh forgets what was decided before the registry changed. p.mu is held.
 func (p *permit) refresh() {
 	if gen := p.reg.generation(); gen != p.gen {
-		p.rights, p.topics = p.reg.rights(p.user, p.vhost)
+		p.rights, p.topics = p.reg.effective(p.user, p.vhost)
 		p.gen = gen
 		clear(p.memo)
 	}

@@ -16,6 +16,8 @@ type registry struct {
 	gen      atomic.Uint64 // grows with each change, after it
 	loopback []string      // users who must come from this machine
 
+	unregistered *permission // of users who are none of users; nil for none. It does not change
+
 	mu         sync.RWMutex
 	users      map[string]*user
 	permits    map[userVhost]*permission
@@ -240,6 +242,17 @@ func (r *registry) rights(user, vhost string) (*permission, map[string]*topicPer
 	defer r.mu.RUnlock()
 	at := userVhost{user, vhost}
 	return r.permits[at], r.topics[at]
+}
+
+// effective is rights with what users may do who are not registered.
+func (r *registry) effective(user, vhost string) (*permission, map[string]*topicPermission) {
+	rights, topics := r.rights(user, vhost)
+	if rights == nil && r.unregistered != nil {
+		if _, ok := r.user(user); !ok {
+			rights = r.unregistered
+		}
+	}
+	return rights, topics
 }
 
 // settings returns everything, in an order that depends on nothing but the content.

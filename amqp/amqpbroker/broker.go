@@ -57,6 +57,12 @@ func New(opts *Options) (*Broker, error) {
 	}
 	b.alarms.b = b
 	b.reg = newRegistry(b.opts.LoopbackUsers)
+	if p := b.opts.Unregistered; p != nil && b.opts.Authenticate != nil {
+		var err error
+		if b.reg.unregistered, err = compilePermission(*p); err != nil {
+			return nil, fmt.Errorf("amqpbroker: Options.Unregistered: %w", err)
+		}
+	}
 	if err := b.openJournal(); err != nil {
 		return nil, err
 	}
@@ -182,10 +188,9 @@ func (b *Broker) Open(_ context.Context, c *amqpserver.Conn, vhost string) (amqp
 		return nil, errNoVhost(vhost)
 	}
 	s := &session{b: b, v: v, conn: c, user: c.User(), since: time.Now(), exclusive: make(map[*queue]struct{})}
-	if s.permit = b.permitOf(s.user, vhost); s.permit != nil {
-		if err := s.permit.open(); err != nil {
-			return nil, err
-		}
+	s.permit = b.reg.permit(s.user, vhost)
+	if err := s.permit.open(); err != nil {
+		return nil, err
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -211,16 +216,6 @@ func (b *Broker) connected(s *session, n int) {
 	if b.perVhost[s.v.name] += n; b.perVhost[s.v.name] == 0 {
 		delete(b.perVhost, s.v.name)
 	}
-}
-
-// permitOf returns what a user may do in a virtual host; nil is everything.
-func (b *Broker) permitOf(user, vhost string) *permit {
-	if b.opts.Authenticate != nil {
-		if _, ok := b.reg.user(user); !ok {
-			return nil
-		}
-	}
-	return b.reg.permit(user, vhost)
 }
 
 // Shutdown waits until no client is connected and closes the broker. Shut the servers down first.

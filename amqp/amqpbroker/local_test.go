@@ -2,8 +2,11 @@ package amqpbroker
 
 import (
 	"context"
+	"fmt"
 	"net"
+	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/quartet-mq/quartet/amqp/amqp091"
 )
@@ -130,8 +133,63 @@ func TestLogin(t *testing.T) {
 			t.Errorf("%s %s from %v: %v", c.user, c.password, c.addr, err)
 		}
 	}
-	all := open(t, Options{Authenticate: AllowAll, Definitions: Guest()})
-	if all.permitOf("anybody", "/") != nil || all.permitOf("guest", "/") == nil {
-		t.Error("users of the broker have their permissions, others everything")
+}
+
+// TestUnregistered: whom an Authenticator lets in who is not a user of the broker may do nothing, or what the options say.
+func TestUnregistered(t *testing.T) {
+	for _, v := range []struct {
+		name string
+		o    Options
+		want map[string]string // by user: what may be done
+	}{
+		{"nothing", Options{Authenticate: AllowAll}, map[string]string{"anybody": "", "limited": "limited"}},
+		{"everything", Options{Authenticate: AllowAll, Unregistered: Everything()}, map[string]string{"anybody": "open all limited", "limited": "limited"}},
+		{"some", Options{Authenticate: AllowAll, Unregistered: &Permission{User: "x", Vhost: "x", Write: "^limited$"}},
+			map[string]string{"anybody": "open limited", "limited": "limited"}},
+		{"without an authenticator", Options{Unregistered: Everything()}, map[string]string{"anybody": "", "limited": "limited"}},
+	} {
+		v.o.Definitions = &Definitions{
+			Vhosts: []VhostDefinition{{Name: "/"}, {Name: "other"}},
+			Users:  []User{{Name: "limited", PasswordHash: HashPassword("x"), HashingAlgorithm: HashingSHA256}},
+			Permissions: []Permission{
+				{User: "limited", Vhost: "/", Write: "^limited$"},
+			},
+		}
+		b := open(t, v.o)
+		for user, want := range v.want {
+			var got []string
+			if b.reg.permit(user, "other").open() == nil {
+				got = append(got, "open")
+			}
+			for _, name := range []string{"all", "limited"} {
+				if b.reg.permit(user, "/").check(opWrite, resourceQueue, name) == nil {
+					got = append(got, name)
+				}
+			}
+			equal(t, v.name+", "+user, strings.Join(got, " "), want)
+		}
 	}
+	if _, err := New(&Options{Authenticate: AllowAll, Unregistered: &Permission{Read: "("}}); err == nil {
+		t.Error("an expression that is none")
+	}
+}
+
+// TestUnregisteredConnects: no virtual host opens for somebody who may do nothing.
+func TestUnregisteredConnects(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for want, permission := range map[string]*Permission{"connection.open-ok": Everything(), "connection.close": nil} {
+			w := newWorld(t, &Options{Authenticate: AllowAll, Unregistered: permission}, nil)
+			p := w.dial("x").start()
+			w.wait()
+			var got []string
+			for _, c := range p.taken() {
+				got = append(got, fmt.Sprint(c.method))
+			}
+			if all := strings.Join(got, " "); !strings.Contains(all, want+"(") {
+				t.Errorf("got %s, want %s", all, want)
+			}
+			p.drop()
+			w.close()
+		}
+	})
 }

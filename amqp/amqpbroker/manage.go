@@ -343,7 +343,7 @@ func (c *call) sees(vhost string) bool {
 	if c.monitors() {
 		return true
 	}
-	rights, _ := c.m.b.settingsOf().rights(c.user.Name, vhost)
+	rights, _ := c.m.b.settingsOf().effective(c.user.Name, vhost)
 	return rights != nil
 }
 

@@ -20,8 +20,8 @@ func (b managedBroker) publishMessage(ctx context.Context, user, vhost, exchange
 	if err := b.on(user, vhost, opWrite, resourceExchange, exchange); err != nil {
 		return false, err
 	}
-	if permit := b.permitOf(user, vhost); permit != nil && x.router.kind == kindTopic {
-		if err := permit.checkTopic(opWrite, exchange, []byte(key)); err != nil {
+	if x.router.kind == kindTopic {
+		if err := b.reg.permit(user, vhost).checkTopic(opWrite, exchange, []byte(key)); err != nil {
 			return false, err
 		}
 	}

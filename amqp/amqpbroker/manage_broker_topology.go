@@ -86,10 +86,7 @@ func (q *queue) view(e *effectivePolicy) queueView {
 
 // on checks a permission of a user.
 func (b managedBroker) on(user, vhost string, op accessOp, kind resourceKind, name string) error {
-	if p := b.permitOf(user, vhost); p != nil {
-		return p.check(op, kind, name)
-	}
-	return nil
+	return b.reg.permit(user, vhost).check(op, kind, name)
 }
 
 // toDeadLetter checks that a user may let messages go from something to an exchange that an argument names.
@@ -337,9 +334,8 @@ func (b managedBroker) bindable(user string, d *BindingDefinition) error {
 			}
 		}
 	}
-	p := b.permitOf(user, d.Vhost)
-	if x := v.exchange(d.Source); x != nil && p != nil && x.router.kind == kindTopic {
-		return p.checkTopic(opRead, x.name, []byte(d.RoutingKey))
+	if x := v.exchange(d.Source); x != nil && x.router.kind == kindTopic {
+		return b.reg.permit(user, d.Vhost).checkTopic(opRead, x.name, []byte(d.RoutingKey))
 	}
 	return nil
 }

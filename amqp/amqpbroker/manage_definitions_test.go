@@ -140,7 +140,13 @@ func TestManageLogin(t *testing.T) {
 	if w := all.do("GET", "/whoami", "x:y", ""); w.Code != 401 {
 		t.Errorf("without tags: %d", w.Code)
 	}
-	all.h = all.b.ManagementHandler(&ManagementOptions{Tags: func(user string) UserTags { return UserTags{TagAdministrator} }})
+	tags := &ManagementOptions{Tags: func(user string) UserTags { return UserTags{TagAdministrator} }}
+	all.h = all.b.ManagementHandler(tags)
+	if w := all.do("PUT", "/queues/%2f/q", "x:y", "{}"); w.Code != 401 {
+		t.Errorf("with tags, without permissions: %d %s", w.Code, w.Body)
+	}
+	all.b = open(t, Options{Authenticate: AllowAll, Unregistered: Everything()})
+	all.h = all.b.ManagementHandler(tags)
 	if w := all.do("PUT", "/queues/%2f/q", "x:y", "{}"); w.Code != 201 {
 		t.Errorf("with tags: %d %s", w.Code, w.Body)
 	}

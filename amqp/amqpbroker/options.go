@@ -16,8 +16,13 @@ import (
 // is zero has its documented default; a negative one is no limit.
 type Options struct {
 	// Authenticate decides who may connect, in place of the broker's own users and their passwords. [AllowAll] lets
-	// everybody in. Whom it lets in and is a user of the broker too has that user's permissions; others may do everything.
+	// everybody in. What somebody may do is another question: who is a user of the broker has that user's permissions, others
+	// have those of Unregistered.
 	Authenticate Authenticator
+	// Unregistered is what users may do, in every virtual host, whom Authenticate lets in and who are not users of the broker.
+	// Nil is nothing at all: no virtual host opens for them, with 530 NOT_ALLOWED. [Everything] lets them do all; then whoever
+	// gets past Authenticate can read and delete what others have. Its User and Vhost do not count.
+	Unregistered *Permission
 	// LoopbackUsers are the users of the broker who must connect from this machine. Nil is guest.
 	LoopbackUsers []string
 	// Definitions are what a broker begins with that has nothing yet: users, virtual hosts, permissions, queues and so on.
@@ -135,6 +140,9 @@ type Authenticator func(ctx context.Context, l *Login) (user string, err error)
 
 // AllowAll is an [Authenticator] that lets everybody in, under whatever name the client claims.
 func AllowAll(_ context.Context, l *Login) (string, error) { return l.User, nil }
+
+// Everything returns a permission to do everything, for [Options].Unregistered.
+func Everything() *Permission { return &Permission{Configure: ".*", Write: ".*", Read: ".*"} }
 
 // Guest returns the definitions of a user guest with the password guest, who may do everything in the virtual host "/".
 // [Options].LoopbackUsers lets guest connect from this machine only.

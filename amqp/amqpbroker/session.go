@@ -17,7 +17,7 @@ type session struct {
 	v         *vhost
 	conn      *amqpserver.Conn
 	user      string
-	permit    *permit // nil: everything
+	permit    *permit
 	since     time.Time
 	publishes atomic.Bool // it has published something
 	routes    []*route    // that were used since Flush
@@ -245,9 +245,6 @@ func (s *session) UpdateSecret(ctx context.Context, _ *amqpserver.Batch, secret 
 
 // may checks that the user may do something.
 func (s *session) may(op accessOp, kind resourceKind, name string) error {
-	if s.permit == nil {
-		return nil
-	}
 	return s.permit.check(op, kind, name)
 }
 
@@ -263,7 +260,7 @@ func (s *session) mayAny(kind resourceKind, name string) (err error) {
 
 // mayTopic checks that the user may use a routing key at an exchange.
 func (s *session) mayTopic(op accessOp, x *exchange, key string) error {
-	if s.permit == nil || x.router.kind != kindTopic {
+	if x.router.kind != kindTopic {
 		return nil
 	}
 	return s.permit.checkTopic(op, x.name, []byte(key))

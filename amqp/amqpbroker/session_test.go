@@ -313,7 +313,7 @@ func TestUpdateSecret(t *testing.T) {
 		{"expired", "connection.close"},
 		{"other", "connection.close"},
 	} {
-		inWorld(t, Options{Authenticate: login}, func(w *world, p *peer) {
+		inWorld(t, Options{Authenticate: login, Unregistered: Everything()}, func(w *world, p *peer) {
 			p.send(0, &amqp091.ConnectionUpdateSecret{NewSecret: []byte(v.secret)})
 			w.wait()
 			list := p.taken()

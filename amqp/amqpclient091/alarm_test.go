@@ -20,7 +20,7 @@ func TestAlarm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var used atomic.Int64
 		b, err := amqpbroker.New(&amqpbroker.Options{
-			Authenticate: amqpbroker.AllowAll, MemoryLimit: 1000, MemoryUsed: used.Load,
+			Authenticate: amqpbroker.AllowAll, Unregistered: amqpbroker.Everything(), MemoryLimit: 1000, MemoryUsed: used.Load,
 		})
 		if err != nil {
 			t.Fatal(err)

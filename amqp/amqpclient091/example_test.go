@@ -19,7 +19,7 @@ import (
 // broker starts a broker in memory. The options that it returns lead to it under the URL "mem://broker"; a program has
 // "amqp://user:password@broker.example.com" instead and needs no dialer.
 func broker() (o *amqpclient091.Options, stop func()) {
-	b, err := amqpbroker.New(&amqpbroker.Options{Authenticate: amqpbroker.AllowAll})
+	b, err := amqpbroker.New(&amqpbroker.Options{Authenticate: amqpbroker.AllowAll, Unregistered: amqpbroker.Everything()})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -89,7 +89,7 @@ func TestTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := amqpbroker.New(&amqpbroker.Options{Authenticate: amqpbroker.AllowAll})
+	b, err := amqpbroker.New(&amqpbroker.Options{Authenticate: amqpbroker.AllowAll, Unregistered: amqpbroker.Everything()})
 	if err != nil {
 		t.Fatal(err)
 	}

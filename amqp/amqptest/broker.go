@@ -55,7 +55,7 @@ func NewBroker(tb testing.TB, o *BrokerOptions) *Broker {
 	}
 	options := o.Broker
 	if options == nil {
-		options = &amqpbroker.Options{Authenticate: amqpbroker.AllowAll}
+		options = &amqpbroker.Options{Authenticate: amqpbroker.AllowAll, Unregistered: amqpbroker.Everything()}
 	}
 	broker, err := amqpbroker.New(options)
 	if err != nil {

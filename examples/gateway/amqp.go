@@ -28,7 +28,7 @@ func (a *amqpSide) open(c *config, log *slog.Logger) (err error) {
 		options.Dir = filepath.Join(c.data, "amqp")
 	}
 	if c.anonymous {
-		options.Authenticate = amqpbroker.AllowAll
+		options.Authenticate, options.Unregistered = amqpbroker.AllowAll, amqpbroker.Everything()
 	}
 	var imported *amqpbroker.Definitions
 	if c.definitions != "" {
