@@ -37,6 +37,8 @@ type Broker struct {
 	configs  brokerConfigs
 	fetches  fetchSessions
 	stats    brokerStats
+	txns     *txnCoordinator
+	stopping chan struct{} // closed by Close
 
 	// changing is held by who makes, changes or deletes topics or configs: also while that is written.
 	changing sync.Mutex
@@ -62,7 +64,7 @@ func Open(opts *Options) (*Broker, error) {
 	b := &Broker{
 		opt: opts.withDefaults(), started: time.Now(), handlers: newHandlerTable(),
 		topics: make(map[string]*topicState), byID: make(map[kafkawire.UUID]*topicState), plain: make(map[string]string),
-		sessions: make(map[*session]struct{}),
+		sessions: make(map[*session]struct{}), stopping: make(chan struct{}),
 	}
 	b.log = b.opt.Logger
 	b.fs = b.opt.fs
@@ -96,10 +98,14 @@ func (b *Broker) open() error {
 	if err := b.openLogs(); err != nil {
 		return err
 	}
+	if err := b.openTransactions(); err != nil {
+		return err
+	}
 	for _, n := range b.nodes {
 		n.setAPIs()
 	}
 	b.logs.start()
+	b.resumeTransactions()
 	return nil
 }
 
@@ -228,6 +234,10 @@ func (b *Broker) Close() error {
 	b.spawning.Lock()
 	b.stopped = true
 	b.spawning.Unlock()
+	close(b.stopping)
+	if b.txns != nil {
+		b.txns.close()
+	}
 	b.fetches.close()
 	b.background.Wait()
 	b.changing.Lock()

@@ -64,12 +64,6 @@ func (b *Broker) appendMarker(p *partition, marker []byte, producerID int64, epo
 func (b *Broker) markerWritten(p *partition, producerID int64, epoch int16, commit bool, res appendResult) {
 }
 
-// verifyTxn asks the coordinator of a transactional id whether partitions are part of its producer's open transaction, and
-// adds them first with add. It returns an error for each partition, nil for none. It may wait for storage.
-func (b *Broker) verifyTxn(txnID string, producerID int64, epoch int16, parts []partitionID, add bool) []error {
-	return make([]error, len(parts))
-}
-
 // advance wakes who waits for records of the log.
 func (l *partitionLog) advance() {
 	if p := l.owner; p != nil && p.waiting.Load() > 0 {
