@@ -2,6 +2,7 @@ package kafkabroker
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/quartet-mq/quartet/kafka/kafkaserver"
 	"github.com/quartet-mq/quartet/kafka/kafkawire"
@@ -16,7 +17,9 @@ type handler struct {
 
 // handlerList is all requests that the broker takes. APIVersions tells clients of them; nothing else is advertised.
 func handlerList() []handler {
-	return []handler{}
+	return slices.Concat(
+		txnHandlers(),
+	)
 }
 
 // handlerTable finds a handler by its key.
