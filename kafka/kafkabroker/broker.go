@@ -36,6 +36,7 @@ type Broker struct {
 	restarts int32  // openings after a sudden end; leader epochs count from it
 	configs  brokerConfigs
 	fetches  fetchSessions
+	groups   *groupCoordinator
 	stats    brokerStats
 	txns     *txnCoordinator
 	stopping chan struct{} // closed by Close
@@ -96,6 +97,10 @@ func (b *Broker) open() error {
 		return err
 	}
 	if err := b.openLogs(); err != nil {
+		return err
+	}
+	b.groups = newGroupCoordinator(b)
+	if err := b.groups.load(); err != nil {
 		return err
 	}
 	if err := b.openTransactions(); err != nil {
@@ -239,6 +244,9 @@ func (b *Broker) Close() error {
 		b.txns.close()
 	}
 	b.fetches.close()
+	if b.groups != nil {
+		b.groups.close()
+	}
 	b.background.Wait()
 	b.changing.Lock()
 	defer b.changing.Unlock()

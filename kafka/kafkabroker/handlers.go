@@ -18,6 +18,7 @@ type handler struct {
 // handlerList is all requests that the broker takes. APIVersions tells clients of them; nothing else is advertised.
 func handlerList() []handler {
 	return slices.Concat(
+		groupHandlers(),
 		txnHandlers(),
 	)
 }

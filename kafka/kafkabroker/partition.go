@@ -60,10 +60,6 @@ func (b *Broker) appendMarker(p *partition, marker []byte, producerID int64, epo
 	return res, err
 }
 
-// markerWritten tells the groups whose offsets are in a partition of the offsets topic that a transaction has ended.
-func (b *Broker) markerWritten(p *partition, producerID int64, epoch int16, commit bool, res appendResult) {
-}
-
 // advance wakes who waits for records of the log.
 func (l *partitionLog) advance() {
 	if p := l.owner; p != nil && p.waiting.Load() > 0 {

@@ -1,0 +1,139 @@
+package kafkabroker
+
+import (
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/quartet-mq/quartet/kafka"
+	"github.com/quartet-mq/quartet/kafka/kafkawire"
+)
+
+// groupCoordinator coordinates the groups: each of them in the shard of a partition of the offsets topic, in which its
+// members and offsets are. It is safe for concurrent use.
+type groupCoordinator struct {
+	b           *Broker
+	opt         kafka.GroupOptions
+	maxMetadata int           // offset.metadata.max.bytes
+	retention   time.Duration // offsets.retention.minutes
+	sweepEvery  time.Duration // offsets.retention.check.interval.ms
+
+	commits, expired atomic.Uint64 // offsets that were committed, or removed because nobody used them
+
+	mu     sync.Mutex
+	shards map[int32]*groupShard
+	closed bool
+}
+
+func newGroupCoordinator(b *Broker) *groupCoordinator {
+	g := &groupCoordinator{b: b, shards: make(map[int32]*groupShard)}
+	ms := func(name string, def int) time.Duration {
+		return time.Duration(b.groupSetting(name, def)) * time.Millisecond
+	}
+	if g.opt.InitialRebalanceDelay = ms("group.initial.rebalance.delay.ms", 3000); g.opt.InitialRebalanceDelay == 0 {
+		g.opt.InitialRebalanceDelay = -1
+	}
+	g.opt.MinSessionTimeout = ms("group.min.session.timeout.ms", 6000)
+	g.opt.MaxSessionTimeout = ms("group.max.session.timeout.ms", 1800_000)
+	if n := b.groupSetting("group.max.size", 1<<31-1); n < 1<<31-1 {
+		g.opt.MaxSize = n
+	}
+	g.maxMetadata = b.groupSetting("offset.metadata.max.bytes", 4096)
+	g.retention = time.Duration(b.groupSetting("offsets.retention.minutes", 7*24*60)) * time.Minute
+	g.sweepEvery = max(ms("offsets.retention.check.interval.ms", 600_000), time.Millisecond)
+	return g
+}
+
+// groupSetting returns a config of the broker about groups.
+func (b *Broker) groupSetting(name string, def int) int {
+	if v, err := strconv.Atoi(b.opt.Config[name]); err == nil {
+		return v
+	}
+	return def
+}
+
+// load reads the groups of all partitions of the offsets topic. Those of their members that are gone are removed when their
+// sessions have timed out.
+func (g *groupCoordinator) load() error {
+	t := g.b.topic(offsetsTopic)
+	if t == nil {
+		return nil
+	}
+	list := t.partitions()
+	return g.b.logs.inParallel(len(list), func(i int) error {
+		return g.shard(list[i]).loaded()
+	})
+}
+
+// shard returns the shard of a partition.
+func (g *groupCoordinator) shard(p *partition) *groupShard {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s := g.shards[p.index]
+	if s == nil || s.p != p { // the topic was deleted and made again
+		if s != nil {
+			go s.close()
+		}
+		s = newGroupShard(g, p)
+		s.dead = g.closed
+		g.shards[p.index] = s
+	}
+	return s
+}
+
+// close ends all groups. Who waits is told to look for the coordinator again.
+func (g *groupCoordinator) close() {
+	g.mu.Lock()
+	g.closed = true
+	list := make([]*groupShard, 0, len(g.shards))
+	for _, s := range g.shards {
+		list = append(list, s)
+	}
+	g.mu.Unlock()
+	for _, s := range list {
+		s.close()
+	}
+}
+
+// groupShard returns the shard of a group for a request to a node, or the code for who must ask another one.
+func (s *session) groupShard(group string) (*groupShard, kafkawire.ErrorCode) {
+	t := s.b.topic(offsetsTopic)
+	if t == nil {
+		return nil, kafkawire.ErrNotCoordinator
+	}
+	list := t.partitions()
+	p := list[coordinatorIndex(group, len(list))]
+	if p.leader() != s.node.at.ID {
+		return nil, kafkawire.ErrNotCoordinator
+	}
+	sh := s.b.groups.shard(p)
+	if err := sh.loaded(); err != nil {
+		return nil, groupCode(err)
+	}
+	return sh, noError
+}
+
+// groupCode is the code for a record that could not be written.
+func groupCode(err error) kafkawire.ErrorCode {
+	code := errorCode(err)
+	switch code {
+	case kafkawire.ErrUnknownTopicOrPartition, kafkawire.ErrNotEnoughReplicas, kafkawire.ErrNotEnoughReplicasAfterAppend,
+		kafkawire.ErrRequestTimedOut:
+		return kafkawire.ErrCoordinatorNotAvailable
+	case kafkawire.ErrNotLeaderOrFollower, kafkawire.ErrKafkaStorageError:
+		return kafkawire.ErrNotCoordinator
+	case kafkawire.ErrMessageTooLarge, kafkawire.ErrRecordListTooLarge, kafkawire.ErrInvalidFetchSize:
+		return kafkawire.ErrUnknownServerError
+	}
+	return code
+}
+
+// commitCode is the code for offsets that could not be written.
+func commitCode(err error) kafkawire.ErrorCode {
+	switch errorCode(err) {
+	case kafkawire.ErrMessageTooLarge, kafkawire.ErrRecordListTooLarge, kafkawire.ErrInvalidFetchSize:
+		return kafkawire.ErrInvalidCommitOffsetSize
+	}
+	return groupCode(err)
+}
