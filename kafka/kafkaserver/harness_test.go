@@ -106,11 +106,16 @@ func (b *backend) ends() []error {
 // serve serves a backend in memory until the end of the test.
 func serve(t testing.TB, b kafkaserver.Backend, o *kafkaserver.Options) (*kafkaserver.Server, *memnet.Listener) {
 	t.Helper()
-	l := memnet.Listen("192.0.2.9:9092")
 	s := kafkaserver.New(b, o)
-	go s.Serve(l, nil)
+	return s, memListener(t, s, nil)
+}
+
+// memListener makes a server listen in memory until the end of the test.
+func memListener(t testing.TB, s *kafkaserver.Server, o *kafkaserver.ListenerOptions) *memnet.Listener {
+	l := memnet.Listen("192.0.2.9:9092")
+	go s.Serve(l, o)
 	t.Cleanup(func() { s.Close() })
-	return s, l
+	return l
 }
 
 // peer is a client that a test plays.
