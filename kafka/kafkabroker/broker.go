@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"path/filepath"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quartet-mq/quartet/internal/vfs"
@@ -40,6 +43,8 @@ type Broker struct {
 	stats    brokerStats
 	txns     *txnCoordinator
 	stopping chan struct{} // closed by Close
+	diskFull atomic.Bool   // as Options.DiskReserve says
+	fetching atomic.Int64  // bytes of records that are on their way to clients
 
 	// changing is held by who makes, changes or deletes topics or configs: also while that is written.
 	changing sync.Mutex
@@ -235,7 +240,11 @@ func (b *Broker) Close() error {
 		return nil
 	}
 	b.closed = true
+	sessions := slices.Collect(maps.Keys(b.sessions))
 	b.mu.Unlock()
+	for _, s := range sessions {
+		s.cancelWaits()
+	}
 	b.spawning.Lock()
 	b.stopped = true
 	b.spawning.Unlock()
@@ -243,7 +252,6 @@ func (b *Broker) Close() error {
 	if b.txns != nil {
 		b.txns.close()
 	}
-	b.fetches.close()
 	if b.groups != nil {
 		b.groups.close()
 	}

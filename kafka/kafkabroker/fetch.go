@@ -1,9 +1,285 @@
 package kafkabroker
 
-type fetchSessions struct{}
+import (
+	"sync"
+	"time"
 
-func (*fetchSessions) close() {}
+	"github.com/quartet-mq/quartet/kafka"
+	"github.com/quartet-mq/quartet/kafka/kafkaserver"
+	"github.com/quartet-mq/quartet/kafka/kafkawire"
+)
 
-type fetchWait struct{}
+// fetchJob is a fetch request on its way. It is used again.
+type fetchJob struct {
+	s         *session
+	r         *kafkaserver.Request
+	isolation isolation
+	replica   bool // a follower asks
+	minBytes  int64
+	maxBytes  int64
+	maxWait   time.Duration
+	session   *fetchSession // nil for none
+	full      bool          // the answer has all partitions
+	sessionID int32
+	parts     []fetchPart
 
-func (*fetchWait) advanced(*partition) {}
+	resp    kafkawire.FetchResponse
+	writer  kafkawire.FetchWriter
+	splices []kafkaserver.Splice
+
+	// While it waits.
+	mu    sync.Mutex // taken after that of a partition
+	state fetchState
+	gen   uint32 // counts uses; what belongs to an earlier one is void
+	total int64  // bytes that can be read
+	timer *time.Timer
+}
+
+// fetchState says what becomes of a fetchJob.
+type fetchState uint8
+
+const (
+	fetchStarts fetchState = iota // it looks for data
+	fetchWaits                    // the first to find enough, or the timer, finishes it
+	fetchEnds
+)
+
+// fetchPart is a partition of a fetchJob.
+type fetchPart struct {
+	kafka.FetchWant
+	p     *partition                  // nil when there is none
+	entry *kafka.FetchServerPartition // of the session, nil for none
+	name  string                      // of the topic
+	topic kafkawire.UUID
+	index int32
+	code  kafkawire.ErrorCode // why there is nothing to read
+
+	avail, seen int64 // bytes that can be read; and the bytes that had been appended to the log then
+
+	answer kafkawire.FetchResponsePartition
+	buf    *fetchBuffer
+	tell   bool // the answer is part of the response
+}
+
+var fetchJobs = sync.Pool{New: func() any { return new(fetchJob) }}
+
+// fetch reads records.
+func (s *session) fetch(r *kafkaserver.Request) {
+	var v kafkawire.FetchView
+	if err := v.Decode(r.Body, r.Version); err != nil {
+		r.Fail(err)
+		return
+	}
+	j := fetchJobs.Get().(*fetchJob)
+	j.s, j.r = s, r
+	j.minBytes, j.maxBytes = int64(v.MinBytes), int64(min(v.MaxBytes, s.b.fetchMaxBytes()))
+	j.maxWait = time.Duration(v.MaxWaitMs) * time.Millisecond
+	j.isolation, j.replica = readUncommitted, v.ReplicaID >= 0
+	switch {
+	case j.replica:
+		j.isolation = readAll
+	case v.IsolationLevel == 1:
+		j.isolation = readCommitted
+	}
+	if err := j.open(&v); err != nil {
+		r.Reply(&kafkawire.FetchResponse{ErrorCode: errorCode(err)})
+		j.free()
+		return
+	}
+	j.run()
+}
+
+// run answers at once, or registers the request with its partitions and leaves it to them.
+func (j *fetchJob) run() {
+	if j.maxWait <= 0 || j.minBytes <= 0 || len(j.parts) == 0 || j.assess() {
+		j.finish()
+		return
+	}
+	if !j.s.wait(j) {
+		j.finish()
+		return
+	}
+	for i := range j.parts {
+		j.parts[i].p.register(j, i) // all have one: otherwise assess had been content
+	}
+	j.mu.Lock()
+	if j.assess() { // what came before it was registered
+		j.state = fetchEnds
+		j.mu.Unlock()
+		j.leave()
+		j.finish()
+		return
+	}
+	j.state = fetchWaits
+	if j.timer == nil {
+		j.timer = time.AfterFunc(j.maxWait, j.expire)
+	} else {
+		j.timer.Reset(j.maxWait)
+	}
+	j.mu.Unlock()
+}
+
+// expire ends the wait when its time is over.
+func (j *fetchJob) expire() {
+	j.mu.Lock()
+	ends := j.state == fetchWaits
+	if ends {
+		j.state = fetchEnds
+	}
+	j.mu.Unlock()
+	if ends {
+		j.leave()
+		j.finish()
+	}
+}
+
+// cancel ends the wait because nobody wants the answer any more.
+func (j *fetchJob) cancel(gen uint32) {
+	j.mu.Lock()
+	ends := j.state == fetchWaits && j.gen == gen
+	if ends {
+		j.state = fetchEnds
+	}
+	j.mu.Unlock()
+	if ends {
+		j.woken()
+	}
+}
+
+// woken answers after a wait.
+func (j *fetchJob) woken() {
+	if !j.timer.Stop() {
+		j.timer = nil // it is about to call expire, which is to find another job
+	}
+	j.leave()
+	j.finish()
+}
+
+// leave takes the job out of the lists of those that wait.
+func (j *fetchJob) leave() {
+	for i := range j.parts {
+		j.parts[i].p.unregister(j)
+	}
+	j.s.unwait(j)
+}
+
+// assess finds out how much there is to read, and reports whether that, or an error, is enough to answer.
+func (j *fetchJob) assess() bool {
+	j.total = 0
+	for i := range j.parts {
+		p := &j.parts[i]
+		if p.code != noError || p.p.log == nil {
+			return true
+		}
+		if j.look(p) {
+			return true
+		}
+		j.total += p.avail
+		if j.total >= j.minBytes {
+			return true
+		}
+	}
+	return false
+}
+
+// look finds out how much there is to read of a partition, and reports whether there is something else to tell.
+func (j *fetchJob) look(p *fetchPart) bool {
+	if p.p.topic.deleted.Load() || j.s.check(p.p, p.LeaderEpoch) != noError {
+		return true
+	}
+	l := p.p.log
+	l.mu.Lock()
+	bound := l.bound(j.isolation)
+	start, end, appended := l.start, l.end, l.appended
+	l.mu.Unlock()
+	p.avail, p.seen = 0, appended
+	switch {
+	case p.Offset < start || p.Offset > end:
+		return true
+	case p.LastEpoch >= 0 && j.diverges(p) != nil:
+		return true
+	case p.Offset >= bound:
+		return false
+	case j.minBytes <= 1:
+		p.avail = 1
+		return false
+	}
+	f, err := l.fetch(fetchRequest{offset: p.Offset, maxBytes: int(p.MaxBytes), isolation: j.isolation})
+	if err != nil {
+		return true
+	}
+	p.avail = int64(f.size())
+	f.close()
+	return false
+}
+
+// bound returns up to where a reader may see the log. The caller holds mu.
+func (l *partitionLog) bound(i isolation) int64 {
+	switch i {
+	case readCommitted:
+		return l.lastStable()
+	case readUncommitted:
+		return l.high
+	}
+	return l.end
+}
+
+// advanced takes into account that there is more in a partition, and reports whether the job is the caller's to finish, with
+// woken. The caller holds the partition's mu.
+func (j *fetchJob) advanced(at int, gen uint32) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.state != fetchWaits || j.gen != gen {
+		return false
+	}
+	p := &j.parts[at]
+	if p.p.topic.deleted.Load() || j.s.check(p.p, p.LeaderEpoch) != noError {
+		j.state = fetchEnds
+		return true
+	}
+	l := p.p.log
+	l.mu.Lock()
+	bound, appended := l.bound(j.isolation), l.appended
+	l.mu.Unlock()
+	if p.Offset < bound {
+		more := appended - p.seen
+		if j.minBytes <= 1 {
+			more = 1
+		}
+		more = min(more, max(int64(p.MaxBytes)-p.avail, 0))
+		p.avail, p.seen, j.total = p.avail+more, appended, j.total+more
+	}
+	if j.total < j.minBytes {
+		return false
+	}
+	j.state = fetchEnds
+	return true
+}
+
+// diverges returns where the log of a client went another way than this one, or nil.
+func (j *fetchJob) diverges(p *fetchPart) *kafkawire.FetchResponseDivergingEpoch {
+	epoch, end := p.p.log.endOfEpoch(p.LastEpoch)
+	if epoch < 0 && end < 0 {
+		return nil
+	}
+	if epoch < p.LastEpoch || end < p.Offset {
+		return &kafkawire.FetchResponseDivergingEpoch{Epoch: epoch, EndOffset: end}
+	}
+	return nil
+}
+
+// free gives the job back.
+func (j *fetchJob) free() {
+	for i := range j.parts {
+		j.parts[i] = fetchPart{}
+	}
+	clear(j.splices)
+	j.mu.Lock()
+	j.gen++
+	j.state = fetchStarts
+	j.mu.Unlock()
+	j.s, j.r, j.session = nil, nil, nil
+	j.parts, j.splices = j.parts[:0], j.splices[:0]
+	j.resp = kafkawire.FetchResponse{}
+	fetchJobs.Put(j)
+}

@@ -18,9 +18,30 @@ type handler struct {
 // handlerList is all requests that the broker takes. APIVersions tells clients of them; nothing else is advertised.
 func handlerList() []handler {
 	return slices.Concat(
+		dataHandlers(),
+		topicHandlers(),
 		groupHandlers(),
 		txnHandlers(),
 	)
+}
+
+// dataHandlers are those for records.
+func dataHandlers() []handler {
+	return []handler{
+		// Versions 0 to 2 of Produce are gone, but librdkafka takes a broker without them for an old one (KAFKA-18659).
+		{kafkawire.KeyProduce, 0, 13, (*session).produce},
+		{kafkawire.KeyFetch, 4, 18, (*session).fetch},
+		{kafkawire.KeyListOffsets, 1, 11, (*session).listOffsets},
+	}
+}
+
+// topicHandlers are those for topics.
+func topicHandlers() []handler {
+	return []handler{
+		{kafkawire.KeyMetadata, 0, 13, (*session).metadata},
+		{kafkawire.KeyCreateTopics, 2, 7, (*session).createTopics},
+		{kafkawire.KeyDeleteTopics, 1, 6, (*session).deleteTopics},
+	}
 }
 
 // handlerTable finds a handler by its key.

@@ -48,6 +48,7 @@ type partitionLog struct {
 	durable         int64 // everything below is durable
 	dirDirty        bool  // the directory has files of which the name is not durable
 	unsyncedRecords int64
+	appended        int64     // bytes, since the log was opened
 	stableHint      posOffset // where the last stable offset was found last
 
 	// The syncer's mu guards these.

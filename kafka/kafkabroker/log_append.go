@@ -15,6 +15,7 @@ type appendRequest struct {
 	now         int64  // milliseconds
 	txnVersion  int16  // of the transaction that a marker ends
 	guard       uint64 // of guardTransaction
+	quiet       bool   // logDirOptions.advanced is not called: the caller sees to it when the result says so
 }
 
 // appendResult is where records were appended.
@@ -24,6 +25,7 @@ type appendResult struct {
 	appendTime int64 // when they were appended, -1 when their times are those that the producer gave
 	end        int64 // what to await, so that they are durable
 	duplicate  bool  // they were there already
+	advanced   bool  // the high watermark has moved
 }
 
 // append adds batches at the end. An error has a code of the protocol; nothing was appended then. What was appended is read
@@ -36,7 +38,8 @@ func (l *partitionLog) append(r *appendRequest) (appendResult, error) {
 	l.writing.Lock()
 	res, advanced, err := l.appendLocked(r, c)
 	l.writing.Unlock()
-	if advanced {
+	res.advanced = advanced
+	if advanced && !r.quiet {
 		l.dir.advanced(l)
 	}
 	return res, err
@@ -109,6 +112,7 @@ func (l *partitionLog) publish(g *segment, size, end int64, res *appendResult) (
 	g.dirty = true
 	l.unsyncedRecords += end - l.end
 	l.end, l.endPos = end, g.size.Load()
+	l.appended += size
 	if !l.hold {
 		l.high = end
 		advanced = true

@@ -41,6 +41,7 @@ type logConfig struct {
 	flushEvery    time.Duration // with flushSync: for appends for which nobody waits, 0 for no bound
 	flushMessages int64         // flush.messages: begin to make durable after so many records, 0 for no bound
 	strictTxn     bool          // transaction.partition.verification.enable
+	minInSync     int32         // min.insync.replicas
 }
 
 // defaultLogConfig returns Kafka's defaults.

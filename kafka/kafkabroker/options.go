@@ -37,7 +37,8 @@ type Options struct {
 	// TransactionPartitions is transaction.state.log.num.partitions. The default is 50. It holds for a new Dir.
 	TransactionPartitions int32
 	// Config are configs of Kafka's server.properties by their names, such as "log.retention.ms" or "message.max.bytes".
-	// Those that were changed with the administration protocol take precedence. Unknown ones are an error. What the options above say goes first.
+	// Those that were changed with the administration protocol take precedence, and so do the options above where they are
+	// set. Unknown ones are an error.
 	Config map[string]string
 	// MaxPartitions bounds the partitions of the broker, internal topics included. The default is 100,000, negative is no bound.
 	MaxPartitions int
@@ -119,7 +120,6 @@ type Events struct {
 // The defaults of [Options].
 const (
 	defaultNodeID        = 1
-	defaultInternal      = 50
 	defaultMaxPartitions = 100_000
 	defaultReserve       = 256 << 20
 )
@@ -130,14 +130,6 @@ func (o *Options) withDefaults() Options {
 	if o != nil {
 		c = *o
 	}
-	def := func(p *int32, v int32) {
-		if *p <= 0 {
-			*p = v
-		}
-	}
-	def(&c.DefaultPartitions, 1)
-	def(&c.OffsetsPartitions, defaultInternal)
-	def(&c.TransactionPartitions, defaultInternal)
 	if c.Sync == SyncDefault {
 		if c.Sync = SyncAcks; c.Dir == "" {
 			c.Sync = SyncNever

@@ -1,7 +1,6 @@
 package kafkabroker
 
 import (
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,11 +14,11 @@ type partition struct {
 	index    int32
 	log      *partitionLog // set before others see the partition
 	lead     atomic.Pointer[leadership]
-	replicas []int32 // ids of nodes; never changed
+	replicas []kafkawire.BrokerID // never changed
 
-	waiting atomic.Int32 // how many there are in waiters
-	mu      sync.Mutex   // of waiters, taken last
-	waiters []*fetchWait // who waits for more records
+	waiting atomic.Int32  // how many there are in waiters
+	mu      sync.Mutex    // of waiters, taken last
+	waiters []fetchWaiter // who waits for more records
 }
 
 // leadership says which node leads a partition. It is never changed, only replaced.
@@ -58,23 +57,6 @@ func (b *Broker) appendMarker(p *partition, marker []byte, producerID int64, epo
 		b.markerWritten(p, producerID, epoch, commit, res)
 	}
 	return res, err
-}
-
-// advance wakes who waits for records of the log.
-func (l *partitionLog) advance() {
-	if p := l.owner; p != nil && p.waiting.Load() > 0 {
-		p.wake()
-	}
-}
-
-// wake tells those who wait that there is more to read.
-func (p *partition) wake() {
-	p.mu.Lock()
-	list := slices.Clone(p.waiters)
-	p.mu.Unlock()
-	for _, w := range list {
-		w.advanced(p)
-	}
 }
 
 // check returns the error for a request to a node about a partition, whose sender thinks that the leader has an epoch; -1 is

@@ -3,6 +3,7 @@ package kafkabroker
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 
 	"github.com/quartet-mq/quartet/kafka/kafkaserver"
@@ -50,10 +51,17 @@ type session struct {
 	b    *Broker
 	node *node
 	conn *kafkaserver.Conn
+
+	mu    sync.Mutex
+	waits []fetchWaiter // fetch requests that wait
+	ended bool          // nobody waits any more
 }
 
 // Closed implements [kafkaserver.Session].
-func (s *session) Closed(cause error) { s.b.leave(s, cause) }
+func (s *session) Closed(cause error) {
+	s.cancelWaits()
+	s.b.leave(s, cause)
+}
 
 // join takes a session in.
 func (b *Broker) join(s *session) error {

@@ -20,6 +20,7 @@ type topicState struct {
 	internal bool
 	list     atomic.Pointer[[]*partition]
 	deleted  atomic.Bool
+	stats    topicCounts
 }
 
 // partitions returns the partitions by their index. The slice must not be changed.
@@ -76,7 +77,7 @@ func (t *topicState) encode(list []*partition) []byte {
 		b = codec.AppendVarint32(b, l.epochBase)
 		b = codec.AppendUvarint32(b, uint32(len(p.replicas)))
 		for _, r := range p.replicas {
-			b = codec.AppendVarint32(b, r)
+			b = codec.AppendVarint32(b, int32(r))
 		}
 	}
 	return b
@@ -94,9 +95,9 @@ func decodeTopic(name string, value []byte) (*topicState, error) {
 		p := &partition{topic: t, index: int32(i)}
 		l := leadership{leader: r.Varint32(), epochBase: r.Varint32()}
 		p.lead.Store(&l)
-		p.replicas = make([]int32, r.Count(int(r.Uvarint32()), 1))
+		p.replicas = make([]kafkawire.BrokerID, r.Count(int(r.Uvarint32()), 1))
 		for j := range p.replicas {
-			p.replicas[j] = r.Varint32()
+			p.replicas[j] = kafkawire.BrokerID(r.Varint32())
 		}
 		list[i] = p
 	}

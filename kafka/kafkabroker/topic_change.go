@@ -9,9 +9,9 @@ import (
 // newTopic is a topic to be made.
 type newTopic struct {
 	name        string
-	partitions  int32     // -1 is the default
-	replication int16     // -1 is the default
-	assignment  [][]int32 // nodes of each partition, in place of the two
+	partitions  int32                  // -1 is the default
+	replication int16                  // -1 is the default
+	assignment  [][]kafkawire.BrokerID // nodes of each partition, in place of the two
 	configs     map[string]string
 	internal    bool // the broker makes it for itself
 	id          kafkawire.UUID
@@ -75,10 +75,10 @@ func (b *Broker) planTopic(n *newTopic) (*topicState, []*partition, error) {
 		return nil, nil, err
 	}
 	if b.topic(n.name) != nil {
-		return nil, nil, logError(kafkawire.ErrTopicAlreadyExists, "Topic '%s' already exists.", n.name)
+		return nil, nil, logError(kafkawire.ErrTopicAlreadyExists, "there is a topic %q", n.name)
 	}
 	if other := b.collision(n.name); other != "" {
-		return nil, nil, logError(kafkawire.ErrInvalidTopic, "Topic '%s' collides with existing topic: %s", n.name, other)
+		return nil, nil, logError(kafkawire.ErrInvalidTopic, "the names %q and %q are the same in metrics", n.name, other)
 	}
 	assignment := n.assignment
 	if assignment == nil {
@@ -86,7 +86,7 @@ func (b *Broker) planTopic(n *newTopic) (*topicState, []*partition, error) {
 		if assignment, err = b.assign(n); err != nil {
 			return nil, nil, err
 		}
-	} else if err := b.checkAssignment(assignment); err != nil {
+	} else if err := b.checkAssignment(assignment, 0, len(assignment[0])); err != nil {
 		return nil, nil, err
 	}
 	if err := checkTopicConfigs(n.configs); err != nil {
@@ -107,28 +107,27 @@ func (b *Broker) planTopic(n *newTopic) (*topicState, []*partition, error) {
 }
 
 // assign spreads the partitions of a new topic over the nodes.
-func (b *Broker) assign(n *newTopic) ([][]int32, error) {
+func (b *Broker) assign(n *newTopic) ([][]kafkawire.BrokerID, error) {
 	count, replication := n.partitions, int(n.replication)
 	if count == -1 {
-		count = b.configs.broker.int32("num.partitions")
+		count = b.configs.broker().int32("num.partitions")
 	}
 	if replication == -1 {
-		replication = min(int(b.configs.broker.int32("default.replication.factor")), len(b.nodes))
+		replication = min(int(b.configs.broker().int32("default.replication.factor")), len(b.nodes))
 	}
 	switch {
 	case count <= 0:
-		return nil, logError(kafkawire.ErrInvalidPartitions, "Number of partitions was set to an invalid non-positive value.")
+		return nil, logError(kafkawire.ErrInvalidPartitions, "a topic needs at least one partition")
 	case replication <= 0:
-		return nil, logError(kafkawire.ErrInvalidReplicationFactor, "Replication factor must be larger than 0, or -1 to use the default value.")
+		return nil, logError(kafkawire.ErrInvalidReplicationFactor, "a topic needs at least one replica")
 	case replication > len(b.nodes):
 		return nil, logError(kafkawire.ErrInvalidReplicationFactor,
-			"Unable to replicate the partition %d time(s): The target replication factor of %d cannot be reached because only %d broker(s) are registered.",
-			replication, replication, len(b.nodes))
+			"%d replicas are wanted, and there are %d brokers", replication, len(b.nodes))
 	}
 	if err := b.checkPartitionCount(int(count)); err != nil {
 		return nil, err
 	}
-	list := make([][]int32, count)
+	list := make([][]kafkawire.BrokerID, count)
 	for i := range list {
 		list[i] = b.spread(n.name, int32(i), replication)
 	}
@@ -148,24 +147,27 @@ func (b *Broker) checkPartitionCount(more int) error {
 	return nil
 }
 
-// checkAssignment checks an assignment of partitions to nodes.
-func (b *Broker) checkAssignment(list [][]int32) error {
-	if len(list) == 0 {
-		return logError(kafkawire.ErrInvalidReplicaAssignment, "there are no partitions")
-	}
+// errNoReplicas is the error for a partition that is assigned to no node.
+func errNoReplicas(partition int) error {
+	return logError(kafkawire.ErrInvalidReplicaAssignment, "partition %d has no replicas", partition)
+}
+
+// checkAssignment checks an assignment of partitions to nodes. The first has the number from.
+func (b *Broker) checkAssignment(list [][]kafkawire.BrokerID, from, replicas int) error {
 	for i, nodes := range list {
-		if len(nodes) == 0 {
-			return logError(kafkawire.ErrInvalidReplicaAssignment, "The manual partition assignment includes an empty replica list for partition %d.", i)
+		i += from
+		switch {
+		case len(nodes) == 0:
+			return errNoReplicas(i)
+		case len(nodes) != replicas:
+			return logError(kafkawire.ErrInvalidReplicaAssignment, "partition %d has %d replicas, and others have %d", i, len(nodes), replicas)
 		}
-		if len(nodes) != len(list[0]) {
-			return logError(kafkawire.ErrInvalidReplicaAssignment, "The manual partition assignment includes a partition with %d replica(s), but this is not consistent with previous partitions, which have %d replica(s).", len(nodes), len(list[0]))
-		}
-		for j, id := range nodes {
-			if b.node(id) == nil {
-				return logError(kafkawire.ErrInvalidReplicaAssignment, "The manual partition assignment includes broker %d, but no such broker is registered.", id)
-			}
-			if slices.Contains(nodes[:j], id) {
-				return logError(kafkawire.ErrInvalidReplicaAssignment, "The manual partition assignment includes the broker %d more than once.", id)
+		for k, id := range nodes {
+			switch {
+			case b.node(int32(id)) == nil:
+				return logError(kafkawire.ErrInvalidReplicaAssignment, "partition %d has a replica on broker %d, which is not there", i, id)
+			case slices.Contains(nodes[:k], id):
+				return logError(kafkawire.ErrInvalidReplicaAssignment, "partition %d has two replicas on broker %d", i, id)
 			}
 		}
 	}
@@ -198,32 +200,29 @@ func (b *Broker) hide(t *topicState) {
 }
 
 // addPartitions makes a topic larger. assignment may be nil.
-func (b *Broker) addPartitions(name string, count int32, assignment [][]int32, check bool) error {
+func (b *Broker) addPartitions(name string, count int32, assignment [][]kafkawire.BrokerID, check bool) error {
 	b.changing.Lock()
 	defer b.changing.Unlock()
 	t := b.topic(name)
 	if t == nil {
-		return logError(kafkawire.ErrUnknownTopicOrPartition, "This server does not host this topic-partition.")
+		return logError(kafkawire.ErrUnknownTopicOrPartition, "there is no such topic")
 	}
 	old := t.partitions()
 	more := int(count) - len(old)
 	switch {
 	case more == 0:
-		return logError(kafkawire.ErrInvalidPartitions, "Topic already has %d partition(s).", len(old))
+		return logError(kafkawire.ErrInvalidPartitions, "the topic has %d partitions already", len(old))
 	case more < 0:
-		return logError(kafkawire.ErrInvalidPartitions, "The topic %s currently has %d partition(s); %d would not be an increase.", name, len(old), count)
+		return logError(kafkawire.ErrInvalidPartitions, "the topic has %d partitions, and they do not become fewer", len(old))
 	case assignment != nil && len(assignment) != more:
-		return logError(kafkawire.ErrInvalidReplicaAssignment, "Attempted to add %d additional partition(s), but only %d assignment(s) were specified.", more, len(assignment))
+		return logError(kafkawire.ErrInvalidReplicaAssignment, "%d partitions are to be added, and %d are assigned", more, len(assignment))
 	}
 	if err := b.checkPartitionCount(more); err != nil {
 		return err
 	}
 	if assignment != nil {
-		if err := b.checkAssignment(assignment); err != nil {
+		if err := b.checkAssignment(assignment, len(old), len(old[0].replicas)); err != nil {
 			return err
-		}
-		if len(assignment[0]) != len(old[0].replicas) {
-			return logError(kafkawire.ErrInvalidReplicaAssignment, "The manual partition assignment includes a partition with %d replica(s), but this is not consistent with previous partitions, which have %d replica(s).", len(assignment[0]), len(old[0].replicas))
 		}
 	}
 	if check {
@@ -263,7 +262,7 @@ func (b *Broker) deleteTopic(t *topicState) error {
 	b.changing.Lock()
 	defer b.changing.Unlock()
 	if b.topic(t.name) != t {
-		return logError(kafkawire.ErrUnknownTopicOrPartition, "This server does not host this topic-partition.")
+		return logError(kafkawire.ErrUnknownTopicOrPartition, "there is no such topic")
 	}
 	doomed := metaChange{metaDoomed, t.id.String(), []byte(t.name)}
 	err := b.setMeta(metaChange{metaTopic, t.name, nil}, metaChange{metaConfig, topicConfigKey(t.name), nil}, doomed)
@@ -296,9 +295,9 @@ func (b *Broker) internalTopic(name string) (*topicState, error) {
 	n := newTopic{name: name, replication: -1, internal: true, configs: internalConfigs()}
 	switch name {
 	case offsetsTopic:
-		n.partitions = b.configs.broker.int32("offsets.topic.num.partitions")
+		n.partitions = b.configs.broker().int32("offsets.topic.num.partitions")
 	default:
-		n.partitions = b.configs.broker.int32("transaction.state.log.num.partitions")
+		n.partitions = b.configs.broker().int32("transaction.state.log.num.partitions")
 	}
 	t, err := b.createTopic(&n, false)
 	if t == nil && b.topic(name) != nil {

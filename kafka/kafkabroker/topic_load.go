@@ -123,24 +123,24 @@ func (b *Broker) adopt(name string, logs []*partitionLog) error {
 }
 
 // newPartition returns a partition without a log. Without replicas the nodes take turns.
-func (b *Broker) newPartition(t *topicState, index int32, replicas []int32) *partition {
+func (b *Broker) newPartition(t *topicState, index int32, replicas []kafkawire.BrokerID) *partition {
 	p := &partition{topic: t, index: index, replicas: replicas}
 	if len(replicas) == 0 {
 		p.replicas = b.spread(t.name, index, 1)
 	}
-	p.lead.Store(&leadership{p.replicas[0], -b.restarts})
+	p.lead.Store(&leadership{int32(p.replicas[0]), -b.restarts})
 	return p
 }
 
 // spread returns the nodes for a partition: the first leads.
-func (b *Broker) spread(topic string, index int32, replication int) []int32 {
+func (b *Broker) spread(topic string, index int32, replication int) []kafkawire.BrokerID {
 	start := int(index)
 	for _, c := range []byte(topic) {
 		start += int(c)
 	}
-	list := make([]int32, replication)
+	list := make([]kafkawire.BrokerID, replication)
 	for i := range list {
-		list[i] = b.nodes[(start+i)%len(b.nodes)].at.ID
+		list[i] = kafkawire.BrokerID(b.nodes[(start+i)%len(b.nodes)].at.ID)
 	}
 	return list
 }

@@ -13,17 +13,17 @@ const maxTopicName = 249
 func checkTopicName(name string) error {
 	switch {
 	case name == "":
-		return logError(kafkawire.ErrInvalidTopic, "Topic name is invalid: the empty string is not allowed")
+		return logError(kafkawire.ErrInvalidTopic, "a topic needs a name")
 	case name == "." || name == "..":
-		return logError(kafkawire.ErrInvalidTopic, "Topic name is invalid: '.' or '..' is not allowed")
+		return logError(kafkawire.ErrInvalidTopic, "a topic cannot be named %q", name)
 	case len(name) > maxTopicName:
-		return logError(kafkawire.ErrInvalidTopic, "Topic name is invalid: the length of '%.20s...' is longer than the max allowed length %d", name, maxTopicName)
+		return logError(kafkawire.ErrInvalidTopic, "the name of a topic has at most %d characters", maxTopicName)
 	case name == metadataTopic:
-		return logError(kafkawire.ErrInvalidTopic, "Topic name is invalid: '%s' is that of Kafka's controllers", name)
+		return logError(kafkawire.ErrInvalidTopic, "%s is the topic of controllers", name)
 	}
 	for _, c := range []byte(name) {
 		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '.' && c != '_' && c != '-' {
-			return logError(kafkawire.ErrInvalidTopic, "Topic name is invalid: '%s' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'", name)
+			return logError(kafkawire.ErrInvalidTopic, "the name of a topic has letters and digits of ASCII, dots, underscores and dashes, and this is %q", name)
 		}
 	}
 	return nil

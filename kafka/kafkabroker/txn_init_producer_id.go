@@ -37,7 +37,7 @@ func (s *session) initProducerID(r *kafkaserver.Request) {
 			}
 			reply(kafka.ProducerEpoch{ID: id}, noError)
 		})
-	case req.TransactionTimeoutMs <= 0 || req.TransactionTimeoutMs > s.b.configs.broker.int32("transaction.max.timeout.ms"):
+	case req.TransactionTimeoutMs <= 0 || req.TransactionTimeoutMs > s.b.configs.broker().int32("transaction.max.timeout.ms"):
 		refuse(kafkawire.ErrInvalidTransactionTimeout)
 	default:
 		shard, code := s.txnShard(*id)

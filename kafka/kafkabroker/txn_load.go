@@ -185,7 +185,7 @@ const txnSweep = time.Hour
 // expire ends transactional ids that were not used for a long time.
 func (c *txnCoordinator) expire() {
 	c.b.spawn(func() {
-		after := time.Duration(c.b.configs.broker.int32("transactional.id.expiration.ms")) * time.Millisecond
+		after := time.Duration(c.b.configs.broker().int32("transactional.id.expiration.ms")) * time.Millisecond
 		for _, s := range c.all() {
 			for _, e := range s.list() {
 				s.do(e, func(t *kafka.Txn, now time.Time) { t.Expire(now, after) })

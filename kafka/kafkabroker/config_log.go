@@ -1,0 +1,58 @@
+package kafkabroker
+
+import (
+	"strconv"
+	"strings"
+)
+
+// logConfigOf returns the configuration of the logs of a topic.
+func (b *Broker) logConfigOf(topic string) *logConfig {
+	set := b.configs.ofTopic(topic)
+	m := make(map[string]string, len(topicDefs))
+	b.configs.mu.RLock()
+	for i := range topicDefs {
+		d := &topicDefs[i]
+		m[d.name] = b.configs.findTopic(d, set).value
+	}
+	b.configs.mu.RUnlock()
+	c := parseLogConfig(m)
+	c.strictTxn = b.configs.broker().bool("transaction.partition.verification.enable")
+	if isInternal(topic) {
+		c.strictTxn = false // only the coordinators write there
+	}
+	return c
+}
+
+// parseLogConfig reads the configs of a topic, which were checked.
+func parseLogConfig(m map[string]string) *logConfig {
+	number := func(name string) int64 {
+		n, _ := strconv.ParseInt(m[name], 10, 64)
+		return n
+	}
+	c := defaultLogConfig()
+	c.segmentBytes, c.segmentMs = number("segment.bytes"), number("segment.ms")
+	c.indexInterval, c.indexBytes = number("index.interval.bytes"), number("segment.index.bytes")
+	c.delete, c.compact = false, false
+	for _, p := range listOf(m["cleanup.policy"]) {
+		c.delete = c.delete || p == "delete"
+		c.compact = c.compact || p == "compact"
+	}
+	c.retentionBytes, c.retentionMs = number("retention.bytes"), number("retention.ms")
+	c.deleteRetentionMs = number("delete.retention.ms")
+	c.minLagMs, c.maxLagMs = number("min.compaction.lag.ms"), number("max.compaction.lag.ms")
+	c.minDirtyRatio, _ = strconv.ParseFloat(m["min.cleanable.dirty.ratio"], 64)
+	c.maxMessage = number("max.message.bytes")
+	c.appendTime = strings.TrimSpace(m["message.timestamp.type"]) == "LogAppendTime"
+	c.beforeMaxMs, c.afterMaxMs = number("message.timestamp.before.max.ms"), number("message.timestamp.after.max.ms")
+	c.minInSync = int32(number("min.insync.replicas"))
+	c.setFlush(number("flush.messages"), number("flush.ms"))
+	return c
+}
+
+// refreshLogs gives the logs of a topic their configuration anew.
+func (b *Broker) refreshLogs(t *topicState) {
+	c := b.logConfigOf(t.name)
+	for _, p := range t.partitions() {
+		p.log.setConfig(c)
+	}
+}
