@@ -101,10 +101,13 @@ func (b *Broker) open() error {
 	if err := b.loadTopics(); err != nil {
 		return err
 	}
+	b.groups = newGroupCoordinator(b)
+	if err := b.groups.noteDoomed(); err != nil {
+		return err
+	}
 	if err := b.openLogs(); err != nil {
 		return err
 	}
-	b.groups = newGroupCoordinator(b)
 	if err := b.groups.load(); err != nil {
 		return err
 	}

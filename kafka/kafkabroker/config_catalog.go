@@ -168,6 +168,7 @@ var brokerDefs = []configDef{
 	{name: "num.network.threads", typ: typeInt, def: "3", min: 1, doc: "Has no effect here."},
 	{name: "num.partitions", typ: typeInt, def: "1", min: 1, doc: "How many partitions a topic has unless it is said."},
 	{name: "offset.metadata.max.bytes", typ: typeInt, def: "4096", doc: "How long the text beside a committed offset may be."},
+	{name: "offsets.retention.check.interval.ms", typ: typeLong, def: "600000", min: 1, doc: "How often committed offsets are looked for that are not kept any more."},
 	{name: "offsets.retention.minutes", typ: typeInt, def: "10080", min: 1, doc: "How long committed offsets of a group without members are kept."},
 	{name: "offsets.topic.num.partitions", typ: typeInt, def: "50", min: 1, doc: "How many partitions __consumer_offsets has when it is made."},
 	{name: "offsets.topic.replication.factor", typ: typeShort, def: "1", min: 1, doc: "How many replicas __consumer_offsets has when it is made."},

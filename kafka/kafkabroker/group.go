@@ -1,7 +1,7 @@
 package kafkabroker
 
 import (
-	"strconv"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,6 +19,8 @@ type groupCoordinator struct {
 	retention   time.Duration // offsets.retention.minutes
 	sweepEvery  time.Duration // offsets.retention.check.interval.ms
 
+	doomed []string // topics whose deletion was not finished when the broker ended
+
 	commits, expired atomic.Uint64 // offsets that were committed, or removed because nobody used them
 
 	mu     sync.Mutex
@@ -27,30 +29,33 @@ type groupCoordinator struct {
 }
 
 func newGroupCoordinator(b *Broker) *groupCoordinator {
-	g := &groupCoordinator{b: b, shards: make(map[int32]*groupShard)}
-	ms := func(name string, def int) time.Duration {
-		return time.Duration(b.groupSetting(name, def)) * time.Millisecond
+	c := b.configs.broker()
+	ms := func(name string) time.Duration { return time.Duration(c.int64(name)) * time.Millisecond }
+	g := &groupCoordinator{
+		b: b, shards: make(map[int32]*groupShard), maxMetadata: int(c.int32("offset.metadata.max.bytes")),
+		retention:  time.Duration(c.int64("offsets.retention.minutes")) * time.Minute,
+		sweepEvery: ms("offsets.retention.check.interval.ms"),
+		opt: kafka.GroupOptions{
+			InitialRebalanceDelay: ms("group.initial.rebalance.delay.ms"),
+			MinSessionTimeout:     ms("group.min.session.timeout.ms"),
+			MaxSessionTimeout:     ms("group.max.session.timeout.ms"),
+		},
 	}
-	if g.opt.InitialRebalanceDelay = ms("group.initial.rebalance.delay.ms", 3000); g.opt.InitialRebalanceDelay == 0 {
+	if g.opt.InitialRebalanceDelay == 0 {
 		g.opt.InitialRebalanceDelay = -1
 	}
-	g.opt.MinSessionTimeout = ms("group.min.session.timeout.ms", 6000)
-	g.opt.MaxSessionTimeout = ms("group.max.session.timeout.ms", 1800_000)
-	if n := b.groupSetting("group.max.size", 1<<31-1); n < 1<<31-1 {
-		g.opt.MaxSize = n
+	if n := c.int32("group.max.size"); n < math.MaxInt32 {
+		g.opt.MaxSize = int(n)
 	}
-	g.maxMetadata = b.groupSetting("offset.metadata.max.bytes", 4096)
-	g.retention = time.Duration(b.groupSetting("offsets.retention.minutes", 7*24*60)) * time.Minute
-	g.sweepEvery = max(ms("offsets.retention.check.interval.ms", 600_000), time.Millisecond)
 	return g
 }
 
-// groupSetting returns a config of the broker about groups.
-func (b *Broker) groupSetting(name string, def int) int {
-	if v, err := strconv.Atoi(b.opt.Config[name]); err == nil {
-		return v
-	}
-	return def
+// noteDoomed notes which topics are half deleted, before opening the logs finishes that.
+func (g *groupCoordinator) noteDoomed() error {
+	return g.b.eachMeta(metaDoomed, func(_ string, name []byte) error {
+		g.doomed = append(g.doomed, string(name))
+		return nil
+	})
 }
 
 // load reads the groups of all partitions of the offsets topic. Those of their members that are gone are removed when their
@@ -61,9 +66,16 @@ func (g *groupCoordinator) load() error {
 		return nil
 	}
 	list := t.partitions()
-	return g.b.logs.inParallel(len(list), func(i int) error {
+	err := g.b.logs.inParallel(len(list), func(i int) error {
 		return g.shard(list[i]).loaded()
 	})
+	for _, name := range g.doomed {
+		if g.b.topic(name) == nil {
+			g.topicDeleted(name)
+		}
+	}
+	g.doomed = nil
+	return err
 }
 
 // shard returns the shard of a partition.

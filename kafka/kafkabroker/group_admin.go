@@ -25,7 +25,7 @@ func (s *session) describeGroups(r *kafkaserver.Request) {
 	w := newBarrier(func(error) { r.Reply(resp) })
 	for i, id := range req.Groups {
 		g := &resp.Groups[i]
-		g.GroupID, g.AuthorizedOperations = id, noOperations
+		g.GroupID, g.AuthorizedOperations = id, minInt32
 		s.describeGroup(g, r.Version, w)
 		if g.ErrorCode == noError && req.IncludeAuthorizedOperations {
 			g.AuthorizedOperations = s.authorizedOperations(resourceGroup, string(id))
@@ -296,6 +296,3 @@ func (s *session) deleteOffsets(e *groupEntry, t *kafkawire.OffsetDeleteRequestT
 		resp.Partitions = append(resp.Partitions, answer)
 	}
 }
-
-// noOperations says that no operations are told.
-const noOperations = -1 << 31

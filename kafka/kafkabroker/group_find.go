@@ -73,14 +73,6 @@ func (s *session) coordinator(kind int8, key string) kafkawire.FindCoordinatorRe
 		return fail(kafkawire.ErrCoordinatorNotAvailable)
 	}
 	c.NodeID = kafkawire.BrokerID(n.at.ID)
-	c.Host, c.Port = s.whereIs(n)
+	c.Host, c.Port = s.address(n)
 	return c
-}
-
-// whereIs returns what the client of a session is told of where a node is.
-func (s *session) whereIs(n *node) (host string, port int32) {
-	if n.at.Host != "" {
-		return n.at.Host, n.at.Port
-	}
-	return s.conn.Advertised()
 }

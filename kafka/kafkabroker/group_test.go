@@ -75,7 +75,7 @@ func TestGroupRebalance(t *testing.T) {
 		p.find("g")
 		id, generation := p.join("g", "")
 		// q joins, p hears of it, joins again, and both get their part.
-		r := ask[*kafkawire.JoinGroupResponse](q, joinRequest("g", ""), 9)
+		r := ask[*kafkawire.JoinGroupResponse](q.peer, joinRequest("g", ""), 9)
 		if r.ErrorCode != kafkawire.ErrMemberIDRequired || r.MemberID == "" || r.GenerationID != -1 {
 			t.Fatalf("%+v", r)
 		}
@@ -85,22 +85,22 @@ func TestGroupRebalance(t *testing.T) {
 		if code := p.heartbeat("g", id, generation); code != kafkawire.ErrRebalanceInProgress {
 			t.Error(code)
 		}
-		r = ask[*kafkawire.JoinGroupResponse](p, joinRequest("g", id), 9)
+		r = ask[*kafkawire.JoinGroupResponse](p.peer, joinRequest("g", id), 9)
 		if r.ErrorCode != 0 || r.GenerationID != 2 || len(r.Members) != 2 || r.Leader != id || *r.ProtocolName != "range" || *r.ProtocolType != "consumer" {
 			t.Fatalf("%+v", r)
 		}
 		var follower kafkawire.JoinGroupResponse
-		q.receive(&follower, 9)
+		q.next(&follower, 9)
 		if follower.ErrorCode != 0 || follower.GenerationID != 2 || len(follower.Members) != 0 || follower.Leader != id || follower.MemberID != qid {
 			t.Fatalf("%+v", follower)
 		}
 		sync := kafkawire.SyncGroupRequest{GroupID: "g", GenerationID: 2, MemberID: qid}
 		q.send(&sync, 5)
 		synctest.Wait()
-		a := ask[*kafkawire.SyncGroupResponse](p, &kafkawire.SyncGroupRequest{GroupID: "g", GenerationID: 2, MemberID: id,
+		a := ask[*kafkawire.SyncGroupResponse](p.peer, &kafkawire.SyncGroupRequest{GroupID: "g", GenerationID: 2, MemberID: id,
 			Assignments: []kafkawire.SyncGroupRequestAssignment{{MemberID: id, Assignment: []byte("p")}, {MemberID: qid, Assignment: []byte("q")}}}, 5)
 		var b kafkawire.SyncGroupResponse
-		q.receive(&b, 5)
+		q.next(&b, 5)
 		if string(a.Assignment) != "p" || string(b.Assignment) != "q" || *b.ProtocolName != "range" {
 			t.Errorf("%+v %+v", a, b)
 		}
@@ -110,24 +110,24 @@ func TestGroupRebalance(t *testing.T) {
 			if version == 0 {
 				req.RebalanceTimeoutMs = -1
 			}
-			if r := ask[*kafkawire.JoinGroupResponse](p, req, version); r.ErrorCode != kafkawire.ErrUnknownMemberID || r.MemberID != "nobody" {
+			if r := ask[*kafkawire.JoinGroupResponse](p.peer, req, version); r.ErrorCode != kafkawire.ErrUnknownMemberID || r.MemberID != "nobody" {
 				t.Errorf("version %d: %+v", version, r)
 			}
 		}
 		for version := int16(0); version <= 5; version++ {
-			r := ask[*kafkawire.SyncGroupResponse](p, &sync, version)
+			r := ask[*kafkawire.SyncGroupResponse](p.peer, &sync, version)
 			if r.ErrorCode != 0 || string(r.Assignment) != "q" {
 				t.Errorf("version %d: %+v", version, r)
 			}
 		}
 		// q leaves in the way of old versions, p with others.
-		if r := ask[*kafkawire.LeaveGroupResponse](q, &kafkawire.LeaveGroupRequest{GroupID: "g", MemberID: "nobody"}, 2); r.ErrorCode != kafkawire.ErrUnknownMemberID {
+		if r := ask[*kafkawire.LeaveGroupResponse](q.peer, &kafkawire.LeaveGroupRequest{GroupID: "g", MemberID: "nobody"}, 2); r.ErrorCode != kafkawire.ErrUnknownMemberID {
 			t.Errorf("%+v", r)
 		}
-		if r := ask[*kafkawire.LeaveGroupResponse](q, &kafkawire.LeaveGroupRequest{GroupID: "g", MemberID: qid}, 0); r.ErrorCode != 0 {
+		if r := ask[*kafkawire.LeaveGroupResponse](q.peer, &kafkawire.LeaveGroupRequest{GroupID: "g", MemberID: qid}, 0); r.ErrorCode != 0 {
 			t.Errorf("%+v", r)
 		}
-		l := ask[*kafkawire.LeaveGroupResponse](p, &kafkawire.LeaveGroupRequest{GroupID: "g", Members: []kafkawire.LeaveGroupRequestMember{
+		l := ask[*kafkawire.LeaveGroupResponse](p.peer, &kafkawire.LeaveGroupRequest{GroupID: "g", Members: []kafkawire.LeaveGroupRequestMember{
 			{MemberID: qid}, {MemberID: id}, {GroupInstanceID: new("static")}}}, 5)
 		if l.ErrorCode != 0 || l.Members[0].ErrorCode != kafkawire.ErrUnknownMemberID || l.Members[1].ErrorCode != 0 ||
 			l.Members[2].ErrorCode != kafkawire.ErrUnknownMemberID || *l.Members[2].GroupInstanceID != "static" {
@@ -149,7 +149,7 @@ func TestGroupUnknown(t *testing.T) {
 		if code := p.heartbeat("g", "m", 1); code != kafkawire.ErrNotCoordinator {
 			t.Error(code)
 		}
-		if r := ask[*kafkawire.ListGroupsResponse](p, new(kafkawire.ListGroupsRequest), 5); r.ErrorCode != 0 || len(r.Groups) != 0 {
+		if r := ask[*kafkawire.ListGroupsResponse](p.peer, new(kafkawire.ListGroupsRequest), 5); r.ErrorCode != 0 || len(r.Groups) != 0 {
 			t.Errorf("%+v", r)
 		}
 		p.find("g")
@@ -159,24 +159,24 @@ func TestGroupUnknown(t *testing.T) {
 		if code := p.heartbeat("", "m", 1); code != kafkawire.ErrInvalidGroupID {
 			t.Error(code)
 		}
-		if r := ask[*kafkawire.JoinGroupResponse](p, joinRequest("", ""), 9); r.ErrorCode != kafkawire.ErrInvalidGroupID {
+		if r := ask[*kafkawire.JoinGroupResponse](p.peer, joinRequest("", ""), 9); r.ErrorCode != kafkawire.ErrInvalidGroupID {
 			t.Errorf("%+v", r)
 		}
-		if r := ask[*kafkawire.SyncGroupResponse](p, &kafkawire.SyncGroupRequest{GroupID: "g", MemberID: "m"}, 5); r.ErrorCode != kafkawire.ErrUnknownMemberID {
+		if r := ask[*kafkawire.SyncGroupResponse](p.peer, &kafkawire.SyncGroupRequest{GroupID: "g", MemberID: "m"}, 5); r.ErrorCode != kafkawire.ErrUnknownMemberID {
 			t.Errorf("%+v", r)
 		}
-		if r := ask[*kafkawire.LeaveGroupResponse](p, &kafkawire.LeaveGroupRequest{GroupID: "g", Members: []kafkawire.LeaveGroupRequestMember{{MemberID: "m"}}}, 5); r.ErrorCode != 0 || r.Members[0].ErrorCode != kafkawire.ErrUnknownMemberID {
+		if r := ask[*kafkawire.LeaveGroupResponse](p.peer, &kafkawire.LeaveGroupRequest{GroupID: "g", Members: []kafkawire.LeaveGroupRequestMember{{MemberID: "m"}}}, 5); r.ErrorCode != 0 || r.Members[0].ErrorCode != kafkawire.ErrUnknownMemberID {
 			t.Errorf("%+v", r)
 		}
 		if code := p.commit("g", "m", 1, "topic", 0, 1); code != kafkawire.ErrGroupIDNotFound {
 			t.Error(code)
 		}
-		r := ask[*kafkawire.OffsetCommitResponse](p, commitRequest("g", "m", 1, "topic", 0, 1), 8)
+		r := ask[*kafkawire.OffsetCommitResponse](p.peer, commitRequest("g", "m", 1, "topic", 0, 1), 8)
 		if code := r.Topics[0].Partitions[0].ErrorCode; code != kafkawire.ErrIllegalGeneration {
 			t.Error(code)
 		}
 		for version := int16(0); version <= 6; version++ {
-			r := ask[*kafkawire.DescribeGroupsResponse](p, &kafkawire.DescribeGroupsRequest{Groups: []kafkawire.GroupID{"g"}}, version)
+			r := ask[*kafkawire.DescribeGroupsResponse](p.peer, &kafkawire.DescribeGroupsRequest{Groups: []kafkawire.GroupID{"g"}}, version)
 			want := kafkawire.ErrorCode(0)
 			if version >= 6 {
 				want = kafkawire.ErrGroupIDNotFound
@@ -185,11 +185,11 @@ func TestGroupUnknown(t *testing.T) {
 				t.Errorf("version %d: %+v", version, d)
 			}
 		}
-		del := ask[*kafkawire.DeleteGroupsResponse](p, &kafkawire.DeleteGroupsRequest{GroupsNames: []kafkawire.GroupID{"g"}}, 2)
+		del := ask[*kafkawire.DeleteGroupsResponse](p.peer, &kafkawire.DeleteGroupsRequest{GroupsNames: []kafkawire.GroupID{"g"}}, 2)
 		if del.Results[0].ErrorCode != kafkawire.ErrGroupIDNotFound {
 			t.Errorf("%+v", del)
 		}
-		od := ask[*kafkawire.OffsetDeleteResponse](p, &kafkawire.OffsetDeleteRequest{GroupID: "g"}, 0)
+		od := ask[*kafkawire.OffsetDeleteResponse](p.peer, &kafkawire.OffsetDeleteRequest{GroupID: "g"}, 0)
 		if od.ErrorCode != kafkawire.ErrGroupIDNotFound {
 			t.Errorf("%+v", od)
 		}
@@ -200,7 +200,7 @@ func TestGroupUnknown(t *testing.T) {
 				req = &kafkawire.OffsetFetchRequest{Groups: []kafkawire.OffsetFetchRequestGroup{{GroupID: "g", MemberEpoch: -1,
 					Topics: []kafkawire.OffsetFetchRequestGroupTopic{{Name: "topic", PartitionIndexes: []int32{0, 7}}}}}}
 			}
-			r := ask[*kafkawire.OffsetFetchResponse](p, req, version)
+			r := ask[*kafkawire.OffsetFetchResponse](p.peer, req, version)
 			if version >= 8 {
 				for _, a := range r.Groups[0].Topics[0].Partitions {
 					if r.Groups[0].ErrorCode != 0 || a.CommittedOffset != -1 || a.CommittedLeaderEpoch != -1 || a.ErrorCode != 0 || *a.Metadata != "" {
@@ -215,10 +215,10 @@ func TestGroupUnknown(t *testing.T) {
 				}
 			}
 		}
-		if r := ask[*kafkawire.OffsetFetchResponse](p, &kafkawire.OffsetFetchRequest{GroupID: "g"}, 5); r.ErrorCode != 0 || len(r.Topics) != 0 {
+		if r := ask[*kafkawire.OffsetFetchResponse](p.peer, &kafkawire.OffsetFetchRequest{GroupID: "g"}, 5); r.ErrorCode != 0 || len(r.Topics) != 0 {
 			t.Errorf("%+v", r)
 		}
-		if r := ask[*kafkawire.ListGroupsResponse](p, new(kafkawire.ListGroupsRequest), 5); len(r.Groups) != 0 {
+		if r := ask[*kafkawire.ListGroupsResponse](p.peer, new(kafkawire.ListGroupsRequest), 5); len(r.Groups) != 0 {
 			t.Errorf("%+v", r)
 		}
 	})
@@ -238,25 +238,25 @@ func TestGroupStaticMember(t *testing.T) {
 		p = g.dial()
 		req := joinRequest("g", "")
 		req.GroupInstanceID = new("one")
-		r := ask[*kafkawire.JoinGroupResponse](p, req, 9)
+		r := ask[*kafkawire.JoinGroupResponse](p.peer, req, 9)
 		if r.ErrorCode != 0 || r.GenerationID != generation || !r.SkipAssignment || r.Leader != r.MemberID || r.MemberID == id || len(r.Members) != 1 {
 			t.Fatalf("%+v", r)
 		}
 		hb := &kafkawire.HeartbeatRequest{GroupID: "g", MemberID: id, GenerationID: generation, GroupInstanceID: new("one")}
-		if r := ask[*kafkawire.HeartbeatResponse](p, hb, 4); r.ErrorCode != kafkawire.ErrFencedInstanceID {
+		if r := ask[*kafkawire.HeartbeatResponse](p.peer, hb, 4); r.ErrorCode != kafkawire.ErrFencedInstanceID {
 			t.Errorf("%+v", r)
 		}
 		// That, too, is there after a crash.
 		g.crash()
 		p = g.dial()
-		if r := ask[*kafkawire.HeartbeatResponse](p, hb, 4); r.ErrorCode != kafkawire.ErrFencedInstanceID {
+		if r := ask[*kafkawire.HeartbeatResponse](p.peer, hb, 4); r.ErrorCode != kafkawire.ErrFencedInstanceID {
 			t.Errorf("%+v", r)
 		}
 		hb.MemberID = r.MemberID
-		if r := ask[*kafkawire.HeartbeatResponse](p, hb, 4); r.ErrorCode != 0 {
+		if r := ask[*kafkawire.HeartbeatResponse](p.peer, hb, 4); r.ErrorCode != 0 {
 			t.Errorf("%+v", r)
 		}
-		l := ask[*kafkawire.LeaveGroupResponse](p, &kafkawire.LeaveGroupRequest{GroupID: "g", Members: []kafkawire.LeaveGroupRequestMember{
+		l := ask[*kafkawire.LeaveGroupResponse](p.peer, &kafkawire.LeaveGroupRequest{GroupID: "g", Members: []kafkawire.LeaveGroupRequestMember{
 			{GroupInstanceID: new("one")}}}, 5)
 		if l.Members[0].ErrorCode != 0 {
 			t.Errorf("%+v", l)

@@ -2,9 +2,6 @@ package kafkabroker
 
 import (
 	"context"
-	"encoding/binary"
-	"io"
-	"net"
 	"testing"
 	"testing/synctest"
 
@@ -92,69 +89,30 @@ func (g *groupTest) topic(name string, partitions int32) *topicState {
 }
 
 // groupPeer is a client that a test plays.
-type groupPeer struct {
-	t    *testing.T
-	nc   net.Conn
-	last int32
-}
+type groupPeer struct{ *peer }
 
-func (g *groupTest) dial() *groupPeer {
+func (g *groupTest) dial() groupPeer {
 	g.t.Helper()
 	nc, err := g.l.Dial(context.Background())
 	if err != nil {
 		g.t.Fatal(err)
 	}
 	g.t.Cleanup(func() { nc.Close() })
-	return &groupPeer{t: g.t, nc: nc}
+	return groupPeer{&peer{t: g.t, nc: nc, client: "test"}}
 }
 
-// send sends a request and returns its number.
-func (p *groupPeer) send(m kafkawire.Request, version int16) int32 {
+// next reads the response to the last request.
+func (p groupPeer) next(m kafkawire.Response, version int16) {
 	p.t.Helper()
-	p.last++
-	b, err := kafkawire.AppendRequest(nil, kafkawire.RequestHeader{Version: version, CorrelationID: p.last, ClientID: []byte("test")}, m)
-	if err != nil {
+	if err := p.receive(m, version, p.id); err != nil {
 		p.t.Fatal(err)
 	}
-	if _, err := p.nc.Write(b); err != nil {
-		p.t.Fatal(err)
-	}
-	return p.last
-}
-
-// receive reads a response.
-func (p *groupPeer) receive(m kafkawire.Response, version int16) {
-	p.t.Helper()
-	var size [4]byte
-	if _, err := io.ReadFull(p.nc, size[:]); err != nil {
-		p.t.Fatalf("%v: %v", m.Key(), err)
-	}
-	b := make([]byte, binary.BigEndian.Uint32(size[:]))
-	if _, err := io.ReadFull(p.nc, b); err != nil {
-		p.t.Fatal(err)
-	}
-	_, body, err := kafkawire.DecodeResponseHeader(b, m.Key(), version)
-	if err == nil {
-		err = m.Decode(body, version)
-	}
-	if err != nil {
-		p.t.Fatal(err)
-	}
-}
-
-// ask sends a request and reads the response.
-func ask[R kafkawire.Response](p *groupPeer, m kafkawire.Request, version int16) R {
-	p.t.Helper()
-	p.send(m, version)
-	r := m.NewResponse()
-	p.receive(r, version)
-	return r.(R)
 }
 
 // find asks for a coordinator, which makes the topic of the groups.
-func (p *groupPeer) find(group string) {
+func (p groupPeer) find(group string) {
 	p.t.Helper()
-	r := ask[*kafkawire.FindCoordinatorResponse](p, &kafkawire.FindCoordinatorRequest{CoordinatorKeys: []string{group}}, 6)
+	r := ask[*kafkawire.FindCoordinatorResponse](p.peer, &kafkawire.FindCoordinatorRequest{CoordinatorKeys: []string{group}}, 6)
 	if r.Coordinators[0].ErrorCode != 0 || r.Coordinators[0].Port != 9092 || r.Coordinators[0].NodeID != 1 {
 		p.t.Fatalf("coordinator %+v", r)
 	}
@@ -176,17 +134,17 @@ func subscriptionOf(topics ...string) []byte {
 }
 
 // join makes the peer the only member of a group, and returns its id and generation.
-func (p *groupPeer) join(group, instance string) (id string, generation int32) {
+func (p groupPeer) join(group, instance string) (id string, generation int32) {
 	p.t.Helper()
 	req := joinRequest(group, "")
 	version := int16(9)
 	if instance != "" {
 		req.GroupInstanceID = &instance
 	}
-	r := ask[*kafkawire.JoinGroupResponse](p, req, version)
+	r := ask[*kafkawire.JoinGroupResponse](p.peer, req, version)
 	if r.ErrorCode == kafkawire.ErrMemberIDRequired {
 		req.MemberID = r.MemberID
-		r = ask[*kafkawire.JoinGroupResponse](p, req, version)
+		r = ask[*kafkawire.JoinGroupResponse](p.peer, req, version)
 	}
 	if r.ErrorCode != 0 || r.Leader != r.MemberID {
 		p.t.Fatalf("join: %+v", r)
@@ -196,23 +154,23 @@ func (p *groupPeer) join(group, instance string) (id string, generation int32) {
 		ProtocolType: r.ProtocolType, ProtocolName: r.ProtocolName,
 		Assignments: []kafkawire.SyncGroupRequestAssignment{{MemberID: r.MemberID, Assignment: []byte("all")}},
 	}
-	a := ask[*kafkawire.SyncGroupResponse](p, sync, 5)
+	a := ask[*kafkawire.SyncGroupResponse](p.peer, sync, 5)
 	if a.ErrorCode != 0 || string(a.Assignment) != "all" {
 		p.t.Fatalf("sync: %+v", a)
 	}
 	return r.MemberID, r.GenerationID
 }
 
-func (p *groupPeer) heartbeat(group, id string, generation int32) kafkawire.ErrorCode {
+func (p groupPeer) heartbeat(group, id string, generation int32) kafkawire.ErrorCode {
 	p.t.Helper()
-	return ask[*kafkawire.HeartbeatResponse](p, &kafkawire.HeartbeatRequest{
+	return ask[*kafkawire.HeartbeatResponse](p.peer, &kafkawire.HeartbeatRequest{
 		GroupID: kafkawire.GroupID(group), MemberID: id, GenerationID: generation}, 4).ErrorCode
 }
 
 // commit commits the offset of one partition.
-func (p *groupPeer) commit(group, id string, generation int32, topic string, partition int32, offset int64) kafkawire.ErrorCode {
+func (p groupPeer) commit(group, id string, generation int32, topic string, partition int32, offset int64) kafkawire.ErrorCode {
 	p.t.Helper()
-	r := ask[*kafkawire.OffsetCommitResponse](p, commitRequest(group, id, generation, topic, partition, offset), 9)
+	r := ask[*kafkawire.OffsetCommitResponse](p.peer, commitRequest(group, id, generation, topic, partition, offset), 9)
 	return r.Topics[0].Partitions[0].ErrorCode
 }
 
@@ -225,9 +183,9 @@ func commitRequest(group, id string, generation int32, topic string, partition i
 }
 
 // committed fetches the offset of one partition, and its code.
-func (p *groupPeer) committed(group, topic string, partition int32, stable bool) (int64, kafkawire.ErrorCode) {
+func (p groupPeer) committed(group, topic string, partition int32, stable bool) (int64, kafkawire.ErrorCode) {
 	p.t.Helper()
-	r := ask[*kafkawire.OffsetFetchResponse](p, &kafkawire.OffsetFetchRequest{RequireStable: stable, Groups: []kafkawire.OffsetFetchRequestGroup{{
+	r := ask[*kafkawire.OffsetFetchResponse](p.peer, &kafkawire.OffsetFetchRequest{RequireStable: stable, Groups: []kafkawire.OffsetFetchRequestGroup{{
 		GroupID: kafkawire.GroupID(group), MemberEpoch: -1,
 		Topics: []kafkawire.OffsetFetchRequestGroupTopic{{Name: kafkawire.TopicName(topic), PartitionIndexes: []int32{partition}}},
 	}}}, 9)
@@ -239,8 +197,8 @@ func (p *groupPeer) committed(group, topic string, partition int32, stable bool)
 }
 
 // describe returns the description of a group.
-func (p *groupPeer) describe(group string) kafkawire.DescribeGroupsResponseGroup {
+func (p groupPeer) describe(group string) kafkawire.DescribeGroupsResponseGroup {
 	p.t.Helper()
-	r := ask[*kafkawire.DescribeGroupsResponse](p, &kafkawire.DescribeGroupsRequest{Groups: []kafkawire.GroupID{kafkawire.GroupID(group)}}, 5)
+	r := ask[*kafkawire.DescribeGroupsResponse](p.peer, &kafkawire.DescribeGroupsRequest{Groups: []kafkawire.GroupID{kafkawire.GroupID(group)}}, 5)
 	return r.Groups[0]
 }

@@ -278,6 +278,7 @@ func (b *Broker) deleteTopic(t *topicState) error {
 		}
 		p.wake()
 	}
+	b.groups.topicDeleted(t.name)
 	if err == nil {
 		err = b.setMeta(metaChange{metaDoomed, t.id.String(), nil})
 	}
