@@ -65,6 +65,11 @@ func (t *handlerTable) versions() (list []kafkaserver.APIVersion) {
 	return list
 }
 
+// features is what clients are told about the version of the cluster.
+func (t *handlerTable) features() (list []kafkaserver.Feature) {
+	return append(list, t.txnFeatures()...)
+}
+
 // Handle serves a request.
 func (s *session) Handle(r *kafkaserver.Request) {
 	var h *handler

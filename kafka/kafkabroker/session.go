@@ -25,7 +25,8 @@ func (n *node) APIs() *kafkaserver.APIs { return n.apis.Load() }
 // setAPIs says anew what clients are told.
 func (n *node) setAPIs() {
 	n.apis.Store(&kafkaserver.APIs{
-		Versions: n.b.handlers.versions(), ClusterID: n.b.cluster, NodeID: kafkawire.BrokerID(n.at.ID),
+		Versions: n.b.handlers.versions(), Features: n.b.handlers.features(), Epoch: 1,
+		ClusterID: n.b.cluster, NodeID: kafkawire.BrokerID(n.at.ID),
 	})
 }
 
