@@ -188,7 +188,7 @@ func TestTCP(t *testing.T) {
 	p := tcp(t, b, nil)
 	var frames [][]byte
 	for i := range 40 {
-		f := p.produce(1 + i*i*5000)
+		f := p.produce(1 + i*i*600)
 		f[len(f)-1] = byte(i)
 		frames = append(frames, f)
 	}
