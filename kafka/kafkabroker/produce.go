@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/quartet-mq/quartet/kafka"
 	"github.com/quartet-mq/quartet/kafka/kafkaserver"
 	"github.com/quartet-mq/quartet/kafka/kafkawire"
 )
@@ -24,6 +23,7 @@ type produceJob struct {
 	topic   *topicState // of the topic that is at hand
 	refused kafkawire.ErrorCode
 	places  []producePlace
+	joined  []joinedTxn  // partitions that had to become part of the transaction
 	advance []*partition // who waits for these is to be woken
 
 	pending atomic.Int32 // logs that are not durable
@@ -46,6 +46,7 @@ func (s *session) produce(r *kafkaserver.Request) {
 	j.s, j.r, j.acks, j.now = s, r, v.Acks, time.Now().UnixMilli()
 	j.pending.Store(1)
 	j.begin(&v)
+	j.joinTxn(&v)
 	for v.Next() {
 		j.one(&v)
 	}
@@ -185,27 +186,6 @@ const adminClientID = "__admin_client"
 
 var errDiskFull = &storageError{"append", errors.New("the disk is nearly full")}
 
-// verify asks the coordinator of a transaction whether the partition is part of it.
-func (j *produceJob) verify(p *partition, req *appendRequest, c *logConfig) error {
-	entry, _, err := kafka.Split(req.records)
-	if err != nil || entry == nil || kafka.Magic(entry) != 2 {
-		return err // the append says more
-	}
-	batch := kafka.Batch(entry)
-	if !batch.Attributes().Transactional() || !c.strictTxn {
-		return nil
-	}
-	id, epoch := int64(batch.ProducerID()), batch.ProducerEpoch()
-	if j.txn == "" || id < 0 {
-		return logError(kafkawire.ErrInvalidTxnState, "a transactional batch without a transactional id")
-	}
-	implicit := j.r.Version >= 12 // KIP-890: the partition becomes part of the transaction by being written to
-	if req.guard, err = p.log.guardTransaction(id, epoch, batch.BaseSequence(), implicit); err != nil || req.guard == 0 {
-		return err
-	}
-	return j.s.b.verifyTxn(j.txn, id, epoch, []partitionID{p.id()}, implicit)[0]
-}
-
 // fail notes an error for a partition.
 func (j *produceJob) fail(p *partition, a *kafkawire.ProduceResponsePartition, err error) {
 	a.ErrorCode, a.ErrorMessage = errorCode(err), errorText(err)
@@ -285,6 +265,7 @@ func (j *produceJob) free() {
 	}
 	clear(j.resp.NodeEndpoints)
 	j.resp.NodeEndpoints = nil
-	*j = produceJob{resp: j.resp, places: j.places[:0], advance: j.advance[:0]}
+	clear(j.joined)
+	*j = produceJob{resp: j.resp, places: j.places[:0], joined: j.joined[:0], advance: j.advance[:0]}
 	produceJobs.Put(j)
 }

@@ -1,0 +1,112 @@
+package kafkabroker
+
+import (
+	"github.com/quartet-mq/quartet/kafka"
+	"github.com/quartet-mq/quartet/kafka/kafkawire"
+)
+
+// joinedTxn is a partition that became part of a transaction because of a request, or the error that kept it from that.
+type joinedTxn struct {
+	p     *partition
+	guard uint64
+	err   error
+}
+
+// joins reports whether partitions become part of a transaction by being written to (KIP-890).
+func (j *produceJob) joins() bool { return j.r.Version >= 12 }
+
+// joinTxn has the coordinator of the transaction make all partitions part of it that are not yet, with one record. It waits
+// until that is durable.
+func (j *produceJob) joinTxn(v *kafkawire.ProduceView) {
+	if j.txn == "" || j.refused != noError || !j.joins() {
+		return
+	}
+	var parts []partitionID
+	var producer kafka.ProducerEpoch
+	for v.Next() {
+		p := j.find(v)
+		if p == nil || p.topic.internal || p.leader() != j.s.node.at.ID || !j.s.allowed(opWrite, resourceTopic, p.topic.name) {
+			continue // the append says more
+		}
+		batch := transactionalBatch(v.Records)
+		if batch == nil || batch.ProducerID() < 0 || !p.log.config().strictTxn {
+			continue
+		}
+		guard, err := p.log.guardTransaction(int64(batch.ProducerID()), batch.ProducerEpoch(), batch.BaseSequence(), true)
+		by := kafka.ProducerEpoch{ID: batch.ProducerID(), Epoch: batch.ProducerEpoch()}
+		if err == nil && len(parts) > 0 && by != producer {
+			err = logError(kafkawire.ErrInvalidRequest, "a request with batches of more than one producer")
+		}
+		if err == nil && guard == 0 {
+			continue
+		}
+		j.joined = append(j.joined, joinedTxn{p, guard, err})
+		if err == nil {
+			producer, parts = by, append(parts, p.id())
+		}
+	}
+	v.Rewind()
+	if len(parts) == 0 {
+		return
+	}
+	answers := j.s.b.verifyTxn(j.txn, int64(producer.ID), producer.Epoch, parts, true)
+	for i := range j.joined {
+		if t := &j.joined[i]; t.err == nil {
+			t.err, answers = answers[0], answers[1:]
+		}
+	}
+}
+
+// find returns the partition that a view is at, or nil.
+func (j *produceJob) find(v *kafkawire.ProduceView) *partition {
+	b := j.s.b
+	b.mu.RLock()
+	t := b.byID[v.Topic.ID]
+	if v.Topic.Name != nil {
+		t = b.topics[string(v.Topic.Name)]
+	}
+	b.mu.RUnlock()
+	if t == nil {
+		return nil
+	}
+	return t.partition(v.Index)
+}
+
+// transactionalBatch returns the first of some batches if it is part of a transaction, otherwise nil.
+func transactionalBatch(records []byte) kafka.Batch {
+	entry, _, err := kafka.Split(records)
+	if err != nil || entry == nil || kafka.Magic(entry) != 2 {
+		return nil // the append says more
+	}
+	if batch := kafka.Batch(entry); batch.Attributes().Transactional() {
+		return batch
+	}
+	return nil
+}
+
+// verify sees to it that a batch of a transaction is written only while the transaction's coordinator knows of it.
+func (j *produceJob) verify(p *partition, req *appendRequest, c *logConfig) error {
+	batch := transactionalBatch(req.records)
+	if batch == nil || !c.strictTxn {
+		return nil
+	}
+	id, epoch := int64(batch.ProducerID()), batch.ProducerEpoch()
+	if j.txn == "" || id < 0 {
+		return logError(kafkawire.ErrInvalidTxnState, "a transactional batch without a transactional id")
+	}
+	for i := range j.joined {
+		if t := &j.joined[i]; t.p == p {
+			req.guard = t.guard
+			return t.err
+		}
+	}
+	var err error
+	if req.guard, err = p.log.guardTransaction(id, epoch, batch.BaseSequence(), j.joins()); err != nil || req.guard == 0 {
+		return err
+	}
+	err = j.s.b.verifyTxn(j.txn, id, epoch, []partitionID{p.id()}, j.joins())[0]
+	if err == kafkawire.ErrTransactionAbortable && j.r.Version < 11 {
+		return kafkawire.ErrInvalidTxnState // the client does not know the other
+	}
+	return err
+}
