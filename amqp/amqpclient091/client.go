@@ -34,6 +34,7 @@ type Client struct {
 	replies    *replies   // of Client.Call
 	senders    []*Channel // with messages that are not sent
 	scratch    []byte     // for properties
+	keepers    buffers    // for messages that are kept
 	tag        string     // what the tags of consumers begin with
 	tags       uint64     // how many there were
 	waits      sync.Pool  // of *Publication, for those who wait

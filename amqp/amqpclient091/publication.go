@@ -82,9 +82,44 @@ func (p *Publication) unsent(err error) error {
 // keep copies the message, so that it can be sent later. c.mu is held.
 func (p *Publication) keep(m *Message, props []byte) {
 	p.exchange, p.key, p.mandatory, p.copied = m.Exchange, m.RoutingKey, m.Mandatory, true
-	p.data = make([]byte, 0, len(props)+len(m.Body))
-	p.data = append(append(p.data, props...), m.Body...)
+	p.data = append(append(p.h.c.keepers.take(len(props)+len(m.Body)), props...), m.Body...)
 	p.props = len(props)
+}
+
+// buffers are buffers to be used again, for messages that are kept: a few, the last one first.
+type buffers struct {
+	list [][]byte
+	size int
+}
+
+// maxBuffers is how many bytes are in buffers at most.
+const maxBuffers = 1 << 20
+
+// take returns an empty buffer with room for n bytes.
+func (f *buffers) take(n int) []byte {
+	if last := len(f.list) - 1; last >= 0 && cap(f.list[last]) >= n {
+		b := f.list[last]
+		f.list[last] = nil
+		f.list = f.list[:last]
+		f.size -= cap(b)
+		return b
+	}
+	return make([]byte, 0, n)
+}
+
+// give takes a buffer back, in the place of those for which there is no room then.
+func (f *buffers) give(b []byte) {
+	if cap(b) == 0 || cap(b) > maxBuffers/4 {
+		return
+	}
+	for f.size+cap(b) > maxBuffers {
+		last := len(f.list) - 1
+		f.size -= cap(f.list[last])
+		f.list[last] = nil
+		f.list = f.list[:last]
+	}
+	f.list = append(f.list, b[:0])
+	f.size += cap(b)
 }
 
 // outgoing returns the message as the machine wants it. c.mu is held.

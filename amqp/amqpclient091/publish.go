@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/quartet-mq/quartet/amqp/amqp091"
@@ -188,7 +189,8 @@ func (h *Channel) send(o *amqp091.Outgoing, p *Publication) error {
 	if len(o.Properties)+contentOverhead > int(k.m.FrameMax()) {
 		return &amqp091.Error{Code: amqp091.FrameError, Err: errHeaderTooLarge}
 	}
-	out, err := o.AppendTo(k.out, l.m.ID(), k.m.FrameMax(), true)
+	size := len(o.Properties) + contentRoom + amqp091.BodySize(len(o.Body), k.m.FrameMax())
+	out, err := o.AppendTo(slices.Grow(k.out, size), l.m.ID(), k.m.FrameMax(), true)
 	if err != nil {
 		return err
 	}
@@ -208,6 +210,9 @@ func (h *Channel) send(o *amqp091.Outgoing, p *Publication) error {
 	k.wait(1)
 	return nil
 }
+
+// contentRoom is more than what a message takes beside its properties and body.
+const contentRoom = 3*math.MaxUint8 + contentOverhead
 
 // contentOverhead is the size of a frame with a content header, without properties.
 const contentOverhead = 22
@@ -316,6 +321,7 @@ func (h *Channel) complete(p *Publication, err error) {
 		h.c.stats.Unknown++
 	}
 	p.stage, p.err = stageDone, err
+	h.c.keepers.give(p.data)
 	p.data, p.m = nil, nil
 	switch {
 	case p.sync:
