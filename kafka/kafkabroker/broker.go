@@ -118,6 +118,7 @@ func (b *Broker) open() error {
 		n.setAPIs()
 	}
 	b.logs.start()
+	b.watchDisk()
 	b.resumeTransactions()
 	return nil
 }

@@ -43,8 +43,7 @@ type configSet struct{ m map[string]string }
 // broker returns the configs of the broker.
 func (c *brokerConfigs) broker() *configSet { return c.now.Load() }
 
-func (s *configSet) string(name string) string { return s.m[name] }
-func (s *configSet) bool(name string) bool     { return strings.EqualFold(s.m[name], "true") }
+func (s *configSet) bool(name string) bool { return strings.EqualFold(s.m[name], "true") }
 
 func (s *configSet) int64(name string) int64 {
 	n, _ := strconv.ParseInt(s.m[name], 10, 64) // it was checked
@@ -169,6 +168,46 @@ func (c *brokerConfigs) describeBroker() []foundConfig {
 		list[i] = c.findBroker(&brokerDefs[i])
 	}
 	return list
+}
+
+// describeAll returns what is set for all brokers.
+func (c *brokerConfigs) describeAll() (list []foundConfig) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	for i := range brokerDefs {
+		d := &brokerDefs[i]
+		if v, ok := c.every[d.name]; ok {
+			list = append(list, foundConfig{
+				configDef: d, value: v, source: fromAllBrokers, sensitive: d.typ == typePassword, synonyms: []configSynonym{{d.name, v, fromAllBrokers}},
+			})
+		}
+	}
+	return list
+}
+
+// valueOf returns the value that a config has when those in m are set.
+func (c *brokerConfigs) valueOf(d *configDef, of configName, m map[string]string) string {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if of.resource == configOfTopic {
+		return c.findTopic(d, m).value
+	}
+	if v, ok := m[d.name]; ok {
+		return v
+	}
+	return c.findBroker(d).value
+}
+
+// setBroker replaces what is set for all brokers, or for this one.
+func (c *brokerConfigs) setBroker(every bool, m map[string]string) {
+	c.mu.Lock()
+	if every {
+		c.every = m
+	} else {
+		c.own = m
+	}
+	c.mu.Unlock()
+	c.settle()
 }
 
 // ofTopic returns what is set for a topic. The map must not be changed.

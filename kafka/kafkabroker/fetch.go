@@ -258,10 +258,7 @@ func (j *fetchJob) advanced(at int, gen uint32) bool {
 
 // diverges returns where the log of a client went another way than this one, or nil.
 func (j *fetchJob) diverges(p *fetchPart) *kafkawire.FetchResponseDivergingEpoch {
-	epoch, end := p.p.log.endOfEpoch(p.LastEpoch)
-	if epoch < 0 && end < 0 {
-		return nil
-	}
+	epoch, end := j.s.b.endOfEpoch(p.p, p.LastEpoch)
 	if epoch < p.LastEpoch || end < p.Offset {
 		return &kafkawire.FetchResponseDivergingEpoch{Epoch: epoch, EndOffset: end}
 	}

@@ -72,6 +72,10 @@ func (j *fetchJob) read(p *fetchPart, left int64, first bool) int64 {
 	}
 	if p.LastEpoch >= 0 {
 		if a.DivergingEpoch = j.diverges(p); a.DivergingEpoch != nil {
+			if a.DivergingEpoch.Epoch < 0 {
+				j.failed(p, kafkawire.ErrOffsetOutOfRange) // the client has seen an epoch that there never was
+				return 0
+			}
 			st := p.p.log.state()
 			a.HighWatermark, a.LastStableOffset, a.LogStartOffset = st.highWatermark, st.lastStable, st.start
 			return 0

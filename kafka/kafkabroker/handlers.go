@@ -32,6 +32,9 @@ func dataHandlers() []handler {
 		{kafkawire.KeyProduce, 0, 13, (*session).produce},
 		{kafkawire.KeyFetch, 4, 18, (*session).fetch},
 		{kafkawire.KeyListOffsets, 1, 11, (*session).listOffsets},
+		{kafkawire.KeyOffsetForLeaderEpoch, 2, 4, (*session).offsetForLeaderEpoch},
+		{kafkawire.KeyDeleteRecords, 0, 2, (*session).deleteRecords},
+		{kafkawire.KeyDescribeProducers, 0, 0, (*session).describeProducers},
 	}
 }
 
@@ -41,6 +44,16 @@ func topicHandlers() []handler {
 		{kafkawire.KeyMetadata, 0, 13, (*session).metadata},
 		{kafkawire.KeyCreateTopics, 2, 7, (*session).createTopics},
 		{kafkawire.KeyDeleteTopics, 1, 6, (*session).deleteTopics},
+		{kafkawire.KeyCreatePartitions, 0, 3, (*session).createPartitions},
+		{kafkawire.KeyDescribeTopicPartitions, 0, 0, (*session).describeTopicPartitions},
+		{kafkawire.KeyDescribeConfigs, 1, 4, (*session).describeConfigs},
+		{kafkawire.KeyAlterConfigs, 0, 2, (*session).alterConfigs},
+		{kafkawire.KeyIncrementalAlterConfigs, 0, 1, (*session).incrementalAlterConfigs},
+		{kafkawire.KeyListConfigResources, 0, 1, (*session).listConfigResources},
+		{kafkawire.KeyDescribeCluster, 0, 2, (*session).describeCluster},
+		{kafkawire.KeyDescribeLogDirs, 1, 5, (*session).describeLogDirs},
+		{kafkawire.KeyElectLeaders, 0, 2, (*session).electLeaders},
+		{kafkawire.KeyListPartitionReassignments, 0, 0, (*session).listPartitionReassignments},
 	}
 }
 

@@ -113,6 +113,8 @@ type Events struct {
 	ConfigChanged func(topic string)
 	// LeaderChanged: another node leads a partition now.
 	LeaderChanged func(topic string, partition, leader, epoch int32)
+	// DiskFull: producers are refused since the disk has less room than [Options].DiskReserve, or not any more.
+	DiskFull func(full bool)
 	// Failed: storage has failed and the broker takes nothing any more.
 	Failed func(err error)
 }

@@ -184,8 +184,6 @@ func (j *produceJob) append(p *partition, v *kafkawire.ProduceView, t *kafkawire
 // adminClientID is the client id that Apache Kafka lets write to the topics of the broker itself.
 const adminClientID = "__admin_client"
 
-var errDiskFull = &storageError{"append", errors.New("the disk is nearly full")}
-
 // fail notes an error for a partition.
 func (j *produceJob) fail(p *partition, a *kafkawire.ProduceResponsePartition, err error) {
 	a.ErrorCode, a.ErrorMessage = errorCode(err), errorText(err)
