@@ -227,6 +227,7 @@ func TestOffsetsExpire(t *testing.T) {
 		if r := ask[*kafkawire.OffsetCommitResponse](p.peer, req, 4); r.Topics[0].Partitions[0].ErrorCode != 0 {
 			t.Errorf("%+v", r)
 		}
+		p.session = 1800_000
 		id, generation := p.join("g", "")
 		for _, topic := range []string{"topic", "other"} {
 			if code := p.commit("g", id, generation, topic, 0, 3); code != 0 {
@@ -234,7 +235,7 @@ func TestOffsetsExpire(t *testing.T) {
 			}
 		}
 		alive := func(d time.Duration) {
-			for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(9 * time.Second) {
+			for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(9 * time.Minute) {
 				p.heartbeat("g", id, generation)
 			}
 		}
@@ -268,10 +269,12 @@ func TestOffsetsExpire(t *testing.T) {
 			t.Error(code)
 		}
 		time.Sleep(week - time.Hour)
+		p = g.dial() // the connection was idle for too long
 		want("g", "topic", 3)
 		g.crash()
 		p = g.dial()
 		time.Sleep(80 * time.Minute)
+		p = g.dial()
 		want("g", "topic", -1)
 		want("g", "other", -1)
 		g.crash()

@@ -2,6 +2,7 @@ package kafkabroker
 
 import (
 	"testing"
+	"time"
 
 	"github.com/quartet-mq/quartet/kafka/kafkawire"
 )
@@ -29,19 +30,34 @@ func (g *groupTest) producer(name string) *txnPeer {
 // addOffsets puts a group into the transaction.
 func (p *txnPeer) addOffsets(group string) kafkawire.ErrorCode {
 	p.t.Helper()
-	return ask[*kafkawire.AddOffsetsToTxnResponse](p.peer, &kafkawire.AddOffsetsToTxnRequest{
-		TransactionalID: p.name, ProducerID: p.id, ProducerEpoch: p.epoch, GroupID: kafkawire.GroupID(group)}, 3).ErrorCode
+	return settled(func() kafkawire.ErrorCode {
+		return ask[*kafkawire.AddOffsetsToTxnResponse](p.peer, &kafkawire.AddOffsetsToTxnRequest{
+			TransactionalID: p.name, ProducerID: p.id, ProducerEpoch: p.epoch, GroupID: kafkawire.GroupID(group)}, 3).ErrorCode
+	})
 }
 
 func (p *txnPeer) commitInTxn(group, member string, generation int32, topic string, partition int32, offset int64, version int16) kafkawire.ErrorCode {
 	p.t.Helper()
-	r := ask[*kafkawire.TxnOffsetCommitResponse](p.peer, &kafkawire.TxnOffsetCommitRequest{
-		TransactionalID: p.name, GroupID: kafkawire.GroupID(group), ProducerID: p.id, ProducerEpoch: p.epoch,
-		GenerationIDOrMemberEpoch: generation, MemberID: member,
-		Topics: []kafkawire.TxnOffsetCommitRequestTopic{{Name: kafkawire.TopicName(topic), Partitions: []kafkawire.TxnOffsetCommitRequestPartition{
-			{PartitionIndex: partition, CommittedOffset: offset, CommittedLeaderEpoch: -1, CommittedMetadata: new("t")}}}},
-	}, version)
-	return r.Topics[0].Partitions[0].ErrorCode
+	return settled(func() kafkawire.ErrorCode {
+		r := ask[*kafkawire.TxnOffsetCommitResponse](p.peer, &kafkawire.TxnOffsetCommitRequest{
+			TransactionalID: p.name, GroupID: kafkawire.GroupID(group), ProducerID: p.id, ProducerEpoch: p.epoch,
+			GenerationIDOrMemberEpoch: generation, MemberID: member,
+			Topics: []kafkawire.TxnOffsetCommitRequestTopic{{Name: kafkawire.TopicName(topic), Partitions: []kafkawire.TxnOffsetCommitRequestPartition{
+				{PartitionIndex: partition, CommittedOffset: offset, CommittedLeaderEpoch: -1, CommittedMetadata: new("t")}}}},
+		}, version)
+		return r.Topics[0].Partitions[0].ErrorCode
+	})
+}
+
+// settled asks until the transaction before has ended.
+func settled(f func() kafkawire.ErrorCode) kafkawire.ErrorCode {
+	for {
+		code := f()
+		if code != kafkawire.ErrConcurrentTransactions {
+			return code
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 }
 
 func (p *txnPeer) end(commit bool, version int16) kafkawire.ErrorCode {

@@ -89,7 +89,10 @@ func (g *groupTest) topic(name string, partitions int32) *topicState {
 }
 
 // groupPeer is a client that a test plays.
-type groupPeer struct{ *peer }
+type groupPeer struct {
+	*peer
+	session int32 // timeout in milliseconds, 0 for that of joinRequest
+}
 
 func (g *groupTest) dial() groupPeer {
 	g.t.Helper()
@@ -98,7 +101,7 @@ func (g *groupTest) dial() groupPeer {
 		g.t.Fatal(err)
 	}
 	g.t.Cleanup(func() { nc.Close() })
-	return groupPeer{&peer{t: g.t, nc: nc, client: "test"}}
+	return groupPeer{peer: &peer{t: g.t, nc: nc, client: "test"}}
 }
 
 // next reads the response to the last request.
@@ -137,6 +140,9 @@ func subscriptionOf(topics ...string) []byte {
 func (p groupPeer) join(group, instance string) (id string, generation int32) {
 	p.t.Helper()
 	req := joinRequest(group, "")
+	if p.session > 0 {
+		req.SessionTimeoutMs = p.session
+	}
 	version := int16(9)
 	if instance != "" {
 		req.GroupInstanceID = &instance
