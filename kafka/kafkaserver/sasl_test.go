@@ -19,14 +19,12 @@ import (
 type users struct {
 	backend
 	until   time.Time
-	asked   []string
 	refused bool // alice is not let in
 }
 
 func newUsers() *users {
 	u := new(users)
 	u.login = func(a *kafkaserver.Auth) (kafkaserver.Login, error) {
-		u.asked = append(u.asked, a.Mechanism+":"+a.User)
 		switch {
 		case u.refused:
 			return kafkaserver.Login{}, errTest
