@@ -190,7 +190,7 @@ func (j *fetchJob) look(p *fetchPart) bool {
 	l := p.p.log
 	l.mu.Lock()
 	bound := l.bound(j.isolation)
-	start, end, appended := l.start, l.end, l.appended
+	start, end, appended, tail := l.start, l.end, l.appended, l.active().base
 	l.mu.Unlock()
 	p.avail, p.seen = 0, appended
 	switch {
@@ -200,15 +200,19 @@ func (j *fetchJob) look(p *fetchPart) bool {
 		return true
 	case p.Offset >= bound:
 		return false
-	case j.minBytes <= 1:
+	case j.minBytes <= 1 && p.Offset >= tail:
 		p.avail = 1
 		return false
 	}
+	// Before the last segment compaction may have left nothing up to the bound.
 	f, err := l.fetch(fetchRequest{offset: p.Offset, maxBytes: int(p.MaxBytes), isolation: j.isolation})
 	if err != nil {
 		return true
 	}
 	p.avail = int64(f.size())
+	if j.minBytes <= 1 {
+		p.avail = min(p.avail, 1)
+	}
 	f.close()
 	return false
 }

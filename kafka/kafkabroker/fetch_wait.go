@@ -49,6 +49,11 @@ func (p *partition) wake() {
 			ready = append(ready, w.j)
 		}
 	}
+	if p.changed != nil {
+		close(p.changed)
+		p.changed = nil
+		p.waiting.Add(-1)
+	}
 	p.mu.Unlock()
 	for i, j := range ready {
 		if i == len(ready)-1 || !j.s.b.spawn(j.woken) {
@@ -65,6 +70,7 @@ func (s *session) wait(j *fetchJob) bool {
 		return false
 	}
 	s.waits = append(s.waits, fetchWaiter{j: j, gen: j.gen})
+	s.b.stats.waiting.Add(1)
 	return true
 }
 
@@ -78,6 +84,7 @@ func (s *session) unwait(j *fetchJob) {
 			s.waits[i] = s.waits[last]
 			s.waits[last] = fetchWaiter{}
 			s.waits = s.waits[:last]
+			s.b.stats.waiting.Add(-1)
 			return
 		}
 	}

@@ -18,6 +18,7 @@ type partition struct {
 
 	waiting atomic.Int32  // how many there are in waiters
 	mu      sync.Mutex    // of waiters, taken last
+	changed chan struct{} // closed when there is more to read, nil when nobody asked
 	waiters []fetchWaiter // who waits for more records
 }
 

@@ -212,6 +212,13 @@ func (s *syncer) count(files, all uint64) {
 	s.all += all
 }
 
+// counts returns the rounds so far, the files synced one by one and the syncs of the file system.
+func (s *syncer) counts() (rounds, files, all uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rounds, s.files, s.all
+}
+
 // each syncs files one by one, several side by side.
 func (s *syncer) each(work []unsynced) error {
 	var tasks []func() error

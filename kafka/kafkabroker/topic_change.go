@@ -270,6 +270,7 @@ func (b *Broker) deleteTopic(t *topicState) error {
 		return err
 	}
 	b.hide(t)
+	b.stats.gone.addAll(&t.stats)
 	b.configs.setTopic(t.name, nil)
 	t.deleted.Store(true)
 	for _, p := range t.partitions() {
