@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strconv"
 
 	"github.com/quartet-mq/quartet/kafka"
 	"github.com/quartet-mq/quartet/kafka/kafkawire"
@@ -81,9 +80,25 @@ func Fatal(err error) bool {
 	if _, ok := errors.AsType[*fatalError](err); ok {
 		return true
 	}
+	if Abortable(err) {
+		return false
+	}
 	code, ok := errors.AsType[kafkawire.ErrorCode](err)
 	return ok && code.Fatal()
 }
+
+// Abortable reports whether err, returned by a transactional producer or for one of its records, means that the transaction
+// cannot be committed: after Abort the producer can begin another one.
+func Abortable(err error) bool {
+	_, ok := errors.AsType[*abortableError](err)
+	return ok
+}
+
+// abortableError marks an error as the end of a transaction.
+type abortableError struct{ err error }
+
+func (e *abortableError) Error() string { return e.err.Error() }
+func (e *abortableError) Unwrap() error { return e.err }
 
 // fatalError marks an error as the end of its producer.
 type fatalError struct{ err error }
@@ -123,10 +138,3 @@ func ended(err error) error {
 }
 
 var errHungUp = errors.New("the connection was closed")
-
-func brokerName(id kafkawire.BrokerID, addr string) string {
-	if id < 0 {
-		return addr
-	}
-	return strconv.Itoa(int(id)) + " (" + addr + ")"
-}

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/quartet-mq/quartet/internal/memnet"
+	"github.com/quartet-mq/quartet/kafka"
 	"github.com/quartet-mq/quartet/kafka/kafkawire"
 )
 
@@ -19,11 +20,15 @@ type fakeCluster struct {
 	t       *testing.T
 	brokers []*fakeBroker
 
-	mu     sync.Mutex
-	topics map[kafkawire.TopicName]*fakeTopic
+	mu        sync.Mutex
+	topics    map[kafkawire.TopicName]*fakeTopic
+	producers int
+	requests  int
+	refuse    func(tp kafka.TopicPartition, b kafka.Batch) *kafkawire.ProduceResponsePartition // nil: append
 }
 
 type fakeTopic struct {
+	logs    map[int32]*fakeLog
 	id      kafkawire.UUID
 	leaders []kafkawire.BrokerID
 	epoch   int32
@@ -100,7 +105,7 @@ func (c *fakeCluster) topic(name kafkawire.TopicName, leaders ...kafkawire.Broke
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	id := kafkawire.UUID{15: byte(len(c.topics) + 1)}
-	c.topics[name] = &fakeTopic{id: id, leaders: leaders}
+	c.topics[name] = &fakeTopic{id: id, leaders: leaders, logs: make(map[int32]*fakeLog)}
 }
 
 // move changes a leader.
@@ -187,6 +192,9 @@ func (b *fakeBroker) serveConn(nc net.Conn) {
 		}
 		if resp == nil && !r.silence {
 			resp = b.answer(r)
+			if p, ok := r.req.(*kafkawire.ProduceRequest); ok && p.Acks == 0 {
+				continue
+			}
 		}
 		if resp == nil {
 			if r.silence {
@@ -226,6 +234,15 @@ func (b *fakeBroker) answer(r *fakeRequest) kafkawire.Response {
 		return m
 	case *kafkawire.MetadataRequest:
 		return b.c.metadata(req, r.header.Version)
+	case *kafkawire.InitProducerIDRequest:
+		m := new(kafkawire.InitProducerIDResponse)
+		b.c.mu.Lock()
+		defer b.c.mu.Unlock()
+		b.c.producers++
+		m.ProducerID = kafkawire.ProducerID(b.c.producers)
+		return m
+	case *kafkawire.ProduceRequest:
+		return b.produce(req, r.header.Version)
 	case *kafkawire.FindCoordinatorRequest:
 		m := new(kafkawire.FindCoordinatorResponse)
 		for _, k := range req.CoordinatorKeys {
@@ -295,4 +312,137 @@ func (b *fakeBroker) count(key kafkawire.APIKey) (n int) {
 		}
 	}
 	return n
+}
+
+// fakeLog is the log of a partition.
+type fakeLog struct {
+	values    []string
+	batches   int
+	producers map[kafkawire.ProducerID]*fakeProducer
+}
+
+type fakeProducer struct {
+	epoch int16
+	next  int32
+	last  []fakeRange
+}
+
+type fakeRange struct {
+	sequence int32
+	offset   int64
+}
+
+// produce appends as a broker does.
+func (b *fakeBroker) produce(req *kafkawire.ProduceRequest, version int16) kafkawire.Response {
+	m := new(kafkawire.ProduceResponse)
+	c := b.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.requests++
+	for _, t := range req.TopicData {
+		name := t.Name
+		if version >= 13 {
+			for n, x := range c.topics {
+				if x.id == t.TopicID {
+					name = n
+				}
+			}
+		}
+		x := kafkawire.ProduceResponseTopic{Name: t.Name, TopicID: t.TopicID}
+		for _, p := range t.PartitionData {
+			r := kafkawire.ProduceResponsePartition{}
+			r.Reset()
+			r.Index, r.BaseOffset = p.Index, -1
+			b.append(name, p, &r)
+			x.PartitionResponses = append(x.PartitionResponses, r)
+		}
+		m.Responses = append(m.Responses, x)
+	}
+	if req.Acks == 0 {
+		return nil
+	}
+	return m
+}
+
+func (b *fakeBroker) append(name kafkawire.TopicName, p kafkawire.ProduceRequestPartition, r *kafkawire.ProduceResponsePartition) {
+	c := b.c
+	t := c.topics[name]
+	if t == nil || int(p.Index) >= len(t.leaders) {
+		r.ErrorCode = kafkawire.ErrUnknownTopicOrPartition
+		return
+	}
+	batch, err := kafka.SplitProduced(p.Records)
+	if err == nil {
+		err = batch.CheckProduced()
+	}
+	if err != nil {
+		c.t.Errorf("batch: %v", err)
+		r.ErrorCode = kafkawire.ErrCorruptMessage
+		return
+	}
+	if t.leaders[p.Index] != b.id {
+		r.ErrorCode = kafkawire.ErrNotLeaderOrFollower
+		return
+	}
+	if c.refuse != nil {
+		if x := c.refuse(kafka.TopicPartition{Topic: name, Partition: p.Index}, batch); x != nil {
+			x.Index = p.Index
+			*r = *x
+			return
+		}
+	}
+	l := t.logs[p.Index]
+	if l == nil {
+		l = &fakeLog{producers: make(map[kafkawire.ProducerID]*fakeProducer)}
+		t.logs[p.Index] = l
+	}
+	if id := batch.ProducerID(); id >= 0 {
+		st := l.producers[id]
+		first := kafka.Producer{ID: id, Epoch: batch.ProducerEpoch(), Sequence: batch.BaseSequence()}
+		switch {
+		case st == nil:
+			st = &fakeProducer{epoch: first.Epoch}
+			l.producers[id] = st
+		case first.Epoch < st.epoch:
+			r.ErrorCode = kafkawire.ErrInvalidProducerEpoch
+			return
+		case first.Epoch > st.epoch && first.Sequence != 0:
+			r.ErrorCode = kafkawire.ErrOutOfOrderSequenceNumber
+			return
+		case first.Epoch > st.epoch:
+			*st = fakeProducer{epoch: first.Epoch}
+		default:
+			for _, x := range st.last {
+				if x.sequence == first.Sequence {
+					r.BaseOffset = x.offset
+					return
+				}
+			}
+		}
+		if len(st.last) > 0 && first.Sequence != st.next {
+			r.ErrorCode = kafkawire.ErrOutOfOrderSequenceNumber
+			return
+		}
+		st.next = kafka.AddSequence(first.Sequence, batch.Count())
+		st.last = append(st.last, fakeRange{first.Sequence, int64(len(l.values))})
+		if len(st.last) > kafka.MaxInFlight {
+			st.last = st.last[1:]
+		}
+	}
+	r.BaseOffset = int64(len(l.values))
+	recs, err := kafka.Open(batch, nil, 64<<20)
+	for rec := (kafka.Record{}); err == nil && recs.Next(&rec); {
+		l.values = append(l.values, string(rec.Value))
+	}
+	l.batches++
+}
+
+// log returns the values in a partition.
+func (c *fakeCluster) log(name kafkawire.TopicName, partition int32) []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if l := c.topics[name].logs[partition]; l != nil {
+		return append([]string(nil), l.values...)
+	}
+	return nil
 }

@@ -11,20 +11,23 @@ import (
 // The slices of a consumed record are parts of memory that it shares with the other records of its batch. They are the
 // caller's for as long as it likes, and keep that memory alive.
 type Record struct {
-	Topic     string
+	Topic string
+
+	// Partition is that of the topic. A producer sets it, unless its partitioner takes what the record says.
 	Partition int32
 
-	// Offset is the place in the partition. A producer sets it when the record is written.
+	// Offset is the place in the partition. A producer sets it when the record is written, to -1 when it is not known.
 	Offset int64
 
 	// LeaderEpoch is the epoch of the leader that wrote the record, -1 when that is not known.
 	LeaderEpoch int32
 
-	// Timestamp is of the record or, as the topic says, of when the broker took it. It has milliseconds.
+	// Timestamp is of the record or, as the topic says, of when the broker took it. It has milliseconds. A producer sets a
+	// zero time to now.
 	Timestamp time.Time
 
 	Key     []byte // nil is null
-	Value   []byte // nil is null
+	Value   []byte // nil is null, which deletes the key from compacted topics
 	Headers []kafka.Header
 
 	acks *acks // of a consumed record

@@ -22,7 +22,6 @@ type sendOptions struct {
 type waiter struct {
 	done chan struct{}
 	body []byte
-	size int
 	err  error
 }
 
@@ -198,13 +197,22 @@ func (c *Client) retry(ctx context.Context, f func(ctx context.Context) error) e
 		if err == nil || !c.again(err) {
 			return err
 		}
-		if !c.pause(ctx, c.backoff(failures)) {
+		if !c.pause(ctx, c.backoffAfter(err, failures)) {
 			if c.isClosed() {
 				return ErrClosed
 			}
 			return &expired{err: err, cause: context.Cause(ctx)}
 		}
 	}
+}
+
+// backoffAfter is the time to wait after a failure. The end of a transaction takes a broker a few milliseconds only.
+func (c *Client) backoffAfter(err error, failures int) time.Duration {
+	d := c.backoff(failures)
+	if errors.Is(err, kafkawire.ErrConcurrentTransactions) {
+		d = min(d, time.Duration(failures)*2*time.Millisecond)
+	}
+	return d
 }
 
 // again reports whether what failed with err is to be tried again.
