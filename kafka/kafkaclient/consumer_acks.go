@@ -3,19 +3,21 @@ package kafkaclient
 import (
 	"sort"
 	"sync"
+	"sync/atomic"
 
 	"github.com/quartet-mq/quartet/topic/delivery"
 )
 
 // acks are the records of a partition that were delivered and may be done in any order.
 type acks struct {
-	mu     sync.Mutex
-	marks  delivery.Watermark // of records, numbered in the order in which they were delivered
-	runs   []ackRun           // where records without gaps between their offsets begin
-	next   uint64             // number of the next record
-	end    int64              // the offset after everything that was delivered
-	epoch  int32              // of the leader at end
-	closed bool
+	closed atomic.Bool // done does nothing
+
+	mu    sync.Mutex
+	marks delivery.Watermark // of records, numbered in the order in which they were delivered
+	runs  []ackRun           // where records without gaps between their offsets begin
+	next  uint64             // number of the next record
+	end   int64              // the offset after everything that was delivered
+	epoch int32              // of the leader at end
 }
 
 // ackRun is records without gaps between their offsets.
@@ -28,18 +30,21 @@ type ackRun struct {
 // newAcks begins at an offset.
 func newAcks(offset int64, epoch int32) *acks { return &acks{end: offset, epoch: epoch} }
 
-// delivered adds a record, or moves on past offsets that have none.
-func (a *acks) delivered(r *Record) {
+// delivered adds records, in order.
+func (a *acks) delivered(list []*Record) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.marks.Low() == a.next {
-		a.runs = a.runs[:0]
+	for _, r := range list {
+		r.acks = a
+		if a.marks.Low() == a.next {
+			a.runs = a.runs[:0]
+		}
+		if n := len(a.runs); n == 0 || a.runs[n-1].offset+int64(a.next-a.runs[n-1].first) != r.Offset || a.runs[n-1].epoch != r.LeaderEpoch {
+			a.runs = append(a.runs, ackRun{a.next, r.Offset, r.LeaderEpoch})
+		}
+		a.next++
+		a.end, a.epoch = r.Offset+1, r.LeaderEpoch
 	}
-	if n := len(a.runs); n == 0 || a.runs[n-1].offset+int64(a.next-a.runs[n-1].first) != r.Offset || a.runs[n-1].epoch != r.LeaderEpoch {
-		a.runs = append(a.runs, ackRun{a.next, r.Offset, r.LeaderEpoch})
-	}
-	a.next++
-	a.end, a.epoch = r.Offset+1, r.LeaderEpoch
 }
 
 // passed moves the end on when there are no more records before an offset.
@@ -51,11 +56,11 @@ func (a *acks) passed(offset int64) {
 
 // done completes the record of an offset.
 func (a *acks) done(offset int64) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.closed {
+	if a.closed.Load() {
 		return
 	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	i := sort.Search(len(a.runs), func(i int) bool { return a.runs[i].offset > offset }) - 1
 	if i < 0 {
 		return
@@ -90,11 +95,4 @@ func (a *acks) waiting() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return int(a.next-a.marks.Low()) - a.marks.Ahead()
-}
-
-// close makes later calls of done do nothing.
-func (a *acks) close() {
-	a.mu.Lock()
-	a.closed = true
-	a.mu.Unlock()
 }

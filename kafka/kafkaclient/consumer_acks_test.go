@@ -15,8 +15,8 @@ func TestAcks(t *testing.T) {
 		for range 500 {
 			switch n := rnd.IntN(10); {
 			case n < 5:
-				r := &Record{Offset: offset, LeaderEpoch: int32(offset / 50), acks: a}
-				a.delivered(r)
+				r := &Record{Offset: offset, LeaderEpoch: int32(offset / 50)}
+				a.delivered([]*Record{r})
 				open = append(open, r)
 				offset++
 				end = offset

@@ -1,0 +1,232 @@
+package kafkaclient
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"time"
+
+	"github.com/quartet-mq/quartet/kafka"
+	"github.com/quartet-mq/quartet/kafka/kafkawire"
+)
+
+// commits reports whether the consumer commits by itself.
+func (c *Consumer) commits() bool { return c.o.Group != "" && c.o.Commit != CommitManual }
+
+// consumed are the offsets that the application has reached: with [CommitDone] what is done, else what Poll returned,
+// without what a loop over All has still to come to. c.mu is held.
+func (c *Consumer) consumed() map[kafka.TopicPartition]CommittedOffset {
+	list := make(map[kafka.TopicPartition]CommittedOffset, len(c.parts))
+	for tp, p := range c.parts {
+		if p.acks == nil || p.acks.closed.Load() || p.gone {
+			continue
+		}
+		o := CommittedOffset{Offset: p.position, LeaderEpoch: p.epoch}
+		if c.o.Commit == CommitDone {
+			o.Offset, o.LeaderEpoch = p.acks.low()
+		}
+		list[tp] = o
+	}
+	if c.o.Commit == CommitDone {
+		return list
+	}
+	seen := make(map[kafka.TopicPartition]bool)
+	rest := c.given[min(uint64(len(c.given)), c.yielded.Load()-c.base):]
+	for _, r := range rest {
+		tp := kafka.TopicPartition{Topic: kafkawire.TopicName(r.Topic), Partition: r.Partition}
+		if _, ok := list[tp]; ok && !seen[tp] && !r.acks.closed.Load() {
+			seen[tp] = true
+			list[tp] = CommittedOffset{Offset: r.Offset, LeaderEpoch: r.LeaderEpoch}
+		}
+	}
+	return list
+}
+
+// toCommit is consumed without what is committed already. c.mu is held.
+func (c *Consumer) toCommit() map[kafka.TopicPartition]CommittedOffset {
+	list := c.consumed()
+	for tp, o := range list {
+		if o.Offset == c.parts[tp].committed {
+			delete(list, tp)
+		}
+	}
+	return list
+}
+
+// commitByItself commits when it is time.
+func (c *Consumer) commitByItself() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.commits() || c.autoCommit || time.Since(c.lastCommit) < c.o.CommitInterval {
+		return
+	}
+	c.lastCommit = time.Now()
+	list := c.toCommit()
+	if len(list) == 0 {
+		return
+	}
+	c.autoCommit = true
+	c.commitAsync(list, func(err error) {
+		if err != nil {
+			c.c.o.Logger.Debug("cannot commit", "group", c.o.Group, "err", err)
+		}
+		c.mu.Lock()
+		c.autoCommit = false
+		c.mu.Unlock()
+	})
+}
+
+// commitAsync commits on a goroutine. done, which may be nil, is told of the result. c.mu is held.
+func (c *Consumer) commitAsync(list map[kafka.TopicPartition]CommittedOffset, done func(error)) {
+	id, err := c.identity()
+	c.spawn(func() {
+		if err == nil && len(list) > 0 {
+			err = c.commitAs(c.alive, id, list)
+		}
+		if done != nil {
+			done(err)
+		}
+	})
+}
+
+// Commit commits what the application has consumed: everything that Poll has returned, the records of All before the
+// current one, or with [CommitDone] what is done. It waits for the answer. The error wraps [kafka.ErrRebalancing] when a
+// rebalance is under way: poll, then commit again; [kafka.ErrCommitFailed] when the group has given the partitions to
+// others; or it is a [*PartitionError] for the first partition that failed.
+func (c *Consumer) Commit(ctx context.Context) error {
+	c.mu.Lock()
+	list := c.consumed()
+	c.mu.Unlock()
+	return c.CommitOffsets(ctx, list)
+}
+
+// CommitAsync is [Consumer.Commit] without waiting. done, which may be nil, is called with the result on a goroutine of
+// its own; it may call all methods.
+func (c *Consumer) CommitAsync(done func(error)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		if done != nil {
+			go done(ErrClosed)
+		}
+		return
+	}
+	c.commitAsync(c.consumed(), done)
+}
+
+// CommitOffsets commits given offsets, which need not be of partitions that the consumer has.
+func (c *Consumer) CommitOffsets(ctx context.Context, offsets map[kafka.TopicPartition]CommittedOffset) error {
+	if c.o.Group == "" {
+		return errNoGroup
+	}
+	c.mu.Lock()
+	id, err := c.identity()
+	closed := c.closed
+	c.mu.Unlock()
+	switch {
+	case closed:
+		return ErrClosed
+	case err != nil:
+		return err
+	case len(offsets) == 0:
+		return nil
+	}
+	return c.commitAs(ctx, id, maps.Clone(offsets))
+}
+
+// identity is with what to commit now. c.mu is held.
+func (c *Consumer) identity() (kafka.MemberIdentity, error) {
+	if c.group == nil {
+		return kafka.MemberIdentity{GroupID: kafkawire.GroupID(c.o.Group), Generation: -1}, nil
+	}
+	return c.group.m.Identity()
+}
+
+// commitAs commits, one at a time and in order.
+func (c *Consumer) commitAs(ctx context.Context, id kafka.MemberIdentity, list map[kafka.TopicPartition]CommittedOffset) error {
+	select {
+	case c.commit <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	defer func() { <-c.commit }()
+	return c.retry(ctx, func(ctx context.Context) error { return c.commitOnce(ctx, id, list) })
+}
+
+// commitOnce sends one request. What succeeds leaves the list.
+func (c *Consumer) commitOnce(ctx context.Context, id kafka.MemberIdentity, list map[kafka.TopicPartition]CommittedOffset) error {
+	req := new(kafkawire.OffsetCommitRequest)
+	req.Reset()
+	req.GroupID, req.GenerationIDOrMemberEpoch, req.MemberID = id.GroupID, id.Generation, id.MemberID
+	if id.InstanceID != "" && id.MemberID != "" {
+		req.GroupInstanceID = &id.InstanceID
+	}
+	at := make(map[kafkawire.TopicName]int)
+	for tp, o := range list {
+		i, ok := at[tp.Topic]
+		if !ok {
+			i = len(req.Topics)
+			at[tp.Topic] = i
+			req.Topics = append(req.Topics, kafkawire.OffsetCommitRequestTopic{Name: tp.Topic})
+		}
+		req.Topics[i].Partitions = append(req.Topics[i].Partitions, kafkawire.OffsetCommitRequestPartition{
+			PartitionIndex: tp.Partition, CommittedOffset: o.Offset, CommittedLeaderEpoch: o.LeaderEpoch, CommittedMetadata: new(o.Metadata)})
+	}
+	resp, err := c.c.requestCoordinator(ctx, GroupCoordinator, string(id.GroupID), req, &sendOptions{limit: 9}, func(r kafkawire.Response) kafkawire.ErrorCode {
+		for _, t := range r.(*kafkawire.OffsetCommitResponse).Topics {
+			for _, p := range t.Partitions {
+				if p.ErrorCode != 0 {
+					return p.ErrorCode
+				}
+			}
+		}
+		return 0
+	})
+	if err != nil {
+		return err
+	}
+	var first error
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, t := range resp.(*kafkawire.OffsetCommitResponse).Topics {
+		for _, p := range t.Partitions {
+			tp := kafka.TopicPartition{Topic: t.Name, Partition: p.PartitionIndex}
+			if p.ErrorCode == 0 {
+				if x := c.parts[tp]; x != nil {
+					x.committed = list[tp].Offset
+				}
+				delete(list, tp)
+				continue
+			}
+			err := c.commitRefused(id, p.ErrorCode)
+			if errors.Is(err, kafka.ErrRebalancing) || errors.Is(err, kafka.ErrCommitFailed) {
+				return err
+			}
+			if first == nil {
+				first = &PartitionError{TopicPartition: tp, Offset: list[tp].Offset, Err: err}
+			}
+		}
+	}
+	return first
+}
+
+// commitRefused says what an error code means. c.mu is held.
+func (c *Consumer) commitRefused(id kafka.MemberIdentity, code kafkawire.ErrorCode) error {
+	if c.group == nil || id.MemberID == "" {
+		return remote(code, nil)
+	}
+	err := c.group.m.Committed(time.Now(), id, code)
+	c.drainGroup()
+	return err
+}
+
+// GroupMetadata returns with what offsets of the consumer are committed, for the transactions of a producer. It fails as
+// [Consumer.Commit] does while the consumer has no place in its group.
+func (c *Consumer) GroupMetadata() (kafka.MemberIdentity, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.o.Group == "" {
+		return kafka.MemberIdentity{}, errNoGroup
+	}
+	return c.identity()
+}
