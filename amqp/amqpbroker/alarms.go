@@ -45,6 +45,12 @@ func (a *alarms) watch() {
 // begin begins to look.
 func (a *alarms) begin() {
 	a.mu.Lock()
+	idle := a.timer == nil && !a.closed
+	a.mu.Unlock()
+	if idle {
+		a.look() // the first message counts already
+	}
+	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.used.Store(true)
 	if a.timer == nil && !a.closed {

@@ -462,6 +462,8 @@ func (c *channel) get(bt *amqpserver.Batch, m *amqp091.BasicGet) error {
 	if m.NoAck {
 		q.counts.got--
 		q.counts.gotNo++
+	} else if h.got = c; q.late == 0 {
+		q.hurry(h.at)
 	}
 	d := amqpserver.Delivery{
 		Exchange: g.m.exchange, RoutingKey: g.m.key, Redelivered: g.redelivered(), Properties: g.m.props, Body: g.m.body,

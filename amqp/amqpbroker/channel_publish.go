@@ -195,10 +195,10 @@ func (c *channel) inspect(m *message) (copies bool, err error) {
 // Publish implements [amqpserver.Session].
 func (s *session) Publish(bt *amqpserver.Batch, ch *amqpserver.Channel, p *amqpserver.Publish) error {
 	c := ch.Value.(*channel)
+	s.b.alarms.watch()
 	if !s.publishes.Load() {
 		s.b.alarms.published(bt, s)
 	}
-	s.b.alarms.watch()
 	r, err := c.route(bt, p)
 	if err != nil {
 		return err

@@ -27,6 +27,7 @@ type held struct {
 	entry
 	q     *queue
 	c     *consumer // who has it; nil for basic.get and for states without an owner
+	got   *channel  // that has it by basic.get
 	at    int64     // unix milliseconds: acquired since, or scheduled for
 	index int       // in queue.held
 	state entryState

@@ -201,6 +201,40 @@ func TestConsumerTimeout(t *testing.T) {
 	})
 }
 
+// TestGetTimeout: basic.get counts as a consumer.
+func TestGetTimeout(t *testing.T) {
+	inWorld(t, Options{ConsumerTimeout: time.Minute}, func(w *world, p *peer) {
+		p.send(1, &amqp091.QueueDeclare{Queue: "q"})
+		for _, body := range []string{"1", "2", "3"} {
+			p.publish(1, "", "q", &amqp091.Properties{}, body)
+		}
+		p.send(1, &amqp091.BasicGet{Queue: "q", NoAck: true}, &amqp091.BasicGet{Queue: "q"}, &amqp091.BasicAck{DeliveryTag: 2})
+		w.wait()
+		time.Sleep(2 * time.Minute)
+		p.send(1, &amqp091.BasicGet{Queue: "q"})
+		w.wait()
+		time.Sleep(59 * time.Second)
+		w.wait()
+		p.taken()
+		time.Sleep(2 * time.Second)
+		p.expect("close 406 PRECONDITION_FAILED - delivery acknowledgement on channel 1 timed out. Timeout value used: 60000 ms. " +
+			"This timeout value can be configured, see consumers doc guide to learn more")
+		equal(t, "queue", drain(t, w.vhost("/").queue("q")), "3r")
+	})
+}
+
+// TestAlarmFromTheBeginning: the first message finds out that memory is scarce.
+func TestAlarmFromTheBeginning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, &Options{MemoryLimit: 1000, MemoryUsed: func() int64 { return 2000 }}, nil)
+		p := w.blockable("client")
+		p.publish(1, "", "q", &amqp091.Properties{}, "1")
+		p.expect("blocked low on memory")
+		p.drop()
+		w.close()
+	})
+}
+
 func TestAlarms(t *testing.T) {
 	var used atomic.Int64
 	var alarms []string

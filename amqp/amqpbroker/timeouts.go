@@ -15,7 +15,7 @@ func (q *queue) timeout() int64 {
 	return max(0, int64(q.b.opts.ConsumerTimeout/time.Millisecond))
 }
 
-// hurry sees to it that somebody looks at what consumers hold, when the first of it is late. q.mu is held.
+// hurry sees to it that somebody looks at what channels hold, when the first of it is late. q.mu is held.
 func (q *queue) hurry(now int64) {
 	if limit := q.timeout(); limit > 0 && q.late == 0 {
 		q.late = now + limit
@@ -39,11 +39,14 @@ func (q *queue) overdue(now int64) map[*channel]struct{} {
 	var late map[*channel]struct{}
 	first := int64(0)
 	for _, h := range q.held {
-		if h.state != stateAcquired || h.c == nil {
+		if h.state != stateAcquired {
 			continue
 		}
-		c, ok := h.c.sink.(*channel)
-		if !ok {
+		c := h.got
+		if h.c != nil {
+			c, _ = h.c.sink.(*channel)
+		}
+		if c == nil {
 			continue
 		}
 		if h.at+limit > now {

@@ -1,8 +1,8 @@
 package amqpserver
 
-// Block makes the connection stop publishing until Unblock. With the next message the client is told why, if it knows
-// connection.blocked; if it goes on, or does not know it, it is not read any more. The messages that were read until then
-// are still handed to the Session. Block may be called again: the first reason counts.
+// Block makes the connection stop publishing until Unblock. With the next message, or with the one that the Session is handed,
+// the client is told why, if it knows connection.blocked; if it goes on, or does not know it, it is not read any more. The
+// messages that were read until then are still handed to the Session. Block may be called again: the first reason counts.
 func (c *Conn) Block(b *Batch, reason string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -11,6 +11,7 @@ func (c *Conn) Block(b *Batch, reason string) {
 	}
 	c.blocked, c.reason = true, reason
 	c.unblocked = make(chan struct{})
+	c.toTell.Store(!c.told && c.machine.BlockedNotify())
 }
 
 // Unblock ends what Block began.
@@ -38,6 +39,7 @@ func (c *Conn) Blocked() bool {
 func (c *Conn) release() {
 	if c.blocked {
 		c.blocked, c.reason = false, ""
+		c.toTell.Store(false)
 		close(c.unblocked)
 		c.unblocked = nil
 	}
@@ -50,10 +52,21 @@ func (c *Conn) publishing(b *Batch) (stop bool) {
 	}
 	if !c.told && c.machine.BlockedNotify() {
 		c.told = true
+		c.toTell.Store(false)
 		c.machine.Block(b.Now(), c.reason)
 		return false
 	}
 	return true
+}
+
+// tell tells a client that is blocked, after a message.
+func (c *Conn) tell(b *Batch) {
+	c.mu.Lock()
+	if c.blocked && !c.told && !c.ended {
+		c.publishing(b)
+		c.drain(nil)
+	}
+	c.unlock(b)
 }
 
 // waitUnblocked waits until a connection that is not to be read is not blocked any more, or ends.

@@ -51,19 +51,20 @@ type Conn struct {
 	cancel    context.CancelFunc
 	counts    counts
 
-	opened     bool // connection.open-ok is on its way
-	confirming bool // the machine has confirms to send
-	paused     bool // the machine knows that the client is not read
-	blocked    bool // stop reading with the next message
-	told       bool // the client knows that it is blocked
-	queued     bool // in the list of a batch, which will flush
-	writing    bool // somebody writes, and goes on until the output is empty
-	serving    bool // a goroutine is under way to serve
-	down       bool // the session is at its end; only the last words are exchanged
-	ended      bool // the machine takes and gives nothing any more
-	aborted    bool // ended, and what waits as output is not sent
-	detached   bool // Session.Closed was called
-	shut       bool // nothing more is written
+	opened     bool        // connection.open-ok is on its way
+	confirming bool        // the machine has confirms to send
+	paused     bool        // the machine knows that the client is not read
+	blocked    bool        // stop reading with the next message
+	told       bool        // the client knows that it is blocked
+	toTell     atomic.Bool // and otherwise is to be told with a message
+	queued     bool        // in the list of a batch, which will flush
+	writing    bool        // somebody writes, and goes on until the output is empty
+	serving    bool        // a goroutine is under way to serve
+	down       bool        // the session is at its end; only the last words are exchanged
+	ended      bool        // the machine takes and gives nothing any more
+	aborted    bool        // ended, and what waits as output is not sent
+	detached   bool        // Session.Closed was called
+	shut       bool        // nothing more is written
 }
 
 // newConn returns the Conn of a connection.

@@ -39,7 +39,7 @@ func (ch *Channel) Deliver(b *Batch, consumer *Consumer, d *Delivery, ref any) b
 // noAck is true. It is false, and nothing is sent, when the channel has closed. Credit does not count.
 //
 // Properties that do not fit into a frame of the client close the channel with 311 CONTENT_TOO_LARGE; that holds for
-// Deliver and Return, too.
+// Deliver and Return, too. (RabbitMQ sends a frame that is larger than the client has allowed.)
 func (ch *Channel) GetOK(b *Batch, d *Delivery, count uint32, ref any, noAck bool) bool {
 	c := ch.c
 	now := b.Now()

@@ -68,6 +68,9 @@ func (c *Conn) dispatch(rd *reader, ev *amqp091.Event) {
 			c.failed(b, ch, amqp091.IDBasicPublish, err)
 		}
 		rd.publish = Publish{}
+		if c.toTell.Load() {
+			c.tell(b)
+		}
 	case amqp091.EventSettled:
 		c.session.Settled(b, ch, ev.Refs, ev.Settlement)
 		clear(ev.Refs) // the machine would keep them until the next input

@@ -184,6 +184,19 @@ func TestBlocked(t *testing.T) {
 			p.quiet()
 		})
 	})
+	t.Run("by its own message", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			b := new(queues)
+			var c *amqpserver.Conn
+			b.publish = func(*amqpserver.Publish) error { c.Block(nil, "low on memory"); return nil }
+			_, l := serve(t, b, nil)
+			p := open(t, l, "connection.blocked")
+			c = b.last().c
+			p.publish(1, "q", "one")
+			p.expect(`0 connection.blocked(reason="low on memory")`)
+			p.quiet()
+		})
+	})
 	t.Run("not told", func(t *testing.T) {
 		bubble(t, func(t *testing.T) {
 			b := new(queues)

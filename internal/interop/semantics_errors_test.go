@@ -414,7 +414,7 @@ var connectionErrors = []fact{
 		s.connect(amqpraw.Options{Mechanism: "AMQPLAIN", Response: response})
 	}},
 	{"wrong protocol header", func(s *script) {
-		for _, h := range []string{"AMQP\x00\x00\x08\x00", "HTTP/1.1"} {
+		for _, h := range []string{"AMQP\x00\x00\x08\x00", "AMQP\x00\x01\x00\x00", "AMQP\x03\x01\x00\x00", "HTTP/1.1"} {
 			nc, err := net.Dial("tcp", s.addr)
 			if err != nil {
 				s.Fatal(err)

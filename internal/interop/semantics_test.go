@@ -74,6 +74,9 @@ func runFacts(t *testing.T, addr, api string, rabbitmq bool) {
 		{"Transactions", txFacts},
 		{"Consumers", consumerFacts},
 		{"Delayed", delayedFacts},
+		{"Groups", quorumFacts},
+		{"Frames", frameFacts},
+		{"Consistent hash", hashFacts},
 		{"Management", managementFacts},
 	} {
 		t.Run(section.name, func(t *testing.T) {

@@ -66,7 +66,7 @@ func rabbitmqCommand(s *Setup) (*exec.Cmd, error) {
 	}
 	plugins := "[]."
 	if s.HTTP != "" {
-		plugins = "[rabbitmq_management]."
+		plugins = "[rabbitmq_management,rabbitmq_consistent_hash_exchange]."
 		host, port, err := net.SplitHostPort(s.HTTP)
 		if err != nil {
 			return nil, err
