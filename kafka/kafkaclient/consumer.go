@@ -39,8 +39,8 @@ type Consumer struct {
 	closed       bool
 	unwatch      func()
 	unhook       func()
-	parts        map[kafka.TopicPartition]*partition
-	ready        []*partition // with records to be polled
+	parts        map[kafka.TopicPartition]*consumerPartition
+	ready        []*consumerPartition // with records to be polled
 	sources      map[kafkawire.BrokerID]*source
 	wants        map[kafkawire.TopicName]bool // topics that metadata is kept for
 	all          bool                         // metadata is kept for all topics
@@ -69,7 +69,7 @@ func (c *Client) NewConsumer(o *ConsumerOptions) (*Consumer, error) {
 	}
 	k := &Consumer{
 		c: c, o: cfg, wake: make(chan struct{}, 1), lane: c.newLane(), join: c.newLane(), commit: make(chan struct{}, 1),
-		parts: make(map[kafka.TopicPartition]*partition), sources: make(map[kafkawire.BrokerID]*source),
+		parts: make(map[kafka.TopicPartition]*consumerPartition), sources: make(map[kafkawire.BrokerID]*source),
 		wants: make(map[kafkawire.TopicName]bool),
 	}
 	k.alive, k.end = context.WithCancelCause(c.alive)

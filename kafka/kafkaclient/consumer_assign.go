@@ -26,7 +26,7 @@ func (c *Consumer) Assign(partitions map[kafka.TopicPartition]Start) error {
 			return fmt.Errorf("kafkaclient: no partition has the name %v", tp)
 		}
 	}
-	var gone []*partition
+	var gone []*consumerPartition
 	for tp, p := range c.parts {
 		if _, stays := partitions[tp]; !stays {
 			gone = append(gone, p)

@@ -15,13 +15,13 @@ func (c *Consumer) commits() bool { return c.o.Group != "" && c.o.Commit != Comm
 
 // consumed are the offsets that the application has reached: with [CommitDone] what is done, else what Poll returned,
 // without what a loop over All has still to come to. c.mu is held.
-func (c *Consumer) consumed() map[kafka.TopicPartition]CommittedOffset {
-	list := make(map[kafka.TopicPartition]CommittedOffset, len(c.parts))
+func (c *Consumer) consumed() map[kafka.TopicPartition]CommitOffset {
+	list := make(map[kafka.TopicPartition]CommitOffset, len(c.parts))
 	for tp, p := range c.parts {
 		if p.acks == nil || p.acks.closed.Load() || p.gone {
 			continue
 		}
-		o := CommittedOffset{Offset: p.position, LeaderEpoch: p.epoch}
+		o := CommitOffset{Offset: p.position, LeaderEpoch: p.epoch}
 		if c.o.Commit == CommitDone {
 			o.Offset, o.LeaderEpoch = p.acks.low()
 		}
@@ -36,14 +36,14 @@ func (c *Consumer) consumed() map[kafka.TopicPartition]CommittedOffset {
 		tp := kafka.TopicPartition{Topic: kafkawire.TopicName(r.Topic), Partition: r.Partition}
 		if _, ok := list[tp]; ok && !seen[tp] && !r.acks.closed.Load() {
 			seen[tp] = true
-			list[tp] = CommittedOffset{Offset: r.Offset, LeaderEpoch: r.LeaderEpoch}
+			list[tp] = CommitOffset{Offset: r.Offset, LeaderEpoch: r.LeaderEpoch}
 		}
 	}
 	return list
 }
 
 // toCommit is consumed without what is committed already. c.mu is held.
-func (c *Consumer) toCommit() map[kafka.TopicPartition]CommittedOffset {
+func (c *Consumer) toCommit() map[kafka.TopicPartition]CommitOffset {
 	list := c.consumed()
 	for tp, o := range list {
 		if o.Offset == c.parts[tp].committed {
@@ -77,7 +77,7 @@ func (c *Consumer) commitByItself() {
 }
 
 // commitAsync commits on a goroutine. done, which may be nil, is told of the result. c.mu is held.
-func (c *Consumer) commitAsync(list map[kafka.TopicPartition]CommittedOffset, done func(error)) {
+func (c *Consumer) commitAsync(list map[kafka.TopicPartition]CommitOffset, done func(error)) {
 	id, err := c.identity()
 	c.spawn(func() {
 		if err == nil && len(list) > 0 {
@@ -115,7 +115,7 @@ func (c *Consumer) CommitAsync(done func(error)) {
 }
 
 // CommitOffsets commits given offsets, which need not be of partitions that the consumer has.
-func (c *Consumer) CommitOffsets(ctx context.Context, offsets map[kafka.TopicPartition]CommittedOffset) error {
+func (c *Consumer) CommitOffsets(ctx context.Context, offsets map[kafka.TopicPartition]CommitOffset) error {
 	if c.o.Group == "" {
 		return errNoGroup
 	}
@@ -143,7 +143,7 @@ func (c *Consumer) identity() (kafka.MemberIdentity, error) {
 }
 
 // commitAs commits, one at a time and in order.
-func (c *Consumer) commitAs(ctx context.Context, id kafka.MemberIdentity, list map[kafka.TopicPartition]CommittedOffset) error {
+func (c *Consumer) commitAs(ctx context.Context, id kafka.MemberIdentity, list map[kafka.TopicPartition]CommitOffset) error {
 	select {
 	case c.commit <- struct{}{}:
 	case <-ctx.Done():
@@ -154,7 +154,7 @@ func (c *Consumer) commitAs(ctx context.Context, id kafka.MemberIdentity, list m
 }
 
 // commitOnce sends one request. What succeeds leaves the list.
-func (c *Consumer) commitOnce(ctx context.Context, id kafka.MemberIdentity, list map[kafka.TopicPartition]CommittedOffset) error {
+func (c *Consumer) commitOnce(ctx context.Context, id kafka.MemberIdentity, list map[kafka.TopicPartition]CommitOffset) error {
 	req := new(kafkawire.OffsetCommitRequest)
 	req.Reset()
 	req.GroupID, req.GenerationIDOrMemberEpoch, req.MemberID = id.GroupID, id.Generation, id.MemberID
@@ -220,13 +220,21 @@ func (c *Consumer) commitRefused(id kafka.MemberIdentity, code kafkawire.ErrorCo
 	return err
 }
 
-// GroupMetadata returns with what offsets of the consumer are committed, for the transactions of a producer. It fails as
-// [Consumer.Commit] does while the consumer has no place in its group.
-func (c *Consumer) GroupMetadata() (kafka.MemberIdentity, error) {
+// GroupMetadata says who the consumer is in its group, for [Producer.SendOffsets]. It fails as [Consumer.Commit] does while
+// the consumer has no place in its group.
+func (c *Consumer) GroupMetadata() (GroupMetadata, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.o.Group == "" {
-		return kafka.MemberIdentity{}, errNoGroup
+		return GroupMetadata{}, errNoGroup
 	}
-	return c.identity()
+	id, err := c.identity()
+	return GroupMetadata{Group: c.o.Group, MemberID: id.MemberID, InstanceID: id.InstanceID, Generation: id.Generation}, err
+}
+
+// Consumed returns what [Consumer.Commit] would commit, for [Producer.SendOffsets].
+func (c *Consumer) Consumed() map[kafka.TopicPartition]CommitOffset {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.consumed()
 }

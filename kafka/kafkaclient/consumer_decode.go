@@ -19,7 +19,7 @@ type chunk struct {
 }
 
 // newChunk finds the batches of a response. It returns nil when there is no whole one.
-func newChunk(p *partition, o *kafkawire.FetchResponsePartition) *chunk {
+func newChunk(p *consumerPartition, o *kafkawire.FetchResponsePartition) *chunk {
 	k := &chunk{first: p.fetch, next: p.fetch, epoch: p.fetchEp, aborted: o.AbortedTransactions}
 	rest := o.Records
 	for len(rest) > 0 {

@@ -14,7 +14,7 @@ type source struct {
 	c     *Consumer
 	id    kafkawire.BrokerID
 	wake  chan struct{}
-	parts map[*partition]struct{} // Consumer.mu
+	parts map[*consumerPartition]struct{} // Consumer.mu
 
 	// Of the goroutine.
 	session kafka.FetchSession
@@ -29,7 +29,7 @@ type source struct {
 func (c *Consumer) source(id kafkawire.BrokerID) *source {
 	s := c.sources[id]
 	if s == nil {
-		s = &source{c: c, id: id, wake: make(chan struct{}, 1), parts: make(map[*partition]struct{})}
+		s = &source{c: c, id: id, wake: make(chan struct{}, 1), parts: make(map[*consumerPartition]struct{})}
 		c.sources[id] = s
 		c.spawn(s.run)
 	}
@@ -269,7 +269,7 @@ func (s *source) received(r *kafkawire.FetchResponse) {
 }
 
 // fetched takes records. c.mu is held.
-func (p *partition) fetched(o *kafkawire.FetchResponsePartition) {
+func (p *consumerPartition) fetched(o *kafkawire.FetchResponsePartition) {
 	p.failures = 0
 	p.high, p.stable = o.HighWatermark, o.LastStableOffset
 	if o.LogStartOffset >= 0 {
@@ -296,7 +296,7 @@ func (p *partition) fetched(o *kafkawire.FetchResponsePartition) {
 }
 
 // fetchFailed decides about the error of a partition, and reports whether metadata is out of date. c.mu is held.
-func (p *partition) fetchFailed(o *kafkawire.FetchResponsePartition, s *source) (refresh bool) {
+func (p *consumerPartition) fetchFailed(o *kafkawire.FetchResponsePartition, s *source) (refresh bool) {
 	if l := o.CurrentLeader; l != nil && l.LeaderID >= 0 {
 		p.c.c.meta.setLeader(p.Topic, p.Partition, l.LeaderID, l.LeaderEpoch)
 		before := p.leaderEpoch

@@ -12,7 +12,7 @@ import (
 
 // offsetTask is a partition whose offset is asked for, as it was when the question was asked.
 type offsetTask struct {
-	p       *partition
+	p       *consumerPartition
 	version uint64
 	start   Start
 	offset  int64 // to validate
@@ -135,28 +135,20 @@ func (c *Consumer) findCommitted(tasks []offsetTask) {
 	})
 }
 
-// CommittedOffset is an offset of a group: of the next record to be read. LeaderEpoch is that of the record before it, -1
-// when it is not known. Metadata is text of the application.
-type CommittedOffset struct {
-	Offset      int64
-	LeaderEpoch int32
-	Metadata    string
-}
-
 type foundOffset struct {
-	CommittedOffset
+	CommitOffset
 	err kafkawire.ErrorCode
 }
 
 // Committed returns the committed offsets of partitions. Those without one are not in the map.
-func (c *Consumer) Committed(ctx context.Context, partitions ...kafka.TopicPartition) (map[kafka.TopicPartition]CommittedOffset, error) {
+func (c *Consumer) Committed(ctx context.Context, partitions ...kafka.TopicPartition) (map[kafka.TopicPartition]CommitOffset, error) {
 	if c.o.Group == "" {
 		return nil, errNoGroup
 	}
 	if len(partitions) == 0 {
 		return nil, nil
 	}
-	out := make(map[kafka.TopicPartition]CommittedOffset)
+	out := make(map[kafka.TopicPartition]CommitOffset)
 	err := c.retry(ctx, func(ctx context.Context) error {
 		found, err := c.fetchCommitted(ctx, partitions)
 		if err != nil {
@@ -167,7 +159,7 @@ func (c *Consumer) Committed(ctx context.Context, partitions ...kafka.TopicParti
 				return &PartitionError{TopicPartition: tp, Offset: -1, Err: remote(o.err, nil)}
 			}
 			if o.Offset >= 0 {
-				out[tp] = o.CommittedOffset
+				out[tp] = o.CommitOffset
 			}
 		}
 		return nil
@@ -246,7 +238,7 @@ func (c *Consumer) fetchCommitted(ctx context.Context, partitions []kafka.TopicP
 	for _, t := range m.Topics {
 		for _, p := range t.Partitions {
 			out[kafka.TopicPartition{Topic: t.Name, Partition: p.PartitionIndex}] = foundOffset{
-				CommittedOffset{p.CommittedOffset, p.CommittedLeaderEpoch, str(p.Metadata)}, p.ErrorCode}
+				CommitOffset{p.CommittedOffset, p.CommittedLeaderEpoch, str(p.Metadata)}, p.ErrorCode}
 		}
 	}
 	for _, g := range m.Groups {
@@ -254,7 +246,7 @@ func (c *Consumer) fetchCommitted(ctx context.Context, partitions []kafka.TopicP
 		for _, t := range g.Topics {
 			for _, p := range t.Partitions {
 				out[kafka.TopicPartition{Topic: t.Name, Partition: p.PartitionIndex}] = foundOffset{
-					CommittedOffset{p.CommittedOffset, p.CommittedLeaderEpoch, str(p.Metadata)}, p.ErrorCode}
+					CommitOffset{p.CommittedOffset, p.CommittedLeaderEpoch, str(p.Metadata)}, p.ErrorCode}
 			}
 		}
 	}
@@ -455,7 +447,7 @@ func (c *Consumer) validate(id kafkawire.BrokerID, tasks []offsetTask) {
 }
 
 // validated goes on fetching.
-func (p *partition) validated() {
+func (p *consumerPartition) validated() {
 	p.state = partitionFetching
 	p.failures, p.retryAt = 0, time.Time{}
 	if p.source != nil {
@@ -464,7 +456,7 @@ func (p *partition) validated() {
 }
 
 // truncated goes back to where the log still is what was read.
-func (p *partition) truncated(end int64, epoch int32) {
+func (p *consumerPartition) truncated(end int64, epoch int32) {
 	if p.fetch != p.position && p.position >= 0 {
 		// What waits for Poll may be gone, and perhaps more.
 		offset, last := p.position, p.epoch

@@ -19,8 +19,8 @@ const (
 	partitionFailed // somebody to do something about it
 )
 
-// partition is a partition of a consumer. Consumer.mu guards it.
-type partition struct {
+// consumerPartition is a partition of a consumer. Consumer.mu guards it.
+type consumerPartition struct {
 	kafka.TopicPartition
 	c       *Consumer
 	version uint64 // changes whenever what was fetched does not count any more
@@ -62,9 +62,9 @@ type partition struct {
 }
 
 // newPartition makes a partition. c.mu is held.
-func (c *Consumer) newPartition(tp kafka.TopicPartition) *partition {
+func (c *Consumer) newPartition(tp kafka.TopicPartition) *consumerPartition {
 	c.versions++
-	p := &partition{TopicPartition: tp, c: c, version: c.versions, leader: -1, leaderEpoch: -1, preferred: -1, position: -1, epoch: -1,
+	p := &consumerPartition{TopicPartition: tp, c: c, version: c.versions, leader: -1, leaderEpoch: -1, preferred: -1, position: -1, epoch: -1,
 		fetch: -1, fetchEp: -1, committed: -1, high: -1, stable: -1, logStart: -1, maxBytes: c.o.PartitionMaxBytes}
 	c.parts[tp] = p
 	c.want(tp.Topic)
@@ -73,7 +73,7 @@ func (c *Consumer) newPartition(tp kafka.TopicPartition) *partition {
 }
 
 // begin sets where to begin. c.mu is held.
-func (p *partition) begin(s Start) {
+func (p *consumerPartition) begin(s Start) {
 	p.forgetFetched()
 	p.busy, p.failures, p.retryAt = false, 0, time.Time{}
 	switch s.kind {
@@ -93,7 +93,7 @@ func (p *partition) begin(s Start) {
 }
 
 // release begins after OnAssigned. c.mu is held.
-func (p *partition) release() {
+func (p *consumerPartition) release() {
 	if p.state != partitionHeld {
 		return
 	}
@@ -105,7 +105,7 @@ func (p *partition) release() {
 }
 
 // reset begins as the policy says.
-func (p *partition) reset() {
+func (p *consumerPartition) reset() {
 	p.state = partitionReset
 	switch p.c.o.Reset {
 	case ResetLatest:
@@ -120,7 +120,7 @@ func (p *partition) reset() {
 }
 
 // at begins at an offset; an epoch of the record before it lets the consumer find out whether the log was truncated.
-func (p *partition) at(offset int64, epoch int32) {
+func (p *consumerPartition) at(offset int64, epoch int32) {
 	p.position, p.fetch = offset, offset
 	p.epoch, p.fetchEp = epoch, epoch
 	p.acks = newAcks(offset, epoch)
@@ -135,7 +135,7 @@ func (p *partition) at(offset int64, epoch int32) {
 }
 
 // forgetFetched makes everything that was fetched, or is being fetched, not count.
-func (p *partition) forgetFetched() {
+func (p *consumerPartition) forgetFetched() {
 	p.c.versions++
 	p.version = p.c.versions
 	p.queue, p.queued, p.stash = nil, 0, nil
@@ -145,20 +145,20 @@ func (p *partition) forgetFetched() {
 }
 
 // fail stops the partition until it is sought in, and lets Poll tell.
-func (p *partition) fail(err error) {
+func (p *consumerPartition) fail(err error) {
 	p.state = partitionFailed
 	p.c.report(&PartitionError{TopicPartition: p.TopicPartition, Offset: p.position, Err: err})
 }
 
 // drop takes the partition away.
-func (p *partition) drop() {
+func (p *consumerPartition) drop() {
 	p.forgetFetched()
 	p.gone = true
 	p.setSource(nil)
 }
 
 // locate finds the leader. c.mu is held.
-func (p *partition) locate(now *cluster) {
+func (p *consumerPartition) locate(now *cluster) {
 	t := now.topics[p.Topic]
 	if t == nil || int(p.Partition) >= len(t.partitions) {
 		return
@@ -180,7 +180,7 @@ func (p *partition) locate(now *cluster) {
 }
 
 // moveSource makes the partition one of those of the broker from which it is to be fetched.
-func (p *partition) moveSource() {
+func (p *consumerPartition) moveSource() {
 	id := p.leader
 	if p.preferred >= 0 {
 		if time.Now().Before(p.preferredTil) && p.c.c.broker(p.preferred) != nil {
@@ -196,7 +196,7 @@ func (p *partition) moveSource() {
 	}
 }
 
-func (p *partition) setSource(s *source) {
+func (p *consumerPartition) setSource(s *source) {
 	if p.source != nil {
 		delete(p.source.parts, p)
 		p.source.wakeUp()
@@ -209,7 +209,7 @@ func (p *partition) setSource(s *source) {
 }
 
 // later tries again after a while. c.mu is held.
-func (p *partition) later() {
+func (p *consumerPartition) later() {
 	p.failures++
 	d := p.c.c.backoff(p.failures)
 	p.retryAt = time.Now().Add(d)
@@ -227,18 +227,18 @@ func (p *partition) later() {
 }
 
 // isFetchable reports whether to fetch now.
-func (p *partition) isFetchable(now time.Time) bool {
+func (p *consumerPartition) isFetchable(now time.Time) bool {
 	return p.state == partitionFetching && !p.paused && !p.revoked && !now.Before(p.retryAt)
 }
 
 // push adds fetched records.
-func (p *partition) push(k *chunk) {
+func (p *consumerPartition) push(k *chunk) {
 	p.queue = append(p.queue, k)
 	p.queued += len(k.data)
 	p.setReady()
 }
 
-func (p *partition) setReady() {
+func (p *consumerPartition) setReady() {
 	if !p.isReady && !p.paused && (len(p.queue) > 0 || p.stash != nil) {
 		p.isReady = true
 		p.c.ready = append(p.c.ready, p)

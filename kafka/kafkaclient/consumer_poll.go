@@ -9,7 +9,7 @@ import (
 
 // current is the chunk that the goroutine that polls decodes.
 type current struct {
-	p       *partition
+	p       *consumerPartition
 	version uint64
 	chunk   *chunk
 	decoder decoder
@@ -297,7 +297,7 @@ func (c *Consumer) endChunk(err error) {
 }
 
 // forgetQueue drops what was fetched and not decoded.
-func (p *partition) forgetQueue() {
+func (p *consumerPartition) forgetQueue() {
 	p.c.versions++
 	p.version = p.c.versions
 	p.queue, p.queued, p.stash = nil, 0, nil
