@@ -188,9 +188,9 @@ func (p *Producer) topic(name string) *producerTopic {
 		return t
 	}
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	old := *p.topics.Load()
 	if t := old[name]; t != nil {
+		p.mu.Unlock()
 		return t
 	}
 	topics := make(map[string]*producerTopic, len(old)+1)
@@ -200,7 +200,14 @@ func (p *Producer) topic(name string) *producerTopic {
 	t := newProducerTopic(p, name)
 	topics[name] = t
 	p.topics.Store(&topics)
-	p.c.meta.want(t.wire)
+	if p.err != nil {
+		t.err = p.err
+	}
+	p.mu.Unlock()
+	if t.err == nil {
+		p.c.meta.want(t.wire)
+		t.update(p.c.meta.current.Load())
+	}
 	return t
 }
 

@@ -57,7 +57,7 @@ func (part *partition) add(ctx context.Context, e entry, size int, generation ui
 		part.mu.Unlock()
 		return err
 	}
-	if p.txn != nil {
+	if p.txn != nil && generation == latest {
 		if err := p.txn.mayProduce(); err != nil {
 			part.mu.Unlock()
 			return err

@@ -45,9 +45,6 @@ func newProducerTopic(p *Producer, name string) *producerTopic {
 	t := &producerTopic{p: p, name: name, wire: kafkawire.TopicName(name), asked: time.Now()}
 	t.sticky.BatchSize = p.o.BatchSize
 	t.random.Seed(rand.Uint64(), rand.Uint64())
-	if now := p.c.meta.current.Load(); now.topics[t.wire] != nil {
-		t.update(now)
-	}
 	return t
 }
 
@@ -75,6 +72,11 @@ func (t *producerTopic) add(ctx context.Context, e entry, size int) error {
 	}
 	if parts := t.partitions.Load(); parts != nil {
 		return t.choose(ctx, e, size, latest, *parts)
+	}
+	if t.p.txn != nil {
+		if err := t.p.txn.mayProduce(); err != nil {
+			return err
+		}
 	}
 	t.pending = append(t.pending, pendingEntry{e, ctx, size, t.p.deadline(), t.p.flush.begin()})
 	return nil

@@ -123,6 +123,7 @@ func (p *Producer) Commit(ctx context.Context) error {
 	t.mu.Unlock()
 	t.taking.Store(false)
 	if open {
+		t.barrier()
 		if err := p.Flush(ctx); err != nil {
 			t.taking.Store(true)
 			return err
@@ -140,6 +141,22 @@ func (p *Producer) Commit(ctx context.Context) error {
 	}
 	t.ended()
 	return nil
+}
+
+// barrier waits for those who saw that records are taken, after that has ended: their records are in a batch.
+func (t *transaction) barrier() {
+	for _, topic := range *t.p.topics.Load() {
+		topic.mu.Lock()
+		parts := topic.partitions.Load()
+		topic.mu.Unlock()
+		if parts != nil {
+			for _, part := range *parts {
+				part.mu.Lock()
+				_ = part.queue // nothing is to be done here
+				part.mu.Unlock()
+			}
+		}
+	}
 }
 
 // Abort aborts the transaction: records that were not sent fail with ErrAborted, and those that were are not seen by
