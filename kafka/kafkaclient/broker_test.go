@@ -274,7 +274,9 @@ func TestAbortableTransaction(t *testing.T) {
 	if err := p.Abort(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Transact(ctx, func(ctx context.Context) error { return p.Produce(ctx, &Record{Topic: "orders", Value: []byte("next")}) }); err != nil {
+	if err := p.Transact(ctx, func(ctx context.Context) error {
+		return p.Produce(ctx, &Record{Topic: "orders", Value: []byte("next")})
+	}); err != nil {
 		t.Fatal(err)
 	}
 	if got := strings.Join(readAll(t, cl, "orders", 0), " "); got != "next" {

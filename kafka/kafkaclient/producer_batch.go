@@ -12,7 +12,7 @@ import (
 // batch is a batch of records of a partition. Until it is sent for the first time its partition's lock guards it; then it
 // belongs to who sends it, and to the partition again when the attempt has ended.
 type batch struct {
-	part     *partition
+	part     *producerPartition
 	w        kafka.BatchWriter
 	entries  []entry
 	contexts []contextMark
@@ -44,7 +44,7 @@ type contextMark struct {
 
 var batchPool = sync.Pool{New: func() any { return new(batch) }}
 
-func newBatch(part *partition) *batch {
+func newBatch(part *producerPartition) *batch {
 	b := batchPool.Get().(*batch)
 	b.part, b.offset, b.time = part, -1, -1
 	return b

@@ -46,7 +46,7 @@ func (p *Producer) finish(batches []*batch) {
 }
 
 // impossible fails a batch that cannot be sent.
-func (part *partition) impossible(b *batch, x kafka.Sending, err error) {
+func (part *producerPartition) impossible(b *batch, x kafka.Sending, err error) {
 	part.mu.Lock()
 	part.seq.Lost(x.ID, x.Attempt, true)
 	if part.seq.GiveUp(x.ID, kafkawire.ErrInvalidRecord) {
@@ -249,7 +249,7 @@ type identity struct {
 }
 
 // identify sees to the identity of a partition, and reports whether there is one. part.mu is held.
-func (part *partition) identify() bool {
+func (part *producerPartition) identify() bool {
 	p := part.p
 	if !p.o.idempotent {
 		return true

@@ -9,8 +9,8 @@ import (
 	"github.com/quartet-mq/quartet/kafka/kafkawire"
 )
 
-// partition is a partition to which a producer writes.
-type partition struct {
+// producerPartition is a partition to which a producer writes.
+type producerPartition struct {
 	p     *Producer
 	t     *producerTopic
 	index int32
@@ -30,8 +30,8 @@ type partition struct {
 	done      []*batch
 }
 
-func newPartition(t *producerTopic, index int32) *partition {
-	part := &partition{p: t.p, t: t, index: index}
+func newPartition(t *producerTopic, index int32) *producerPartition {
+	part := &producerPartition{p: t.p, t: t, index: index}
 	o := t.p.o
 	part.seq.Transactional = t.p.txn != nil
 	switch {
@@ -49,7 +49,7 @@ func newPartition(t *producerTopic, index int32) *partition {
 const latest = ^uint64(0)
 
 // add adds a record of a generation. full is set when that completed a batch.
-func (part *partition) add(ctx context.Context, e entry, size int, generation uint64, full *bool) error {
+func (part *producerPartition) add(ctx context.Context, e entry, size int, generation uint64, full *bool) error {
 	p := part.p
 	part.mu.Lock()
 	if part.err != nil {
@@ -106,7 +106,7 @@ func (part *partition) add(ctx context.Context, e entry, size int, generation ui
 }
 
 // lead notes the leader.
-func (part *partition) lead(leader kafkawire.BrokerID) {
+func (part *producerPartition) lead(leader kafkawire.BrokerID) {
 	var s *sink
 	if leader >= 0 {
 		s = part.p.sink(leader)
@@ -121,7 +121,7 @@ func (part *partition) lead(leader kafkawire.BrokerID) {
 }
 
 // relist tells the sink that there is something to send. part.mu is held.
-func (part *partition) relist() {
+func (part *producerPartition) relist() {
 	if part.sink != nil && part.err == nil && (len(part.queue) > 0 || part.seq.Undecided() > part.seq.UnderWay()) {
 		part.sink.list(part, true)
 	}
@@ -129,7 +129,7 @@ func (part *partition) relist() {
 
 // pick takes what is to be sent next. at is when to come again, zero when something else will tell, and more whether there
 // is anything left. part.mu is held. idle tells that nothing is under way to the broker.
-func (part *partition) pick(now time.Time, idle bool) (b *batch, x kafka.Sending, at time.Time, more bool) {
+func (part *producerPartition) pick(now time.Time, idle bool) (b *batch, x kafka.Sending, at time.Time, more bool) {
 	p := part.p
 	if part.err != nil {
 		return nil, x, at, false
@@ -191,14 +191,14 @@ func (part *partition) pick(now time.Time, idle bool) (b *batch, x kafka.Sending
 }
 
 // unqueue takes the first batch off the queue.
-func (part *partition) unqueue() {
+func (part *producerPartition) unqueue() {
 	n := copy(part.queue, part.queue[1:])
 	part.queue[n] = nil
 	part.queue = part.queue[:n]
 }
 
 // flight returns the batch with an id.
-func (part *partition) flight(id uint64) *batch {
+func (part *producerPartition) flight(id uint64) *batch {
 	for _, b := range part.flights {
 		if b.id == id {
 			return b
@@ -208,7 +208,7 @@ func (part *partition) flight(id uint64) *batch {
 }
 
 // split makes two of a batch that is too large.
-func (part *partition) split(b *batch) {
+func (part *producerPartition) split(b *batch) {
 	n := len(b.entries) / 2
 	second, ok := part.seq.Split(b.id, int32(n))
 	if !ok {
@@ -238,7 +238,7 @@ type answer struct {
 }
 
 // answered takes the answer to an attempt.
-func (part *partition) answered(b *batch, x kafka.Sending, a *answer) {
+func (part *producerPartition) answered(b *batch, x kafka.Sending, a *answer) {
 	p := part.p
 	part.mu.Lock()
 	var err error
@@ -291,7 +291,7 @@ func (part *partition) answered(b *batch, x kafka.Sending, a *answer) {
 }
 
 // lost ends an attempt without an answer.
-func (part *partition) lost(x kafka.Sending, unsent bool, err error) {
+func (part *producerPartition) lost(x kafka.Sending, unsent bool, err error) {
 	part.mu.Lock()
 	part.seq.Lost(x.ID, x.Attempt, unsent)
 	part.failed(err, false)
@@ -303,7 +303,7 @@ func (part *partition) lost(x kafka.Sending, unsent bool, err error) {
 }
 
 // failed notes that an attempt failed, and when to try again. part.mu is held.
-func (part *partition) failed(err error, now bool) {
+func (part *producerPartition) failed(err error, now bool) {
 	part.last = err
 	part.failures++
 	if !now || part.failures > 10 {
@@ -312,7 +312,7 @@ func (part *partition) failed(err error, now bool) {
 }
 
 // collect moves batches that are decided to done. part.mu is held.
-func (part *partition) collect() {
+func (part *producerPartition) collect() {
 	err := part.err
 	if err == nil && part.p.txn != nil && part.p.txn.aborting.Load() {
 		err = ErrAborted
@@ -350,14 +350,14 @@ func (part *partition) collect() {
 }
 
 // take returns batches for Producer.finish. part.mu is held.
-func (part *partition) take() []*batch {
+func (part *producerPartition) take() []*batch {
 	done := part.done
 	part.done = nil
 	return done
 }
 
 // expire fails what has waited too long, and drops what is not wanted any more.
-func (part *partition) expire(now time.Time) {
+func (part *producerPartition) expire(now time.Time) {
 	part.mu.Lock()
 	for _, b := range part.flights {
 		if !b.deadline.IsZero() && now.After(b.deadline) {
@@ -408,7 +408,7 @@ func timedOut(last error) error {
 }
 
 // fail fails everything that is not under way, and with forever what comes later.
-func (part *partition) fail(err error, forever bool) {
+func (part *producerPartition) fail(err error, forever bool) {
 	part.mu.Lock()
 	if forever {
 		part.err = err

@@ -18,8 +18,8 @@ type sink struct {
 	id kafkawire.BrokerID
 
 	mu         sync.Mutex
-	parts      []*partition // with something to send
-	spare      []*partition
+	parts      []*producerPartition // with something to send
+	spare      []*producerPartition
 	inflight   int  // requests
 	running    bool // the goroutine
 	again      bool // something has changed for it
@@ -44,7 +44,7 @@ func (p *Producer) sink(id kafkawire.BrokerID) *sink {
 
 // list notes that a partition has something to send. now tells that it need not wait for more. The partition's lock is
 // held.
-func (s *sink) list(part *partition, now bool) {
+func (s *sink) list(part *producerPartition, now bool) {
 	s.mu.Lock()
 	if !part.listed {
 		part.listed = true
@@ -141,7 +141,7 @@ func (s *sink) drain() {
 
 // begin returns the partitions that have something to send, unless nothing may be sent now: then the goroutine ends. idle
 // tells that no request is under way.
-func (s *sink) begin(now time.Time) (parts []*partition, idle, ok bool) {
+func (s *sink) begin(now time.Time) (parts []*producerPartition, idle, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.again = false
@@ -158,9 +158,9 @@ func (s *sink) begin(now time.Time) (parts []*partition, idle, ok bool) {
 
 // pick adds what is to be sent to a request. It returns the partitions that have more, those first whose turn it is, and
 // when to look again.
-func (s *sink) pick(req *produceRequest, parts []*partition, now time.Time, idle bool) (kept []*partition, wake time.Time) {
+func (s *sink) pick(req *produceRequest, parts []*producerPartition, now time.Time, idle bool) (kept []*producerPartition, wake time.Time) {
 	kept = parts[:0]
-	var served []*partition
+	var served []*producerPartition
 	for i, part := range parts {
 		if req.size >= maxRequest {
 			kept = append(kept, parts[i:]...)
@@ -204,7 +204,7 @@ func (s *sink) conn() (*conn, error) {
 }
 
 // unreachable puts partitions back when there is no connection.
-func (s *sink) unreachable(parts []*partition, err error) {
+func (s *sink) unreachable(parts []*producerPartition, err error) {
 	_, refused := errors.AsType[*AuthError](err)
 	for _, part := range parts {
 		part.mu.Lock()
@@ -250,7 +250,7 @@ func (p *Producer) kickAll() {
 
 // produceItem is a batch in a request.
 type produceItem struct {
-	part *partition
+	part *producerPartition
 	b    *batch
 	x    kafka.Sending
 	done bool
@@ -286,7 +286,7 @@ func (r *produceRequest) recycle() {
 	produceRequestPool.Put(r)
 }
 
-func (r *produceRequest) add(part *partition, b *batch, x kafka.Sending) {
+func (r *produceRequest) add(part *producerPartition, b *batch, x kafka.Sending) {
 	r.items = append(r.items, produceItem{part: part, b: b, x: x})
 	r.size += b.w.Len()
 }

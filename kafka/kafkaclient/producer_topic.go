@@ -21,7 +21,7 @@ type producerTopic struct {
 	wire kafkawire.TopicName
 	id   atomic.Pointer[kafkawire.UUID] // nil: unknown
 
-	partitions atomic.Pointer[[]*partition] // by index; nil before they are known, and while pending ones go first
+	partitions atomic.Pointer[[]*producerPartition] // by index; nil before they are known, and while pending ones go first
 
 	mu      sync.Mutex
 	sticky  kafka.Sticky
@@ -83,7 +83,7 @@ func (t *producerTopic) add(ctx context.Context, e entry, size int) error {
 }
 
 // choose chooses the partition for a record. t.mu is held.
-func (t *producerTopic) choose(ctx context.Context, e entry, size int, generation uint64, list []*partition) error {
+func (t *producerTopic) choose(ctx context.Context, e entry, size int, generation uint64, list []*producerPartition) error {
 	i := t.p.o.Partitioner(e.r, int32(len(list)))
 	switch {
 	case i < 0:
@@ -95,7 +95,7 @@ func (t *producerTopic) choose(ctx context.Context, e entry, size int, generatio
 }
 
 // addSticky adds a record to the partition whose turn it is. t.mu is held.
-func (t *producerTopic) addSticky(ctx context.Context, e entry, size int, generation uint64, list []*partition) error {
+func (t *producerTopic) addSticky(ctx context.Context, e entry, size int, generation uint64, list []*producerPartition) error {
 	i := t.sticky.Partition(t.leaders, int32(len(list)), uint32(t.random.Uint64()))
 	full := false
 	err := list[i].add(ctx, e, size, generation, &full)
@@ -149,12 +149,12 @@ func (t *producerTopic) update(now *cluster) {
 	if !info.id.IsZero() {
 		t.id.Store(&info.id)
 	}
-	var list []*partition
+	var list []*producerPartition
 	if parts != nil {
 		list = *parts
 	}
 	if len(list) < len(info.partitions) {
-		list = append([]*partition(nil), list...)
+		list = append([]*producerPartition(nil), list...)
 		for i := len(list); i < len(info.partitions); i++ {
 			list = append(list, newPartition(t, int32(i)))
 		}

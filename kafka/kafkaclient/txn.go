@@ -25,7 +25,7 @@ type transaction struct {
 	state   txnState
 	err     error // why it can't be committed
 	begun   bool  // the coordinator may know of it
-	joining []*partition
+	joining []*producerPartition
 	busy    bool // somebody adds partitions
 	bump    bool // numbers are not known any more: the next transaction needs another epoch
 	groups  map[string]bool
@@ -308,7 +308,7 @@ func endsProducer(err error) bool {
 func (t *transaction) implicit() bool { return t.second.Load() }
 
 // join adds a partition to the transaction, and reports whether it may be written to now. part.mu is held.
-func (t *transaction) join(part *partition) bool {
+func (t *transaction) join(part *producerPartition) bool {
 	round := t.round.Load()
 	if part.joined == round {
 		return true
@@ -338,7 +338,7 @@ func (t *transaction) addPartitions() {
 	p := t.p
 	for {
 		t.mu.Lock()
-		parts := append([]*partition(nil), t.joining...)
+		parts := append([]*producerPartition(nil), t.joining...)
 		if len(parts) == 0 || t.err != nil {
 			t.joining, t.busy = nil, false
 			t.mu.Unlock()
