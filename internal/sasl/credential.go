@@ -47,6 +47,24 @@ func NewCredential(mechanism, password string, salt []byte, iterations int) (Cre
 	return c, err
 }
 
+// SaltedCredential computes the credential of a password of which only the salted form is known (SaltedPassword in RFC 5802).
+// It fails as [NewCredential] does, and with [CodeOther] when the salted password has not the size of the hash.
+func SaltedCredential(mechanism string, salted, salt []byte, iterations int) (Credential, error) {
+	h, base, _ := scramHash(mechanism)
+	if h == nil {
+		return Credential{}, fail(CodeOther, "unknown mechanism %q", mechanism)
+	}
+	if n := h().Size(); len(salted) != n {
+		return Credential{}, fail(CodeOther, "a salted password of %d bytes; want %d", len(salted), n)
+	}
+	c := Credential{Mechanism: base, Iterations: iterations, Salt: salt}
+	if err := c.checkCost(); err != nil {
+		return Credential{}, err
+	}
+	_, c.StoredKey, c.ServerKey = keysOf(h, salted)
+	return c, nil
+}
+
 // Verify reports whether a password is the credential's. It computes for as long as the iterations take.
 func (c Credential) Verify(password string) bool {
 	if c.check() != nil {

@@ -211,6 +211,12 @@ func deriveKeys(h func() hash.Hash, password string, salt []byte, iterations int
 	if err != nil {
 		return nil, nil, nil, err
 	}
+	client, stored, server = keysOf(h, salted)
+	return client, stored, server, nil
+}
+
+// keysOf computes the keys of a salted password.
+func keysOf(h func() hash.Hash, salted []byte) (client, stored, server []byte) {
 	client = mac(h, salted, "Client Key")
-	return client, digest(h, client), mac(h, salted, "Server Key"), nil
+	return client, digest(h, client), mac(h, salted, "Server Key")
 }

@@ -3,8 +3,12 @@ package sasl
 import (
 	"bytes"
 	"context"
+	"crypto/pbkdf2"
+	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/base64"
 	"errors"
+	"hash"
 	"strings"
 	"testing"
 )
@@ -337,5 +341,35 @@ func TestSCRAMConfiguration(t *testing.T) {
 	}
 	if !IsSCRAM(SCRAMSHA512Plus) || IsSCRAM("SCRAM-SHA-384") {
 		t.Error("IsSCRAM is wrong")
+	}
+}
+
+// TestSaltedCredential: who knows the salted password only gets the same credential.
+func TestSaltedCredential(t *testing.T) {
+	salt := []byte("0123456789abcdef")
+	for mechanism, h := range map[string]func() hash.Hash{SCRAMSHA256: sha256.New, SCRAMSHA512: sha512.New} {
+		want, err := NewCredential(mechanism, "secret", salt, 4096)
+		if err != nil {
+			t.Fatal(err)
+		}
+		salted, err := pbkdf2.Key(h, "secret", salt, 4096, h().Size())
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := SaltedCredential(mechanism, salted, salt, 4096)
+		if err != nil || got.Text() != want.Text() {
+			t.Errorf("%s: %v, %v", mechanism, got.Text(), err)
+		}
+		for _, c := range []struct {
+			mechanism    string
+			salted, salt []byte
+			iterations   int
+		}{
+			{"SCRAM-MD5", salted, salt, 4096}, {mechanism, salted[1:], salt, 4096}, {mechanism, salted, nil, 4096}, {mechanism, salted, salt, 4095},
+		} {
+			if _, err := SaltedCredential(c.mechanism, c.salted, c.salt, c.iterations); err == nil {
+				t.Errorf("%+v is accepted", c)
+			}
+		}
 	}
 }

@@ -38,6 +38,8 @@ type Broker struct {
 	cluster  string // id
 	restarts int32  // openings after a sudden end; leader epochs count from it
 	configs  brokerConfigs
+	acls     acls
+	users    users
 	fetches  fetchSessions
 	groups   *groupCoordinator
 	stats    brokerStats
@@ -96,6 +98,12 @@ func (b *Broker) open() error {
 		return err
 	}
 	if err := b.loadConfigs(); err != nil {
+		return err
+	}
+	if err := b.loadACLs(); err != nil {
+		return err
+	}
+	if err := b.loadUsers(); err != nil {
 		return err
 	}
 	if err := b.loadTopics(); err != nil {

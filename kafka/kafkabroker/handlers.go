@@ -22,6 +22,7 @@ func handlerList() []handler {
 		topicHandlers(),
 		groupHandlers(),
 		txnHandlers(),
+		securityHandlers(),
 	)
 }
 

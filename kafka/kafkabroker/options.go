@@ -9,7 +9,7 @@ import (
 	"github.com/quartet-mq/quartet/kafka/kafkaserver"
 )
 
-// Options are the options of a [Broker]. The zero value is a broker in memory that refuses everybody.
+// Options are the options of a [Broker]. The zero value is a broker in memory that refuses everybody: it has no users.
 type Options struct {
 	// Dir is the directory in which the broker keeps everything, made if need be and locked: the logs of partitions in
 	// Dir/logs, in the format of Apache Kafka, and the metadata in Dir/meta. Empty keeps everything in memory.
@@ -46,8 +46,14 @@ type Options struct {
 	// KAFKA_STORAGE_ERROR and retry. The default is 256 MiB, negative is none.
 	DiskReserve int64
 
-	// Authenticate decides who may connect. [AllowAll] lets everybody in; nil nobody.
+	// Authenticate decides who may connect. [AllowAll] lets everybody in. Nil lets the broker's own users in, see
+	// [Broker.SetUser], with SCRAM or PLAIN, and clients with a certificate that the server has verified; at first there are no
+	// users. Clients that log in with SCRAM are asked about after they have proved that they know the password of a user of
+	// the broker.
 	Authenticate Authenticator
+	// ACLs turns access control lists on, which clients with the right to do so and [Broker.AddACLs] change. Nil lets everybody
+	// do everything who was let in; requests about ACLs are answered with SECURITY_DISABLED then, as by Kafka without an authorizer.
+	ACLs *ACLOptions
 
 	// Events are told.
 	Events Events

@@ -2,7 +2,6 @@ package kafkabroker
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"sync/atomic"
 
@@ -16,8 +15,6 @@ type node struct {
 	at   Node
 	apis atomic.Pointer[kafkaserver.APIs]
 }
-
-var errNobody = errors.New("kafkabroker: there is no Options.Authenticate")
 
 // APIs implements [kafkaserver.Backend].
 func (n *node) APIs() *kafkaserver.APIs { return n.apis.Load() }
@@ -33,7 +30,7 @@ func (n *node) setAPIs() {
 // Authenticate implements [kafkaserver.Backend].
 func (n *node) Authenticate(ctx context.Context, c *kafkaserver.Conn, a *kafkaserver.Auth) (kafkaserver.Login, error) {
 	if n.b.opt.Authenticate == nil {
-		return kafkaserver.Login{}, errNobody
+		return n.b.authenticate(ctx, c, a)
 	}
 	return n.b.opt.Authenticate(ctx, c, a)
 }
@@ -41,6 +38,7 @@ func (n *node) Authenticate(ctx context.Context, c *kafkaserver.Conn, a *kafkase
 // Connect implements [kafkaserver.Backend].
 func (n *node) Connect(c *kafkaserver.Conn) (kafkaserver.Session, error) {
 	s := &session{b: n.b, node: n, conn: c}
+	s.access.identify(n.b, c)
 	if err := n.b.join(s); err != nil {
 		return nil, err
 	}
@@ -49,9 +47,10 @@ func (n *node) Connect(c *kafkaserver.Conn) (kafkaserver.Session, error) {
 
 // session is a connection. Its methods for requests are called from the goroutine that reads the connection, one at a time.
 type session struct {
-	b    *Broker
-	node *node
-	conn *kafkaserver.Conn
+	b      *Broker
+	node   *node
+	conn   *kafkaserver.Conn
+	access access
 
 	mu    sync.Mutex
 	waits []fetchWaiter // fetch requests that wait

@@ -23,7 +23,7 @@ func (s *session) initProducerID(r *kafkaserver.Request) {
 	}
 	refuse := func(code kafkawire.ErrorCode) { reply(noProducer(), code) }
 	switch id := req.TransactionalID; {
-	case id == nil && !s.allowed(opIdempotentWrite, resourceCluster, clusterName):
+	case id == nil && !s.allowed(opIdempotentWrite, resourceCluster, clusterName) && !s.allowedAny(opWrite, resourceTopic):
 		refuse(kafkawire.ErrClusterAuthorizationFailed)
 	case id != nil && !s.allowed(opWrite, resourceTransactionalID, string(*id)):
 		refuse(kafkawire.ErrTransactionalIDAuthorizationFailed)
