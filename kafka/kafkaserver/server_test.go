@@ -289,6 +289,36 @@ func TestFail(t *testing.T) {
 	})
 }
 
+// TestBytesAfterTheEnd of a request are ignored, those after a field are not.
+func TestBytesAfterTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var errs []error
+		b := &backend{handle: func(r *kafkaserver.Request) {
+			m := kafkawire.NewRequest(r.Key)
+			errs = append(errs, r.Decode(m))
+			if h, ok := m.(*kafkawire.HeartbeatRequest); ok && h.MemberID != "m" {
+				t.Errorf("%+v", h)
+			}
+			r.Reply(kafkawire.NewResponse(r.Key))
+		}}
+		_, l := serve(t, b, nil)
+		p := dial(t, l)
+		const version = 4
+		plain := p.encode(&kafkawire.HeartbeatRequest{MemberID: "m"}, version)
+		more := append(p.encode(&kafkawire.HeartbeatRequest{MemberID: "m"}, version), 0, 1, 2)
+		binary.BigEndian.PutUint32(more, uint32(len(more)-4))
+		inside := p.encode(&kafkawire.HeartbeatRequest{MemberID: "m"}, version)
+		inside[len(inside)-1] = 7 // so many tagged fields, and no bytes for them
+		p.write(slices.Concat(plain, more, inside))
+		for id := range int32(3) {
+			p.receive(id+1, new(kafkawire.HeartbeatResponse), version)
+		}
+		if len(errs) != 3 || errs[0] != nil || errs[1] != nil || errs[2] == nil {
+			t.Error(errs)
+		}
+	})
+}
+
 // TestClosed: causes of the end.
 func TestClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

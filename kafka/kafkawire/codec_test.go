@@ -43,8 +43,12 @@ func TestRoundTrip(t *testing.T) {
 					t.Fatalf("version %d: %d of %d bytes decode", version, n, len(b)-1)
 				}
 			}
-			if err := got.Decode(append(b[1:], 0), version); !errors.Is(err, ErrTrailing) {
+			err = got.Decode(append(b[1:], 0), version)
+			if e := (*Error)(nil); !errors.Is(err, ErrTrailing) || !errors.As(err, &e) || e.Rest != 1 {
 				t.Fatalf("version %d: a byte too many: %v", version, err)
+			}
+			if again, err := got.Append([]byte("x"), version); err != nil || !bytes.Equal(b, again) {
+				t.Fatalf("version %d: with a byte too many: %v\n% x\n% x", version, err, b, again)
 			}
 		}
 	})

@@ -79,11 +79,13 @@ func (c *coder) appended() ([]byte, error) {
 
 // decoded is the result of Decode.
 func (c *coder) decoded() error {
+	rest := 0
 	if c.err == nil && c.r.Err() == nil && c.r.Len() > 0 {
+		rest = c.r.Len()
 		c.r.Fail(ErrTrailing)
 	}
 	if err := c.r.Err(); err != nil && c.err == nil {
-		c.err = &Error{Message: c.message, Version: c.version, Err: err}
+		c.err = &Error{Message: c.message, Version: c.version, Rest: rest, Err: err}
 	}
 	if c.err != nil {
 		return c.err

@@ -37,6 +37,10 @@ type Error struct {
 	// Field is the way to the field, such as "Topics.Partitions.LeaderEpoch", when it is known.
 	Field string
 
+	// Rest is, with [ErrTrailing], how many bytes there are after a message that was decoded whole. It is 0 where a field has
+	// too many. Brokers pass over such bytes in requests, as Apache Kafka does: librdkafka 2.16 sends some.
+	Rest int
+
 	// Err is the reason: one of this package, or an error of package codec with the offset in the input.
 	Err error
 }

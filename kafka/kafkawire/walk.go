@@ -125,11 +125,13 @@ func (w *walk) skipTags() {
 
 // end returns the error of the walk, or of bytes that are left.
 func (w *walk) end(message string) error {
+	rest := 0
 	if w.Err() == nil && w.Len() > 0 {
+		rest = w.Len()
 		w.Fail(ErrTrailing)
 	}
 	if err := w.Err(); err != nil {
-		return &Error{Message: message, Version: w.version, Err: err}
+		return &Error{Message: message, Version: w.version, Rest: rest, Err: err}
 	}
 	return nil
 }
