@@ -1,0 +1,355 @@
+package interop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/quartet-mq/quartet/codec/compress"
+	"github.com/quartet-mq/quartet/kafka"
+	"github.com/quartet-mq/quartet/kafka/kafkaclient"
+	"github.com/quartet-mq/quartet/kafka/kafkawire"
+)
+
+// apacheKafkaAlone starts Apache Kafka and returns its address, once it answers.
+func apacheKafkaAlone(t *testing.T, more string) string {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("starts Apache Kafka")
+	}
+	need(t, "java", "java/kafka/target/dependency")
+	addr := freeAddress(t)
+	newApacheKafka(t, addr, addr, more).start()
+	return addr
+}
+
+func newKafkaClient(t *testing.T, o *kafkaclient.Options) *kafkaclient.Client {
+	t.Helper()
+	c, err := kafkaclient.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func createKafkaTopic(t *testing.T, c *kafkaclient.Client, name string, partitions int32) {
+	t.Helper()
+	resp, err := c.Request(t.Context(), &kafkawire.CreateTopicsRequest{TimeoutMs: 10_000, Topics: []kafkawire.CreateTopicsRequestTopic{
+		{Name: kafkawire.TopicName(name), NumPartitions: partitions, ReplicationFactor: 1}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code := resp.(*kafkawire.CreateTopicsResponse).Topics[0].ErrorCode; code != 0 {
+		t.Fatal(code)
+	}
+}
+
+// committedRecords reads the values of committed records of a partition.
+func committedRecords(t *testing.T, c *kafkaclient.Client, topic string, partition int32) (values []string) {
+	t.Helper()
+	name := kafkawire.TopicName(topic)
+	m, err := c.Request(t.Context(), &kafkawire.MetadataRequest{Topics: []kafkawire.MetadataRequestTopic{{Name: &name}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := m.(*kafkawire.MetadataResponse).Topics[0].TopicID
+	req := new(kafkawire.FetchRequest)
+	req.Reset()
+	req.MaxWaitMs, req.MaxBytes, req.IsolationLevel, req.SessionEpoch = 200, 1<<20, 1, -1
+	for offset := int64(0); ; {
+		p := kafkawire.FetchRequestPartition{}
+		p.Reset()
+		p.Partition, p.FetchOffset, p.PartitionMaxBytes = partition, offset, 1<<20
+		req.Topics = []kafkawire.FetchRequestTopic{{Topic: name, TopicID: id, Partitions: []kafkawire.FetchRequestPartition{p}}}
+		resp, err := c.Request(t.Context(), req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := resp.(*kafkawire.FetchResponse).Responses[0].Partitions[0]
+		if r.ErrorCode != 0 {
+			t.Fatal(r.ErrorCode)
+		}
+		if len(r.Records) == 0 {
+			return values
+		}
+		aborted := make(map[kafkawire.ProducerID]bool)
+		for b := r.Records; len(b) > 0; {
+			entry, rest, err := kafka.Split(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if entry == nil {
+				break
+			}
+			b = rest
+			batch := kafka.Batch(entry)
+			for i, a := range r.AbortedTransactions { // in the order of their first offsets
+				if a.FirstOffset <= batch.BaseOffset() && a.ProducerID >= 0 {
+					aborted[a.ProducerID] = true
+					r.AbortedTransactions[i].ProducerID = -1
+				}
+			}
+			if batch.Attributes().Control() {
+				delete(aborted, batch.ProducerID())
+			} else if !batch.Attributes().Transactional() || !aborted[batch.ProducerID()] {
+				recs, err := kafka.Open(batch, nil, 1<<24)
+				for rec := (kafka.Record{}); err == nil && recs.Next(&rec); {
+					values = append(values, string(rec.Value))
+				}
+			}
+			offset = batch.LastOffset() + 1
+		}
+	}
+}
+
+// TestKafkaClient lets our client use Apache Kafka.
+func TestKafkaClient(t *testing.T) {
+	addr := apacheKafkaAlone(t, "")
+	for _, test := range []struct {
+		name string
+		f    func(t *testing.T, c *kafkaclient.Client)
+	}{
+		{"produce", clientProduces},
+		{"compression", clientCompresses},
+		{"too large", clientSplits},
+		{"transactions", clientTransacts},
+		{"fencing", clientIsFenced},
+		{"offsets in a transaction", clientSendsOffsets},
+		{"expired transaction", clientIsLate},
+	} {
+		t.Run(test.name, func(t *testing.T) { test.f(t, newKafkaClient(t, &kafkaclient.Options{Addrs: []string{addr}})) })
+	}
+}
+
+func newKafkaProducer(t *testing.T, c *kafkaclient.Client, o *kafkaclient.ProducerOptions) *kafkaclient.Producer {
+	t.Helper()
+	p, err := c.NewProducer(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.Close() })
+	return p
+}
+
+func clientProduces(t *testing.T, c *kafkaclient.Client) {
+	createKafkaTopic(t, c, "produce", 3)
+	for _, o := range []*kafkaclient.ProducerOptions{nil, {Acks: kafkaclient.LeaderOnly}, {Acks: kafkaclient.NoAcks}, {NoIdempotence: true}} {
+		p := newKafkaProducer(t, c, o)
+		for i := range 1000 {
+			r := &kafkaclient.Record{Topic: "produce", Key: fmt.Append(nil, i), Value: make([]byte, 1000), Headers: []kafka.Header{{Key: []byte("n"), Value: fmt.Append(nil, i)}}}
+			if err := p.ProduceAsync(t.Context(), r, func(r *kafkaclient.Record, err error) {
+				if err != nil {
+					t.Error(err)
+				}
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := p.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n := 0
+	for i := range int32(3) {
+		n += len(committedRecords(t, c, "produce", i))
+	}
+	if n != 4000 {
+		t.Errorf("%d records", n)
+	}
+	err := newKafkaProducer(t, c, nil).Produce(t.Context(), &kafkaclient.Record{Topic: "bad topic!"})
+	if !errors.Is(err, kafkawire.ErrInvalidTopic) {
+		t.Error(err)
+	}
+}
+
+func clientCompresses(t *testing.T, c *kafkaclient.Client) {
+	createKafkaTopic(t, c, "compression", 1)
+	text := strings.Repeat("again and ", 100)
+	for _, m := range []compress.Method{compress.None, compress.Gzip, compress.Snappy, compress.LZ4, compress.Zstd} {
+		p := newKafkaProducer(t, c, &kafkaclient.ProducerOptions{Compression: m})
+		var rs []*kafkaclient.Record
+		for range 50 {
+			rs = append(rs, &kafkaclient.Record{Topic: "compression", Value: []byte(text)})
+		}
+		if err := p.Produce(t.Context(), rs...); err != nil {
+			t.Errorf("%v: %v", m, err)
+		}
+	}
+	if got := committedRecords(t, c, "compression", 0); len(got) != 250 || slices.ContainsFunc(got, func(s string) bool { return s != text }) {
+		t.Errorf("%d records", len(got))
+	}
+}
+
+func clientSplits(t *testing.T, c *kafkaclient.Client) {
+	resp, err := c.Request(t.Context(), &kafkawire.CreateTopicsRequest{TimeoutMs: 10_000, Topics: []kafkawire.CreateTopicsRequestTopic{
+		{Name: "small", NumPartitions: 1, ReplicationFactor: 1, Configs: []kafkawire.CreateTopicsRequestConfig{{Name: "max.message.bytes", Value: new("10000")}}}}})
+	if err != nil || resp.(*kafkawire.CreateTopicsResponse).Topics[0].ErrorCode != 0 {
+		t.Fatal(err, resp)
+	}
+	p := newKafkaProducer(t, c, nil)
+	var rs []*kafkaclient.Record
+	for i := range 200 {
+		rs = append(rs, &kafkaclient.Record{Topic: "small", Value: fmt.Append(make([]byte, 0, 1000), i, strings.Repeat(".", 900))})
+	}
+	if err := p.Produce(t.Context(), rs...); err != nil {
+		t.Fatal(err)
+	}
+	for i, v := range committedRecords(t, c, "small", 0) {
+		if !strings.HasPrefix(v, fmt.Sprint(i, ".")) && !strings.HasPrefix(v, fmt.Sprintf("%d.", i)) {
+			t.Fatalf("record %d: %.10s", i, v)
+		}
+	}
+	if err := p.Produce(t.Context(), &kafkaclient.Record{Topic: "small", Value: make([]byte, 20000)}); !errors.Is(err, kafkawire.ErrMessageTooLarge) {
+		t.Error(err)
+	}
+	if err := p.Produce(t.Context(), rs[0]); err != nil {
+		t.Error(err)
+	}
+}
+
+func clientTransacts(t *testing.T, c *kafkaclient.Client) {
+	createKafkaTopic(t, c, "transactions", 2)
+	ctx := t.Context()
+	p := newKafkaProducer(t, c, &kafkaclient.ProducerOptions{TransactionalID: "transacts", Partitioner: kafkaclient.ManualPartitioner})
+	var want []string
+	for i := range 20 {
+		if err := p.Begin(ctx); err != nil {
+			t.Fatal(err)
+		}
+		v := fmt.Append(nil, i)
+		if err := p.Produce(ctx, &kafkaclient.Record{Topic: "transactions", Value: v}, &kafkaclient.Record{Topic: "transactions", Partition: 1, Value: v}); err != nil {
+			t.Fatal(err)
+		}
+		end := p.Abort
+		if i%3 != 0 {
+			end = p.Commit
+			want = append(want, fmt.Sprint(i))
+		}
+		if err := end(ctx); err != nil {
+			t.Fatalf("%d: %v", i, err)
+		}
+	}
+	for i := range int32(2) {
+		if got := committedRecords(t, c, "transactions", i); !slices.Equal(got, want) {
+			t.Errorf("partition %d: %v", i, got)
+		}
+	}
+}
+
+func clientIsFenced(t *testing.T, c *kafkaclient.Client) {
+	createKafkaTopic(t, c, "fencing", 1)
+	ctx := t.Context()
+	p := newKafkaProducer(t, c, &kafkaclient.ProducerOptions{TransactionalID: "fenced"})
+	q := newKafkaProducer(t, c, &kafkaclient.ProducerOptions{TransactionalID: "fenced"})
+	if err := p.Begin(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Produce(ctx, &kafkaclient.Record{Topic: "fencing", Value: []byte("old")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := q.Transact(ctx, func(ctx context.Context) error { return q.Produce(ctx, &kafkaclient.Record{Topic: "fencing", Value: []byte("new")}) }); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Commit(ctx); !kafkaclient.Fatal(err) {
+		t.Error(err)
+	}
+	if err := p.Err(); !kafkaclient.Fatal(err) {
+		t.Error(err)
+	}
+	if got := committedRecords(t, c, "fencing", 0); !slices.Equal(got, []string{"new"}) {
+		t.Error(got)
+	}
+}
+
+func clientSendsOffsets(t *testing.T, c *kafkaclient.Client) {
+	createKafkaTopic(t, c, "offsets", 2)
+	ctx := t.Context()
+	p := newKafkaProducer(t, c, &kafkaclient.ProducerOptions{TransactionalID: "offsets"})
+	at := func(n int64) map[kafka.TopicPartition]kafkaclient.CommitOffset {
+		return map[kafka.TopicPartition]kafkaclient.CommitOffset{{Topic: "offsets"}: {Offset: n, LeaderEpoch: -1}, {Topic: "offsets", Partition: 1}: {Offset: n + 1, LeaderEpoch: -1}}
+	}
+	group := kafkaclient.GroupMetadata{Group: "transformers"}
+	if err := p.Transact(ctx, func(ctx context.Context) error { return p.SendOffsets(ctx, group, at(5)) }); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Begin(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.SendOffsets(ctx, group, at(50)); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Abort(ctx); err != nil {
+		t.Fatal(err)
+	}
+	// Who is not a member can't commit as one.
+	if err := p.Begin(ctx); err != nil {
+		t.Fatal(err)
+	}
+	err := p.SendOffsets(ctx, kafkaclient.GroupMetadata{Group: "transformers", MemberID: "nobody", Generation: 3}, at(70))
+	if !kafkaclient.Abortable(err) {
+		t.Error(err)
+	}
+	if err := p.Abort(ctx); err != nil {
+		t.Fatal(err)
+	}
+	req := new(kafkawire.OffsetFetchRequest)
+	req.Reset()
+	req.RequireStable = true
+	req.Groups = []kafkawire.OffsetFetchRequestGroup{{GroupID: "transformers", MemberEpoch: -1}}
+	for range 100 {
+		resp, err := c.RequestCoordinator(ctx, kafkaclient.GroupCoordinator, "transformers", req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g := resp.(*kafkawire.OffsetFetchResponse).Groups[0]
+		got := make(map[int32]int64)
+		unstable := false
+		for _, x := range g.Topics {
+			for _, y := range x.Partitions {
+				got[y.PartitionIndex] = y.CommittedOffset
+				unstable = unstable || y.ErrorCode != 0
+			}
+		}
+		if unstable {
+			time.Sleep(20 * time.Millisecond)
+			continue
+		}
+		if got[0] != 5 || got[1] != 6 {
+			t.Error(got)
+		}
+		return
+	}
+	t.Error("the offsets are not stable")
+}
+
+// A transaction that takes too long is aborted by the broker, which fences the producer.
+func clientIsLate(t *testing.T, c *kafkaclient.Client) {
+	createKafkaTopic(t, c, "late", 1)
+	ctx := t.Context()
+	p := newKafkaProducer(t, c, &kafkaclient.ProducerOptions{TransactionalID: "late", TransactionTimeout: time.Second})
+	if err := p.Begin(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Produce(ctx, &kafkaclient.Record{Topic: "late", Value: []byte("late")}); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(13 * time.Second) // the broker looks every ten seconds
+	err := p.Commit(ctx)
+	t.Logf("commit: %v", err)
+	if err == nil {
+		t.Error("committed")
+	}
+	if !kafkaclient.Fatal(err) {
+		if err := p.Abort(ctx); err != nil {
+			t.Error(err)
+		}
+	}
+	if got := committedRecords(t, c, "late", 0); len(got) > 0 {
+		t.Error(got)
+	}
+}
