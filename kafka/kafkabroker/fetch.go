@@ -184,7 +184,7 @@ func (j *fetchJob) assess() bool {
 
 // look finds out how much there is to read of a partition, and reports whether there is something else to tell.
 func (j *fetchJob) look(p *fetchPart) bool {
-	if p.p.topic.deleted.Load() || j.s.check(p.p, p.LeaderEpoch) != noError {
+	if j.s.check(p.p, p.LeaderEpoch) != noError {
 		return true
 	}
 	l := p.p.log
@@ -237,7 +237,7 @@ func (j *fetchJob) advanced(at int, gen uint32) bool {
 		return false
 	}
 	p := &j.parts[at]
-	if p.p.topic.deleted.Load() || j.s.check(p.p, p.LeaderEpoch) != noError {
+	if j.s.check(p.p, p.LeaderEpoch) != noError {
 		j.state = fetchEnds
 		return true
 	}
@@ -279,7 +279,7 @@ func (j *fetchJob) free() {
 	j.gen++
 	j.state = fetchStarts
 	j.mu.Unlock()
-	j.s, j.r, j.session = nil, nil, nil
+	j.s, j.r, j.session, j.sessionID, j.total = nil, nil, nil, 0, 0
 	j.parts, j.splices = j.parts[:0], j.splices[:0]
 	j.resp = kafkawire.FetchResponse{}
 	fetchJobs.Put(j)

@@ -67,6 +67,9 @@ func (j *fetchJob) read(p *fetchPart, left int64, first bool) int64 {
 		a.ErrorCode = j.s.check(p.p, p.LeaderEpoch)
 	}
 	if a.ErrorCode != noError {
+		if a.ErrorCode == kafkawire.ErrUnknownTopicOrPartition && j.r.Version >= 13 && p.p != nil && p.p.topic.deleted.Load() {
+			a.ErrorCode = kafkawire.ErrUnknownTopicID
+		}
 		j.tellLeader(p)
 		return 0
 	}

@@ -63,7 +63,10 @@ func (b *Broker) appendMarker(p *partition, marker []byte, producerID int64, epo
 // check returns the error for a request to a node about a partition, whose sender thinks that the leader has an epoch; -1 is
 // no opinion.
 func (s *session) check(p *partition, epoch int32) kafkawire.ErrorCode {
-	if p.leader() != s.node.at.ID {
+	switch {
+	case p.topic.deleted.Load():
+		return kafkawire.ErrUnknownTopicOrPartition
+	case p.leader() != s.node.at.ID:
 		return kafkawire.ErrNotLeaderOrFollower
 	}
 	switch current := s.b.leaderEpoch(p); {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"testing"
+	"time"
 
 	"github.com/quartet-mq/quartet/internal/memnet"
 	"github.com/quartet-mq/quartet/kafka"
@@ -134,8 +135,8 @@ func (p *peer) mustCreate(name string, partitions int32, configs ...string) kafk
 // batch returns a record batch with values.
 func batch(values ...string) []byte {
 	var w kafka.BatchWriter
-	for i, v := range values {
-		w.Add(int64(1_700_000_000_000+i), []byte("k"), []byte(v))
+	for _, v := range values {
+		w.Add(time.Now().UnixMilli(), []byte("k"), []byte(v))
 	}
 	b, err := w.Append(nil, nil)
 	if err != nil {
@@ -149,6 +150,14 @@ func produceTo(topic string, partition int32, records []byte) *kafkawire.Produce
 	return &kafkawire.ProduceRequest{Acks: -1, TimeoutMs: 1000, TopicData: []kafkawire.ProduceRequestTopic{{
 		Name: kafkawire.TopicName(topic), PartitionData: []kafkawire.ProduceRequestPartition{{Index: partition, Records: records}},
 	}}}
+}
+
+// mustProduce appends to a partition.
+func (p *peer) mustProduce(topic string, partition int32, records []byte) {
+	p.t.Helper()
+	if a := p.produce(topic, partition, records); a.ErrorCode != noError {
+		p.t.Fatal(a.ErrorCode, *a.ErrorMessage)
+	}
 }
 
 // produce appends to a partition and returns the answer.

@@ -45,7 +45,6 @@ func (b *Broker) createTopic(n *newTopic, check bool) (*topicState, error) {
 		}
 		return nil, err
 	}
-	t.list.Store(&list)
 	b.show(t)
 	if f := b.opt.Events.TopicCreated; f != nil {
 		f(t.name, len(list))
@@ -103,6 +102,7 @@ func (b *Broker) planTopic(n *newTopic) (*topicState, []*partition, error) {
 	for i, nodes := range assignment {
 		list[i] = b.newPartition(t, int32(i), nodes)
 	}
+	t.list.Store(&list)
 	return t, list, nil
 }
 
