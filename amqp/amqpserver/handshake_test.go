@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/quartet-mq/quartet/amqp"
 	"github.com/quartet-mq/quartet/amqp/amqp091"
 	"github.com/quartet-mq/quartet/amqp/amqpserver"
 	"github.com/quartet-mq/quartet/internal/memnet"
@@ -53,7 +54,11 @@ func TestStart(t *testing.T) {
 }
 
 func TestWrongProtocolHeader(t *testing.T) {
-	for _, header := range []string{"AMQP\x00\x01\x00\x00", "GET / HTTP/1.1\r\n\r\n", "AMQP\x00\x00\x09\x00"} {
+	for _, header := range []string{
+		string(amqp.Header10), string(amqp.HeaderSASL), string(amqp.HeaderTLS), // what a client of AMQP 1.0 begins with
+		string(amqp.HeaderSASL) + "\x00\x00\x00\x10\x02\x01\x00\x00", // and goes on with, without waiting
+		"AMQP\x00\x00\x08\x00", "AMQP\x00\x00\x09\x00", "GET / HTTP/1.1\r\n\r\n",
+	} {
 		bubble(t, func(t *testing.T) {
 			s, l := serve(t, new(queues), nil)
 			p := dial(t, l)
