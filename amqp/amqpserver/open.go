@@ -18,7 +18,7 @@ func (c *Conn) open(deadline time.Time) {
 	if f := c.srv.trace.Open; f != nil {
 		f(c)
 	}
-	ctx, cancel := context.WithDeadline(c.srv.ctx, deadline)
+	ctx, cancel := context.WithDeadline(c.srv.door.Context(), deadline)
 	defer cancel()
 	c.nc.SetReadDeadline(deadline)
 	h := &handshake{c: c, mechanisms: c.mechanisms()}

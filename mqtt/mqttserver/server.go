@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/quartet-mq/quartet/internal/netserve"
@@ -23,7 +21,6 @@ type Server struct {
 	config    mqtt.Config
 	reference string
 	moved     bool
-	origins   []string
 	trace     Trace
 	logger    *slog.Logger
 	epoch     time.Time
@@ -31,19 +28,9 @@ type Server struct {
 	chunks    *netserve.Chunks
 	readers   sync.Pool
 	batches   sync.Pool
-	ctx       context.Context // ends at Close
-	cancel    context.CancelFunc
-	stopping  atomic.Bool
-
-	mu        sync.Mutex // taken before that of a Conn
-	listeners map[net.Listener]struct{}
-	web       *netserve.Web         // for WebSocket; nil before it is needed
-	begun     map[net.Conn]struct{} // no Conn yet: PROXY protocol, TLS
-	conns     map[*Conn]struct{}
-	open      int   // connections that count, those of begun too
-	clock     int64 // connect rate: when the last connection would have been due, in nanoseconds since the epoch
-	past      Stats // of connections that have ended
-	idle      chan struct{}
+	door      *netserve.Door[*Conn] // its lock is taken before that of a Conn
+	past      Stats                 // of connections that have ended, but for their numbers; under the door's lock
+	clock     int64                 // connect rate: when the last one would have been due, in nanoseconds since the epoch; under the door's lock
 }
 
 // New returns a server for a backend. It does nothing until Serve is called. o may be nil.
@@ -56,13 +43,9 @@ func New(backend Backend, o *Options) *Server {
 		limits:    o.Limits.withDefaults(),
 		reference: o.ServerReference,
 		moved:     o.ServerMoved,
-		origins:   o.WebSocketOrigins,
 		logger:    o.Logger,
 		epoch:     time.Now(),
 		chunks:    netserve.NewChunks(),
-		listeners: make(map[net.Listener]struct{}),
-		begun:     make(map[net.Conn]struct{}),
-		conns:     make(map[*Conn]struct{}),
 	}
 	if o.Trace != nil {
 		s.trace = *o.Trace
@@ -72,8 +55,31 @@ func New(backend Backend, o *Options) *Server {
 	}
 	s.config = s.limits.config()
 	s.memory.init(&o.Limits, s.epoch)
-	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.door = netserve.NewDoor[*Conn](netserve.DoorOptions{
+		Closed: ErrServerClosed, Timeout: s.limits.ConnectTimeout, Max: s.limits.MaxConnections, Told: refusals, Refuse: s.refuse,
+		Subprotocols: []string{"mqtt", "mqttv3.1"}, Origins: o.WebSocketOrigins, Logger: s.logger, Start: s.start,
+	})
 	return s
+}
+
+// refusals is how many connections beyond MaxConnections are open until they were told that they are refused.
+const refusals = 256
+
+// refuse returns with what the CONNECT of a new connection is to be refused, 0 for no reason.
+func (s *Server) refuse(full bool) (why uint8) {
+	now := int64(time.Since(s.epoch))
+	if rate := int64(s.limits.ConnectRate); rate > 0 {
+		clock := max(s.clock, now) + int64(time.Second)/rate
+		if clock-now > int64(time.Second) {
+			why = uint8(mqtt.ReasonConnectionRateExceeded)
+		} else {
+			s.clock = clock
+		}
+	}
+	if full {
+		why = uint8(mqtt.ReasonServerBusy)
+	}
+	return why
 }
 
 // Shutdown stops listening and ends the connections: version 5 clients get a DISCONNECT with ReasonServerShuttingDown,
@@ -89,7 +95,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		}
 		d.Properties = d.Properties.AppendString(mqtt.PropServerReference, s.reference)
 	}
-	idle, conns := s.stop()
+	idle, conns := s.door.Stop()
 	for _, c := range conns {
 		if c.decided() {
 			c.Disconnect(nil, d)
@@ -108,14 +114,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // Close stops listening and closes all connections. It waits for calls of the backend that are under way, not for
 // clients.
 func (s *Server) Close() error {
-	idle, conns := s.stop()
-	s.cancel()
-	s.mu.Lock()
-	web := s.web // there will be no other one
-	s.mu.Unlock()
-	if web != nil {
-		web.Close()
-	}
+	idle, conns := s.door.Stop()
+	s.door.Close()
 	for _, c := range conns {
 		c.Close()
 	}
@@ -123,97 +123,17 @@ func (s *Server) Close() error {
 	return nil
 }
 
-// stop stops listening. It returns the connections and a channel that is closed when there is none any more.
-func (s *Server) stop() (idle <-chan struct{}, conns []*Conn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.stopping.Store(true)
-	for l := range s.listeners {
-		l.Close()
-	}
-	for nc := range s.begun {
-		nc.Close()
-	}
-	if s.idle == nil {
-		s.idle = make(chan struct{})
-		if s.open == 0 {
-			close(s.idle)
-		}
-	}
-	for c := range s.conns {
-		conns = append(conns, c)
-	}
-	return s.idle, conns
-}
-
 // draining reports whether the server is shutting down.
-func (s *Server) draining() bool { return s.stopping.Load() }
-
-// admit counts a new connection. refuse is the reason code with which its CONNECT is to be refused, 0 for none; ok is
-// false when it is to be closed at once.
-func (s *Server) admit() (refuse mqtt.ReasonCode, ok bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.stopping.Load() {
-		return 0, false
-	}
-	now := int64(time.Since(s.epoch))
-	if rate := int64(s.limits.ConnectRate); rate > 0 {
-		clock := max(s.clock, now) + int64(time.Second)/rate
-		if clock-now > int64(time.Second) {
-			refuse = mqtt.ReasonConnectionRateExceeded
-		} else {
-			s.clock = clock
-		}
-	}
-	if s.open >= s.limits.MaxConnections {
-		refuse = mqtt.ReasonServerBusy
-	}
-	if refuse != 0 && s.open >= s.limits.MaxConnections+refusals {
-		return refuse, false
-	}
-	s.open++
-	s.past.Accepted++
-	return refuse, true
-}
-
-// refusals is how many connections beyond MaxConnections are open until they were told that they are refused.
-const refusals = 256
-
-// release ends the count of a connection, with s.mu held.
-func (s *Server) release() {
-	s.open--
-	if s.open == 0 && s.idle != nil {
-		close(s.idle)
-	}
-}
-
-// add adds a connection that was counted before. It is false when the server is stopped.
-func (s *Server) add(c *Conn) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.begun, c.nc)
-	if s.stopping.Load() {
-		s.past.Refused++
-		s.release()
-		return false
-	}
-	s.conns[c] = struct{}{}
-	return true
-}
+func (s *Server) draining() bool { return s.door.Stopping() }
 
 // remove ends a connection.
 func (s *Server) remove(c *Conn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c.mu.Lock()
-	s.past.add(&c.counts)
-	if !c.accepted {
-		s.past.Refused++
-	}
-	c.mu.Unlock()
-	delete(s.conns, c)
-	s.release()
+	s.door.Remove(c, func() (refused bool) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		s.past.add(&c.counts)
+		return !c.accepted
+	})
 }
 
 // decided reports whether the connection had its CONNACK.

@@ -1,5 +1,7 @@
 package mqttserver
 
+import "github.com/quartet-mq/quartet/internal/netserve"
+
 // Stats are counts of a [Server] since New, or of a [Conn] since it was accepted. A Stats is a snapshot.
 type Stats struct {
 	Connections int64 // open now
@@ -39,18 +41,19 @@ func (s *Stats) add(c *counts) {
 // Stats returns the counts of all connections, those that have ended too. It looks at each connection: it is for
 // monitoring, a few times a second at most.
 func (s *Server) Stats() Stats {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	st := s.past
-	st.Connections = int64(s.open)
-	for c := range s.conns {
-		c.mu.Lock()
-		st.add(&c.counts)
-		st.Buffered += int64(c.out.Size())
-		if c.slow {
-			st.Slow++
+	var st Stats
+	s.door.Look(func(conns map[*Conn]struct{}, n netserve.Counts) {
+		st = s.past
+		st.Connections, st.Accepted, st.Refused = int64(n.Open), n.Accepted, n.Refused
+		for c := range conns {
+			c.mu.Lock()
+			st.add(&c.counts)
+			st.Buffered += int64(c.out.Size())
+			if c.slow {
+				st.Slow++
+			}
+			c.mu.Unlock()
 		}
-		c.mu.Unlock()
-	}
+	})
 	return st
 }
