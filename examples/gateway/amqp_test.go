@@ -57,7 +57,7 @@ func take(t *testing.T, c *amqpclient091.Client, queue, want string) *amqpclient
 
 // TestGatewayAMQP keeps a persistent message through SIGKILL, and shows the queue in the management API.
 func TestGatewayAMQP(t *testing.T) {
-	args := []string{"-mqtt=", "-ws=", "-amqp=127.0.0.1:0", "-http=127.0.0.1:0", "-data=" + t.TempDir()}
+	args := []string{"-mqtt=", "-ws=", "-kafka=", "-amqp=127.0.0.1:0", "-http=127.0.0.1:0", "-data=" + t.TempDir()}
 	p := start(t, 2, args...)
 	c, err := amqpClient(t, &amqpclient091.Options{Servers: []string{p.urls[0]}})
 	if err != nil {
@@ -122,7 +122,7 @@ func TestGatewayAMQPUsers(t *testing.T) {
 	ca := newAuthority(t)
 	cert, key := ca.issue(t, "localhost")
 	p := start(t, 3,
-		"-mqtt=", "-ws=", "-http=", "-amqp=127.0.0.1:0", "-amqps=127.0.0.1:0", "-amqp-ws=127.0.0.1:0",
+		"-mqtt=", "-ws=", "-kafka=", "-http=", "-amqp=127.0.0.1:0", "-amqps=127.0.0.1:0", "-amqp-ws=127.0.0.1:0",
 		"-tls-cert="+write("cert", cert), "-tls-key="+write("key", key),
 		"-definitions="+write("definitions", `{
 			"users": [{"name": "ann", "password_hash": "`+amqpbroker.HashPassword("secret")+`",

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strconv"
 	"strings"
 )
 
@@ -13,6 +14,8 @@ import (
 type config struct {
 	mqtt, mqtts, ws, http      string
 	amqp, amqps, amqpWS        string
+	kafka, kafkas              string
+	kafkaAdvertise, kafkaSuper string
 	definitions                string
 	tlsCert, tlsKey, tlsClient string
 	users, acl, data           string
@@ -31,11 +34,15 @@ func parse(args []string, stderr io.Writer) (*config, error) {
 	f.StringVar(&c.amqp, "amqp", "127.0.0.1:5672", "`address` for AMQP over TCP, empty for none")
 	f.StringVar(&c.amqps, "amqps", "", "`address` for AMQP over TLS, empty for none")
 	f.StringVar(&c.amqpWS, "amqp-ws", "", "`address` for AMQP over WebSocket, empty for none")
+	f.StringVar(&c.kafka, "kafka", "127.0.0.1:9092", "`address` for Kafka over TCP, empty for none")
+	f.StringVar(&c.kafkas, "kafkas", "", "`address` for Kafka over TLS, empty for none")
+	f.StringVar(&c.kafkaAdvertise, "kafka-advertise", "", "`host` or host:port that Kafka clients are told to connect to; a port is that of -kafka. Without it they are told the address to which they did connect")
+	f.StringVar(&c.kafkaSuper, "kafka-super-users", "", "`names` of Kafka users, separated by commas, who may do everything; with it others may only do what Kafka's access control lists say")
 	f.StringVar(&c.http, "http", "127.0.0.1:8080", "`address` for /healthz, /readyz, /metrics and RabbitMQ's management API under /api, empty for none")
 	f.StringVar(&c.tlsCert, "tls-cert", "", "PEM `file` with the server's certificate chain")
 	f.StringVar(&c.tlsKey, "tls-key", "", "PEM `file` with the server's private key")
-	f.StringVar(&c.tlsClient, "tls-client-ca", "", "PEM `file` with the authorities that sign client certificates; with it -mqtts and -amqps ask every client for one, and its common name is the user")
-	f.StringVar(&c.users, "users", "", "password `file` for MQTT in mosquitto's format")
+	f.StringVar(&c.tlsClient, "tls-client-ca", "", "PEM `file` with the authorities that sign client certificates; with it -mqtts, -amqps and -kafkas ask every client for one, and its common name is the user")
+	f.StringVar(&c.users, "users", "", "password `file` for MQTT and Kafka (with PLAIN) in mosquitto's format")
 	f.StringVar(&c.acl, "acl", "", "access control `file` for MQTT in mosquitto's format")
 	f.StringVar(&c.definitions, "definitions", "", "`file` with users, queues and so on for AMQP, in RabbitMQ's format; it is imported at each start")
 	f.BoolVar(&c.anonymous, "anonymous", false, "let everybody in without a password, on any address")
@@ -58,7 +65,7 @@ func (c *config) check() error {
 	if c.noSync && c.data == "" {
 		return errors.New("-no-sync needs -data")
 	}
-	for _, l := range []listener{{"mqtts", c.mqtts}, {"amqps", c.amqps}} {
+	for _, l := range []listener{{"mqtts", c.mqtts}, {"amqps", c.amqps}, {"kafkas", c.kafkas}} {
 		if l.addr != "" && (c.tlsCert == "" || c.tlsKey == "") {
 			return fmt.Errorf("-%s needs -tls-cert and -tls-key", l.flag)
 		}
@@ -66,8 +73,11 @@ func (c *config) check() error {
 	if (c.tlsCert == "") != (c.tlsKey == "") {
 		return errors.New("-tls-cert and -tls-key go together")
 	}
-	if c.tlsClient != "" && c.mqtts == "" && c.amqps == "" {
-		return errors.New("-tls-client-ca needs -mqtts or -amqps")
+	if c.tlsClient != "" && c.mqtts == "" && c.amqps == "" && c.kafkas == "" {
+		return errors.New("-tls-client-ca needs -mqtts, -amqps or -kafkas")
+	}
+	if err := c.checkKafka(); err != nil {
+		return err
 	}
 	if c.anonymous && c.users != "" {
 		return errors.New("-anonymous and -users exclude each other")
@@ -83,6 +93,37 @@ func (c *config) check() error {
 	return nil
 }
 
+// checkKafka checks the flags for Kafka alone.
+func (c *config) checkKafka() error {
+	if c.kafkaAdvertise != "" {
+		if c.kafka == "" && c.kafkas == "" {
+			return errors.New("-kafka-advertise needs -kafka or -kafkas")
+		}
+		if host, _ := splitAdvertise(c.kafkaAdvertise); host == "" {
+			return fmt.Errorf("-kafka-advertise %s is neither a host nor host:port", c.kafkaAdvertise)
+		}
+	}
+	if c.kafkaSuper != "" && c.users == "" && c.tlsClient == "" {
+		return errors.New("-kafka-super-users needs -users or -tls-client-ca: without them clients have no names")
+	}
+	return nil
+}
+
+// splitAdvertise returns the parts of -kafka-advertise; the port may be empty. Both are when it makes no sense.
+func splitAdvertise(s string) (host, port string) {
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		if host = strings.Trim(s, "[]"); strings.Contains(host, ":") && net.ParseIP(host) == nil {
+			return "", ""
+		}
+		return host, ""
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return "", ""
+	}
+	return host, port
+}
+
 // listener is an address and the flag that named it.
 type listener struct{ flag, addr string }
 
@@ -93,7 +134,7 @@ func (l listener) amqp() bool { return strings.HasPrefix(l.flag, "amqp") }
 func (c *config) listeners() []listener {
 	var on []listener
 	for _, l := range []listener{{"mqtt", c.mqtt}, {"mqtts", c.mqtts}, {"ws", c.ws},
-		{"amqp", c.amqp}, {"amqps", c.amqps}, {"amqp-ws", c.amqpWS}, {"http", c.http}} {
+		{"amqp", c.amqp}, {"amqps", c.amqps}, {"amqp-ws", c.amqpWS}, {"kafka", c.kafka}, {"kafkas", c.kafkas}, {"http", c.http}} {
 		if l.addr != "" {
 			on = append(on, l)
 		}

@@ -24,6 +24,7 @@ type gateway struct {
 	log       *slog.Logger
 	mqtt      mqttSide
 	amqp      amqpSide
+	kafka     kafkaSide
 	keys      *keyPair // nil without -tls-cert
 	tls       *tls.Config
 	addresses map[string]net.Addr // of the listeners, by flag
@@ -49,6 +50,11 @@ func open(c *config, log *slog.Logger) (*gateway, error) {
 	}
 	if err := g.amqp.open(c, log); err != nil {
 		g.mqtt.close(log)
+		return nil, err
+	}
+	if err := g.kafka.open(c, g.mqtt.users, log); err != nil {
+		g.mqtt.close(log)
+		g.amqp.close(log)
 		return nil, err
 	}
 	return g, nil
@@ -89,6 +95,12 @@ func (g *gateway) listen(stdout io.Writer) error {
 		case "amqp-ws":
 			g.serve(name, func() error { return g.amqp.serve(ln, name, nil) })
 			say("AMQP over WS", "ws://%s/amqp")
+		case "kafka":
+			g.serve(name, func() error { return g.kafka.serve(ln, name, nil) })
+			say("Kafka", "kafka://%s")
+		case "kafkas":
+			g.serve(name, func() error { return g.kafka.serve(ln, name, g.tls) })
+			say("Kafka over TLS", "kafkas://%s")
 		case "http":
 			g.http = &http.Server{Handler: g.handler(), ReadHeaderTimeout: 10 * time.Second}
 			g.serve(name, func() error { return g.http.Serve(ln) })
@@ -126,15 +138,17 @@ func (g *gateway) logReload(flag string, err error) {
 // drain says goodbye to the clients and waits until they have what waits for them, for a limited time.
 func (g *gateway) drain() error {
 	g.ready.Store(false)
-	done := make(chan error, 1)
+	done := make(chan error, 2)
 	go func() { done <- g.amqp.drain() }()
-	return errors.Join(g.mqtt.drain(), <-done)
+	go func() { done <- g.kafka.drain() }()
+	return errors.Join(g.mqtt.drain(), <-done, <-done)
 }
 
 // close ends everything at once.
 func (g *gateway) close() {
 	g.mqtt.close(g.log)
 	g.amqp.close(g.log)
+	g.kafka.close(g.log)
 	if g.http != nil {
 		g.http.Close()
 	}

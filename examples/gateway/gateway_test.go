@@ -141,7 +141,7 @@ func get(t *testing.T, url string) string {
 }
 
 func TestGatewayAnonymous(t *testing.T) {
-	p := start(t, 3, "-mqtt=127.0.0.1:0", "-ws=127.0.0.1:0", "-amqp=", "-http=127.0.0.1:0")
+	p := start(t, 3, "-mqtt=127.0.0.1:0", "-ws=127.0.0.1:0", "-amqp=", "-kafka=", "-http=127.0.0.1:0")
 	for i, url := range p.urls[:2] {
 		topic := "a/" + string(rune('0'+i)) // the broker may not know yet that the client before is gone
 		if err := roundTrip(t, &mqttclient.Options{Servers: []string{url}}, topic); err != nil {
@@ -181,7 +181,7 @@ func TestGatewayUsersAndTLS(t *testing.T) {
 	cert, key := ca.issue(t, "localhost")
 	userCert, userKey := ca.issue(t, "cora")
 	p := start(t, 2,
-		"-mqtt=127.0.0.1:0", "-ws=", "-amqp=", "-http=", "-mqtts=127.0.0.1:0",
+		"-mqtt=127.0.0.1:0", "-ws=", "-amqp=", "-kafka=", "-http=", "-mqtts=127.0.0.1:0",
 		"-users="+write("users", "ann:"+mqttbroker.HashPassword("secret")+"\n"),
 		"-acl="+write("acl", "user ann\ntopic ann/#\nuser cora\ntopic cora/#\n"),
 		"-tls-cert="+write("cert", cert), "-tls-key="+write("key", key), "-tls-client-ca="+write("ca", ca.pem))

@@ -1,10 +1,11 @@
-// Gateway is one binary with every broker of Quartet: today MQTT and AMQP 0-9-1 over TCP, TLS and WebSocket,
-// in memory or, with -data, in a directory.
+// Gateway is one binary with every broker of Quartet: today MQTT and AMQP 0-9-1 over TCP, TLS and WebSocket and Kafka over TCP
+// and TLS, in memory or, with -data, in a directory.
 //
 //	go run ./examples/gateway
 //
-// It prints what listens where. Without -users anybody may connect with MQTT, as long as every address is on loopback; on
-// any other address it refuses to start unless -anonymous is given. AMQP has users of its own, which the management API
+// It prints what listens where. Without -users anybody may connect with MQTT and Kafka, as long as every address is on loopback;
+// on any other address it refuses to start unless -anonymous is given. Kafka's clients log in as users of -users with PLAIN, or
+// as users that were made with Kafka's own tools with SCRAM. AMQP has users of its own, which the management API
 // and -definitions set: at first guest with the password guest, who may connect from this machine. SIGHUP reads the certificate, the users and the access
 // control file again. SIGTERM and SIGINT say goodbye to the clients and exit with status 0.
 package main

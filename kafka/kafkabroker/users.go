@@ -169,6 +169,13 @@ func (b *Broker) authenticate(ctx context.Context, _ *kafkaserver.Conn, a *kafka
 	return login, errNoLogin
 }
 
+// CheckPassword checks the password of a user of the broker, as a login with PLAIN does: for an [Authenticator] of one's own.
+// It computes for some milliseconds, for users who do not exist too, and waits while many others do so. Any error says that
+// the client is not to be let in.
+func (b *Broker) CheckPassword(ctx context.Context, user, password string) error {
+	return b.users.check(ctx, user, password)
+}
+
 // check checks a password. It takes as long for users who do not exist.
 func (u *users) check(ctx context.Context, name, password string) error {
 	c, ok := u.credential(sasl.SCRAMSHA512, name)

@@ -40,7 +40,7 @@ func Quartet() Broker {
 				return nil, err
 			}
 			args := []string{
-				"-mqtt", s.TCP, "-mqtts", s.TLS, "-ws", s.WS, "-amqp", "", "-http", s.HTTP,
+				"-mqtt", s.TCP, "-mqtts", s.TLS, "-ws", s.WS, "-amqp", "", "-kafka", "", "-http", s.HTTP,
 				"-tls-cert", s.Cert, "-tls-key", s.Key,
 				"-users", users, "-acl", acl, "-data", s.Data,
 			}
@@ -49,7 +49,7 @@ func Quartet() Broker {
 			}
 			if s.AMQP != "" {
 				args = []string{
-					"-mqtt", "", "-ws", "", "-amqp", s.AMQP, "-amqps", s.AMQPS, "-http", s.HTTP,
+					"-mqtt", "", "-ws", "", "-amqp", s.AMQP, "-amqps", s.AMQPS, "-kafka", "", "-http", s.HTTP,
 					"-tls-cert", s.Cert, "-tls-key", s.Key, "-data", s.Data,
 				}
 			}
