@@ -223,8 +223,8 @@ func (m *groupMember) instanceID() *string {
 	return &m.instance
 }
 
-// Members returns what DescribeGroups tells about the members. Their metadata and assignments are there while the group is
-// stable. The slices within must not be changed.
+// Members returns what DescribeGroups tells about the members. Their metadata are there while the group is stable; their
+// assignments are the last ones that they got. The slices within must not be changed.
 func (g *Group) Members() []kafkawire.DescribeGroupsResponseMember {
 	list := make([]kafkawire.DescribeGroupsResponseMember, len(g.order))
 	for i, m := range g.order {
@@ -232,10 +232,7 @@ func (g *Group) Members() []kafkawire.DescribeGroupsResponseMember {
 			MemberID: m.id, GroupInstanceID: m.instanceID(), ClientID: m.client, ClientHost: m.host,
 			MemberMetadata: []byte{}, MemberAssignment: []byte{},
 		}
-		if g.state != GroupStable {
-			continue
-		}
-		if b := m.metadata(g.protocol); b != nil {
+		if b := m.metadata(g.protocol); b != nil && g.state == GroupStable {
 			list[i].MemberMetadata = b
 		}
 		if m.assignment != nil {

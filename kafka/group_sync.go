@@ -16,7 +16,8 @@ type GroupSync struct {
 	InstanceID string // of a static member, empty for others
 	Generation int32
 
-	// ProtocolType and Protocol are those of the reply to JoinGroup. nil passes: clients before version 5 do not say.
+	// ProtocolType and Protocol are those of the reply to JoinGroup. nil passes: clients before version 5
+	// do not say.
 	ProtocolType, Protocol *string
 
 	// Assignments come from the leader. A member without one gets an empty one.

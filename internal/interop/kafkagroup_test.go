@@ -96,6 +96,10 @@ func playGroups(t *testing.T, address string) []string {
 	p.timeouts()
 	p.offsets()
 	p.transactions()
+	names := strings.NewReplacer(p.names...)
+	for i, line := range p.lines {
+		p.lines[i] = names.Replace(line)
+	}
 	return p.lines
 }
 
@@ -154,17 +158,41 @@ func askGroup[R kafkawire.Response](p *groupPlay, conn string, m kafkawire.Reque
 
 // note writes a response down, with names for ids, and without texts for people.
 func (p *groupPlay) note(m kafkawire.Response, version int16) {
+	name := strings.NewReplacer(p.names...).Replace
 	switch r := m.(type) {
 	case *kafkawire.JoinGroupResponse:
-		slices.SortFunc(r.Members, func(a, b kafkawire.JoinGroupResponseMember) int { return strings.Compare(a.MemberID, b.MemberID) })
+		slices.SortFunc(r.Members, func(a, b kafkawire.JoinGroupResponseMember) int {
+			return strings.Compare(name(a.MemberID), name(b.MemberID))
+		})
+	case *kafkawire.OffsetCommitResponse:
+		for _, t := range r.Topics {
+			slices.SortFunc(t.Partitions, func(a, b kafkawire.OffsetCommitResponsePartition) int {
+				return int(a.PartitionIndex - b.PartitionIndex)
+			})
+		}
 	case *kafkawire.DescribeGroupsResponse:
 		for i := range r.Groups {
-			r.Groups[i].ErrorMessage = nil
+			g := &r.Groups[i]
+			g.ErrorMessage = nil
+			slices.SortFunc(g.Members, func(a, b kafkawire.DescribeGroupsResponseMember) int {
+				return strings.Compare(name(a.MemberID), name(b.MemberID))
+			})
 		}
 	case *kafkawire.DeleteGroupsResponse:
 		for i := range r.Results {
 			r.Results[i].ErrorMessage = nil
 		}
+		slices.SortFunc(r.Results, func(a, b kafkawire.DeleteGroupsResponseResult) int {
+			return strings.Compare(string(a.GroupID), string(b.GroupID))
+		})
+	case *kafkawire.OffsetDeleteResponse:
+		for _, t := range r.Topics {
+			slices.SortFunc(t.Partitions, func(a, b kafkawire.OffsetDeleteResponsePartition) int {
+				return int(a.PartitionIndex - b.PartitionIndex)
+			})
+		}
+	case *kafkawire.OffsetFetchResponse:
+		sortOffsets(r)
 	case *kafkawire.FindCoordinatorResponse:
 		r.ErrorMessage, r.Port = nil, 0
 		for i := range r.Coordinators {
@@ -179,9 +207,27 @@ func (p *groupPlay) note(m kafkawire.Response, version int16) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	text := strings.NewReplacer(p.names...).Replace(string(b))
-	text = strings.ReplaceAll(text, `"UnknownTags":null`, "")
-	p.lines = append(p.lines, fmt.Sprintf("%v %d %s", m.Key(), version, text))
+	p.lines = append(p.lines, fmt.Sprintf("%v %d %s", m.Key(), version, strings.ReplaceAll(string(b), `"UnknownTags":null`, "")))
+}
+
+// sortOffsets brings offsets into an order, of which Kafka has none.
+func sortOffsets(r *kafkawire.OffsetFetchResponse) {
+	slices.SortFunc(r.Topics, func(a, b kafkawire.OffsetFetchResponseTopic) int {
+		return strings.Compare(string(a.Name), string(b.Name))
+	})
+	for _, t := range r.Topics {
+		slices.SortFunc(t.Partitions, func(a, b kafkawire.OffsetFetchResponsePartition) int { return int(a.PartitionIndex - b.PartitionIndex) })
+	}
+	for _, g := range r.Groups {
+		slices.SortFunc(g.Topics, func(a, b kafkawire.OffsetFetchResponseGroupTopic) int {
+			return strings.Compare(string(a.Name), string(b.Name))
+		})
+		for _, t := range g.Topics {
+			slices.SortFunc(t.Partitions, func(a, b kafkawire.OffsetFetchResponseGroupTopicPartition) int {
+				return int(a.PartitionIndex - b.PartitionIndex)
+			})
+		}
+	}
 }
 
 // call gives an id a name.
@@ -237,7 +283,9 @@ func (p *groupPlay) joined(conn string) *kafkawire.JoinGroupResponse {
 }
 
 func playSync(group, id, instance string, generation int32, to ...string) *kafkawire.SyncGroupRequest {
-	r := &kafkawire.SyncGroupRequest{GroupID: kafkawire.GroupID(group), MemberID: id, GenerationID: generation}
+	r := &kafkawire.SyncGroupRequest{
+		GroupID: kafkawire.GroupID(group), MemberID: id, GenerationID: generation, ProtocolType: new("consumer"), ProtocolName: new("range"),
+	}
 	if instance != "" {
 		r.GroupInstanceID = &instance
 	}
@@ -387,7 +435,7 @@ func (p *groupPlay) life() {
 	p.sync("a", playSync("g", a, "", 1, a), 5)
 	p.describe("g")
 	p.commit(playCommit("g", a, "", 1, "play", 0), 9)
-	b := p.enter("b", "B", "g", "sticky:", "range:")
+	b := p.enter("b", "B", "g", "range:", "sticky:")
 	p.wait(func() bool {
 		r := askGroup[*kafkawire.HeartbeatResponse](p, "main", &kafkawire.HeartbeatRequest{GroupID: "g", MemberID: a, GenerationID: 1}, 4)
 		return r.ErrorCode == kafkawire.ErrRebalanceInProgress
@@ -405,7 +453,7 @@ func (p *groupPlay) life() {
 	receive(p, "b", new(kafkawire.SyncGroupResponse), 5)
 	p.describe("g")
 	p.comment("a follower joins again")
-	p.send("b", playJoin("g", b, "", "sticky:", "range:"), 9)
+	p.send("b", playJoin("g", b, "", "range:", "sticky:"), 9)
 	p.joined("b")
 	p.comment("with other metadata, and back")
 	p.send("b", playJoin("g", b, "", "range:"), 9)
@@ -422,6 +470,8 @@ func (p *groupPlay) life() {
 	p.send("b", playJoin("g", b, "", "range:"), 9)
 	p.joined("b")
 	p.comment("errors of SyncGroup")
+	p.sync("a", &kafkawire.SyncGroupRequest{GroupID: "g", MemberID: a, GenerationID: 3}, 5)
+	p.sync("a", &kafkawire.SyncGroupRequest{GroupID: "g", MemberID: a, GenerationID: 3, ProtocolType: new("consumer")}, 5)
 	p.sync("a", playSync("g", a, "", 2), 5)
 	p.sync("a", playSync("g", "nobody", "", 3), 5)
 	s := playSync("g", a, "", 3, a, b)
@@ -466,19 +516,14 @@ func (p *groupPlay) static() {
 	p.comment("static members")
 	a := askGroup[*kafkawire.JoinGroupResponse](p, "a", playJoin("s", "", "A"), 9).MemberID
 	p.call(a, "A1")
-	p.lines = p.lines[:len(p.lines)-1] // with the id
 	p.send("b", playJoin("s", "", "B"), 9)
 	p.wait(func() bool {
 		r := askGroup[*kafkawire.HeartbeatResponse](p, "main", &kafkawire.HeartbeatRequest{GroupID: "s", MemberID: a, GenerationID: 1, GroupInstanceID: new("A")}, 4)
 		return r.ErrorCode == kafkawire.ErrRebalanceInProgress
 	})
 	p.send("a", playJoin("s", a, "A"), 9)
-	at := len(p.lines)
-	rb := p.joined("b")
-	b := rb.MemberID
+	b := p.joined("b").MemberID
 	p.call(b, "B1")
-	p.lines = p.lines[:at]
-	p.note(rb, 9)
 	p.joined("a")
 	p.send("b", playSync("s", b, "B", 2), 5)
 	p.sync("a", playSync("s", a, "A", 2, a, b), 5)
@@ -486,11 +531,8 @@ func (p *groupPlay) static() {
 	p.describe("s")
 	again := func(conn, instance, name string, version int16, protocols ...string) string {
 		p.send(conn, playJoin("s", "", instance, protocols...), version)
-		at := len(p.lines)
 		r := receive(p, conn, new(kafkawire.JoinGroupResponse), version)
-		p.lines = p.lines[:at]
 		p.call(r.MemberID, name)
-		p.note(r, version)
 		return r.MemberID
 	}
 	p.comment("a follower is restarted")
@@ -535,11 +577,7 @@ func (p *groupPlay) static() {
 	p.comment("an administrator removes them")
 	p.leave("s", kafkawire.LeaveGroupRequestMember{GroupInstanceID: new("A")}, kafkawire.LeaveGroupRequestMember{GroupInstanceID: new("C")},
 		kafkawire.LeaveGroupRequestMember{})
-	at = len(p.lines)
-	r4 := p.joined("b4")
-	p.lines = p.lines[:at]
-	p.call(r4.MemberID, "B4")
-	p.note(r4, 9)
+	p.call(p.joined("b4").MemberID, "B4")
 	p.leave("s", kafkawire.LeaveGroupRequestMember{GroupInstanceID: new("B")})
 	p.describe("s")
 }
@@ -555,6 +593,10 @@ func (p *groupPlay) errors() {
 	r := playJoin("e", "", "")
 	r.Protocols = []kafkawire.JoinGroupRequestProtocol{}
 	askGroup[*kafkawire.JoinGroupResponse](p, "main", r, 9)
+	p.wait(func() bool { // Apache Kafka shows what is committed
+		r := askGroup[*kafkawire.DescribeGroupsResponse](p, "main", &kafkawire.DescribeGroupsRequest{Groups: []kafkawire.GroupID{"e"}}, 5)
+		return r.Groups[0].GroupState == "Empty"
+	})
 	p.describe("e")
 	r = playJoin("e", "", "")
 	r.ProtocolType = ""
@@ -641,11 +683,8 @@ func (p *groupPlay) timeouts() {
 	p.comment("a static member that does not come in time stays, until its session ends")
 	rs := playJoin("t", "", "S")
 	rs.SessionTimeoutMs, rs.RebalanceTimeoutMs = 3000, 600
-	at := len(p.lines)
 	s := askGroup[*kafkawire.JoinGroupResponse](p, "s", rs, 9)
-	p.lines = p.lines[:at]
 	p.call(s.MemberID, "TS")
-	p.note(s, 9)
 	p.sync("s", playSync("t", s.MemberID, "S", s.GenerationID, s.MemberID), 5)
 	d := p.enterWith("d", "TD", "t", 30_000, 600)
 	p.joined("d")
@@ -653,7 +692,7 @@ func (p *groupPlay) timeouts() {
 	p.sync("d", playSync("t", d, "", s.GenerationID+1, d, s.MemberID), 5)
 	p.describe("t")
 	p.heartbeat("t", s.MemberID, "S", s.GenerationID+1)
-	time.Sleep(1200 * time.Millisecond)
+	time.Sleep(900 * time.Millisecond)
 	p.describe("t") // it did not ask for its assignment
 	p.leave("t", kafkawire.LeaveGroupRequestMember{MemberID: d})
 	p.describe("t")
@@ -664,7 +703,6 @@ func (p *groupPlay) enterWith(conn, name, group string, session, rebalance int32
 	r := playJoin(group, "", "")
 	r.SessionTimeoutMs, r.RebalanceTimeoutMs = session, rebalance
 	r.MemberID = askGroup[*kafkawire.JoinGroupResponse](p, conn, r, 9).MemberID
-	p.lines = p.lines[:len(p.lines)-1]
 	p.call(r.MemberID, name)
 	p.send(conn, r, 9)
 	return r.MemberID

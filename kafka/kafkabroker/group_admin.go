@@ -133,6 +133,8 @@ func (s *session) deleteGroups(r *kafkaserver.Request) {
 		r.Fail(err)
 		return
 	}
+	slices.Sort(req.GroupsNames)
+	req.GroupsNames = slices.Compact(req.GroupsNames)
 	resp := &kafkawire.DeleteGroupsResponse{Results: make([]kafkawire.DeleteGroupsResponseResult, len(req.GroupsNames))}
 	w := newBarrier(func(err error) {
 		for i := range resp.Results {
@@ -285,7 +287,7 @@ func (s *session) deleteOffsets(e *groupEntry, t *kafkawire.OffsetDeleteRequestT
 	}
 	for _, p := range t.Partitions {
 		answer := kafkawire.OffsetDeleteResponsePartition{PartitionIndex: p.PartitionIndex, ErrorCode: code}
-		if code == noError && topic.partition(p.PartitionIndex) == nil {
+		if topic != nil && code != kafkawire.ErrTopicAuthorizationFailed && topic.partition(p.PartitionIndex) == nil {
 			answer.ErrorCode = kafkawire.ErrUnknownTopicOrPartition
 		}
 		if k := (offsetKey{string(t.Name), p.PartitionIndex}); answer.ErrorCode == noError {

@@ -305,7 +305,11 @@ func (s *session) txnOffsetCommit(r *kafkaserver.Request) {
 	if !s.b.spawn(func() {
 		err := s.b.verifyTxn(string(req.TransactionalID), id, epoch, []partitionID{sh.p.id()}, r.Version >= 5)[0]
 		if err != nil {
-			w.fail(commitCode(err))
+			code := commitCode(err)
+			if code == kafkawire.ErrTransactionAbortable && r.Version < 4 {
+				code = kafkawire.ErrInvalidTxnState // which clients of that time know
+			}
+			w.fail(code)
 			return
 		}
 		sh.commitTxn(w, req, guard)

@@ -117,8 +117,11 @@ func answerMember(r *kafkaserver.Request, e *kafka.GroupEvent) {
 		ErrorCode: e.Error, GenerationID: e.Generation, ProtocolName: &e.Protocol, Leader: e.Leader, MemberID: e.MemberID,
 		SkipAssignment: e.SkipAssignment, Members: e.Members,
 	}
-	if e.Error == 0 {
+	switch {
+	case e.Error == 0:
 		resp.ProtocolType = &e.ProtocolType
+	case r.Version >= 7:
+		resp.ProtocolName = nil
 	}
 	r.Reply(&resp)
 }
@@ -132,6 +135,10 @@ func (s *session) syncGroup(r *kafkaserver.Request) {
 	}
 	refuse := func(code kafkawire.ErrorCode) {
 		answerMember(r, &kafka.GroupEvent{Kind: kafka.GroupSyncReply, Error: code})
+	}
+	if r.Version >= 5 && (req.ProtocolType == nil || req.ProtocolName == nil) {
+		refuse(kafkawire.ErrInconsistentGroupProtocol)
+		return
 	}
 	sh, code := s.memberShard(string(req.GroupID))
 	if code != noError {

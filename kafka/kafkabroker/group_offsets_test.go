@@ -177,7 +177,7 @@ func TestGroupsOfOtherProtocols(t *testing.T) {
 		if r.ErrorCode != 0 {
 			t.Fatalf("%+v", r)
 		}
-		s := ask[*kafkawire.SyncGroupResponse](p.peer, &kafkawire.SyncGroupRequest{GroupID: "g", MemberID: r.MemberID, GenerationID: 1}, 0)
+		s := ask[*kafkawire.SyncGroupResponse](p.peer, &kafkawire.SyncGroupRequest{ProtocolType: new("consumer"), ProtocolName: new("range"), GroupID: "g", MemberID: r.MemberID, GenerationID: 1}, 0)
 		if s.ErrorCode != 0 || len(s.Assignment) != 0 {
 			t.Fatalf("%+v", s)
 		}

@@ -94,10 +94,10 @@ func TestGroupRebalance(t *testing.T) {
 		if follower.ErrorCode != 0 || follower.GenerationID != 2 || len(follower.Members) != 0 || follower.Leader != id || follower.MemberID != qid {
 			t.Fatalf("%+v", follower)
 		}
-		sync := kafkawire.SyncGroupRequest{GroupID: "g", GenerationID: 2, MemberID: qid}
+		sync := kafkawire.SyncGroupRequest{ProtocolType: new("consumer"), ProtocolName: new("range"), GroupID: "g", GenerationID: 2, MemberID: qid}
 		q.send(&sync, 5)
 		synctest.Wait()
-		a := ask[*kafkawire.SyncGroupResponse](p.peer, &kafkawire.SyncGroupRequest{GroupID: "g", GenerationID: 2, MemberID: id,
+		a := ask[*kafkawire.SyncGroupResponse](p.peer, &kafkawire.SyncGroupRequest{ProtocolType: new("consumer"), ProtocolName: new("range"), GroupID: "g", GenerationID: 2, MemberID: id,
 			Assignments: []kafkawire.SyncGroupRequestAssignment{{MemberID: id, Assignment: []byte("p")}, {MemberID: qid, Assignment: []byte("q")}}}, 5)
 		var b kafkawire.SyncGroupResponse
 		q.next(&b, 5)
@@ -162,7 +162,7 @@ func TestGroupUnknown(t *testing.T) {
 		if r := ask[*kafkawire.JoinGroupResponse](p.peer, joinRequest("", ""), 9); r.ErrorCode != kafkawire.ErrInvalidGroupID {
 			t.Errorf("%+v", r)
 		}
-		if r := ask[*kafkawire.SyncGroupResponse](p.peer, &kafkawire.SyncGroupRequest{GroupID: "g", MemberID: "m"}, 5); r.ErrorCode != kafkawire.ErrUnknownMemberID {
+		if r := ask[*kafkawire.SyncGroupResponse](p.peer, &kafkawire.SyncGroupRequest{ProtocolType: new("consumer"), ProtocolName: new("range"), GroupID: "g", MemberID: "m"}, 5); r.ErrorCode != kafkawire.ErrUnknownMemberID {
 			t.Errorf("%+v", r)
 		}
 		if r := ask[*kafkawire.LeaveGroupResponse](p.peer, &kafkawire.LeaveGroupRequest{GroupID: "g", Members: []kafkawire.LeaveGroupRequestMember{{MemberID: "m"}}}, 5); r.ErrorCode != 0 || r.Members[0].ErrorCode != kafkawire.ErrUnknownMemberID {
