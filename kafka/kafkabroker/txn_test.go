@@ -24,6 +24,9 @@ type txnClient struct {
 	seqs    map[kafka.TopicPartition]int32
 }
 
+// txnTries is how often a client asks again, a millisecond or a few later.
+const txnTries = 2000
+
 // txnProducer connects a producer. It has no producer id yet.
 func txnProducer(t testing.TB, b kafkaserver.Backend, id string, version int) *txnClient {
 	return &txnClient{peer: connect(t, b), id: kafkawire.TransactionalID(id), version: version, p: noProducer()}
@@ -39,15 +42,17 @@ func (c *txnClient) begin() {
 
 func (c *txnClient) init(expected kafka.ProducerEpoch) kafkawire.ErrorCode {
 	c.t.Helper()
-	for {
+	for try := 0; ; try++ {
 		m := &kafkawire.InitProducerIDRequest{TransactionalID: &c.id, TransactionTimeoutMs: 10_000, ProducerID: expected.ID, ProducerEpoch: expected.Epoch}
 		r := ask[*kafkawire.InitProducerIDResponse](c.peer, m, 5)
 		switch r.ErrorCode {
 		case noError:
 			c.p, c.seqs = kafka.ProducerEpoch{ID: r.ProducerID, Epoch: r.ProducerEpoch}, make(map[kafka.TopicPartition]int32)
 		case kafkawire.ErrConcurrentTransactions:
-			time.Sleep(5 * time.Millisecond)
-			continue
+			if try < txnTries {
+				time.Sleep(5 * time.Millisecond)
+				continue
+			}
 		}
 		return r.ErrorCode
 	}
@@ -84,9 +89,9 @@ func (c *txnClient) write(topic string, partition int32, values ...string) kafka
 	c.t.Helper()
 	tp := kafka.TopicPartition{Topic: kafkawire.TopicName(topic), Partition: partition}
 	if c.version < 2 {
-		for {
+		for try := 0; ; try++ {
 			code := c.add(tp)
-			if code == kafkawire.ErrConcurrentTransactions {
+			if code == kafkawire.ErrConcurrentTransactions && try < txnTries {
 				time.Sleep(time.Millisecond)
 				continue
 			}
@@ -145,10 +150,10 @@ func (c *txnClient) end(commit bool) kafkawire.ErrorCode {
 	if c.version < 2 {
 		version = 4
 	}
-	for {
+	for try := 0; ; try++ {
 		m := &kafkawire.EndTxnRequest{TransactionalID: c.id, ProducerID: c.p.ID, ProducerEpoch: c.p.Epoch, Committed: commit}
 		r := ask[*kafkawire.EndTxnResponse](c.peer, m, version)
-		if r.ErrorCode == kafkawire.ErrConcurrentTransactions {
+		if r.ErrorCode == kafkawire.ErrConcurrentTransactions && try < txnTries {
 			time.Sleep(time.Millisecond)
 			continue
 		}
