@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/quartet-mq/quartet/internal/vfs"
+	"github.com/quartet-mq/quartet/kafka/kafkabroker"
+	"github.com/quartet-mq/quartet/kafka/kafkaserver"
 )
 
 // TestKafkaLogDirectory moves a directory of logs from Apache Kafka to ours and back, each time with records from whoever has
@@ -56,6 +58,46 @@ func TestKafkaLogDirectory(t *testing.T) {
 	dumpLogs(t, k.data)
 	ourLog(t, k.data, "append")
 	dumpLogs(t, k.data)
+}
+
+// TestKafkaDirectoryServed gives a directory that Apache Kafka wrote to our broker, which serves it to Kafka's client and adds
+// to it, and back.
+func TestKafkaDirectoryServed(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts Apache Kafka")
+	}
+	need(t, "java", "java/kafka/target/dependency")
+	address := freeAddress(t)
+	k := newApacheKafka(t, address, address, "")
+	k.start()
+	kafkaLog(t, "create", address)
+	kafkaLog(t, "fill", address, "first", "2000")
+	theirs := kafkaLog(t, "read", address)
+	k.stop(syscall.SIGTERM)
+
+	dir := t.TempDir()
+	if err := os.Symlink(k.data, filepath.Join(dir, "logs")); err != nil {
+		t.Fatal(err)
+	}
+	b, err := kafkabroker.Open(&kafkabroker.Options{Dir: dir, Authenticate: kafkabroker.AllowAll})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := kafkaserver.New(b, nil)
+	served := make(chan error, 1)
+	go func() { served <- srv.ListenAndServe(address, nil) }()
+	ours := kafkaLog(t, "read", address)
+	sameRecords(t, "what Apache Kafka wrote", ours, theirs)
+	kafkaLog(t, "fill", address, "second", "1000")
+	ours = kafkaLog(t, "read", address)
+	_ = srv.Close()
+	<-served
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	dumpLogs(t, k.data)
+	k.start()
+	sameRecords(t, "what our broker added", ours, kafkaLog(t, "read", address))
 }
 
 // kafkaLog runs KafkaLog and returns what it prints.

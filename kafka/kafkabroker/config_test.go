@@ -205,7 +205,9 @@ func TestChangeConfigs(t *testing.T) {
 		t.Errorf("%+v", l)
 	}
 	list := ask[*kafkawire.ListConfigResourcesResponse](p, &kafkawire.ListConfigResourcesRequest{}, 1).ConfigResources
-	if !slices.ContainsFunc(list, func(r kafkawire.ListConfigResourcesResponseConfigResource) bool { return r.ResourceName == "t" && r.ResourceType == 2 }) || len(list) != 2 {
+	if !slices.ContainsFunc(list, func(r kafkawire.ListConfigResourcesResponseConfigResource) bool {
+		return r.ResourceName == "t" && r.ResourceType == 2
+	}) || len(list) != 2 {
 		t.Errorf("%+v", list)
 	}
 	if err := b.Close(); err != nil {

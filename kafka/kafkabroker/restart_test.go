@@ -1,10 +1,12 @@
 package kafkabroker
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -282,5 +284,41 @@ func TestDirectoryOfAnotherBroker(t *testing.T) {
 	b = openBroker(t, &Options{Dir: "d", fs: fs})
 	if again, _ := b.Topic("old"); again.ID != old.ID {
 		t.Error("the id has changed")
+	}
+}
+
+// TestBrokerOpensApacheDirectory serves what Apache Kafka 4.4.0 wrote.
+func TestBrokerOpensApacheDirectory(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.CopyFS(filepath.Join(dir, logsDir), os.DirFS("testdata/apache-4.4.0")); err != nil {
+		t.Fatal(err)
+	}
+	b := openBroker(t, &Options{Dir: dir})
+	for _, name := range []string{"plain", "compacted"} {
+		topic, ok := b.Topic(name)
+		if !ok || topic.ID.IsZero() || len(topic.Partitions) != 1 || topic.Partitions[0].End == 0 {
+			t.Fatalf("%s: %+v", name, topic)
+		}
+		n, last := 0, int64(-1)
+		ctx, cancel := context.WithCancel(t.Context())
+		for r, err := range b.Records(ctx, name, 0, -1, ReadCommitted) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Offset <= last {
+				t.Error("offset", r.Offset, "after", last)
+			}
+			n, last = n+1, r.Offset
+			if last >= topic.Partitions[0].LastStable-20 {
+				break
+			}
+		}
+		cancel()
+		if n == 0 {
+			t.Error("no records of", name)
+		}
+		if base, err := b.Produce(t.Context(), name, 0, Record{Key: []byte("k"), Value: []byte("v")}); err != nil || base != topic.Partitions[0].End {
+			t.Error(base, err)
+		}
 	}
 }
