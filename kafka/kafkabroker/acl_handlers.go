@@ -12,6 +12,7 @@ func securityHandlers() []handler {
 		{kafkawire.KeyDescribeACLs, 1, 3, (*session).describeACLs},
 		{kafkawire.KeyCreateACLs, 1, 3, (*session).createACLs},
 		{kafkawire.KeyDeleteACLs, 1, 3, (*session).deleteACLs},
+		{kafkawire.KeyDescribeClientQuotas, 0, 1, (*session).describeQuotas},
 		{kafkawire.KeyDescribeUserSCRAMCredentials, 0, 0, (*session).describeUsers},
 		{kafkawire.KeyAlterUserSCRAMCredentials, 0, 0, (*session).alterUsers},
 	}

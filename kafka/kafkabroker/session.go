@@ -57,6 +57,9 @@ type session struct {
 	ended bool          // nobody waits any more
 }
 
+// Drain implements [kafkaserver.Drainer]: fetch requests wait no longer.
+func (s *session) Drain() { s.cancelWaits() }
+
 // Closed implements [kafkaserver.Session].
 func (s *session) Closed(cause error) {
 	s.cancelWaits()

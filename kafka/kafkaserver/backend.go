@@ -50,6 +50,13 @@ type Session interface {
 	Closed(cause error)
 }
 
+// Drainer is implemented by a [Session] that has requests waiting for something to happen.
+type Drainer interface {
+	// Drain is called when the server shuts down, from the goroutine that reads the connection, after the last Handle. The
+	// session should answer what waits soon. Closed follows.
+	Drain()
+}
+
 // Auth is what a client says about itself.
 type Auth struct {
 	// Mechanism is "PLAIN", "OAUTHBEARER", "SCRAM-SHA-256" or "SCRAM-SHA-512", or empty when the client does not use SASL.

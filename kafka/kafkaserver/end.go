@@ -36,9 +36,7 @@ func (c *Conn) end(cause error) {
 		c.cancel()
 	}
 	c.nudge()
-	if !c.draining {
-		c.nc.SetReadDeadline(longAgo) // the reader is to know
-	}
+	c.nc.SetReadDeadline(longAgo) // the reader is to know
 }
 
 // longAgo is a deadline that has passed.
@@ -111,17 +109,26 @@ func (c *Conn) leave(cause error) {
 // of the read.
 func (c *Conn) lingers(err error) bool {
 	c.mu.Lock()
-	ok, cause := c.ended && !c.aborted && errors.Is(err, os.ErrDeadlineExceeded), c.cause
+	ok, draining, cause := c.ended && !c.aborted && errors.Is(err, os.ErrDeadlineExceeded), c.draining, c.cause
 	if ok {
-		c.nc.SetReadDeadline(time.Now().Add(lingerLimit))
+		limit := time.Time{}
+		if !draining {
+			limit = time.Now().Add(lingerLimit)
+		}
+		c.nc.SetReadDeadline(limit)
 		ok = !c.lingering
 		c.lingering = true
 	}
 	c.mu.Unlock()
-	if ok {
+	if !ok {
+		return false
+	}
+	if d, is := c.session.(Drainer); draining && is {
+		d.Drain()
+	} else if !draining {
 		c.leave(cause)
 	}
-	return ok
+	return true
 }
 
 // rearm sets the timer to what is due next, with c.mu held.

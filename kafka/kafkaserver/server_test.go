@@ -443,3 +443,44 @@ func TestShutdownEnds(t *testing.T) {
 		}
 	})
 }
+
+// TestDrain tells sessions to answer what waits.
+func TestDrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := new(drained)
+		b.handle = b.hold
+		s, l := serve(t, b, nil)
+		idle, p := dial(t, l), dial(t, l)
+		p.send(&kafkawire.HeartbeatRequest{}, 0)
+		p.send(&kafkawire.HeartbeatRequest{}, 0)
+		synctest.Wait()
+		go func() {
+			p.receive(1, new(kafkawire.HeartbeatResponse), 0)
+			p.receive(2, new(kafkawire.HeartbeatResponse), 0)
+			p.ended()
+			p.nc.Close()
+			idle.nc.Close()
+		}()
+		if err := s.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// drained is a backend whose sessions answer what was held when the server shuts down.
+type drained struct{ backend }
+
+func (d *drained) Connect(c *kafkaserver.Conn) (kafkaserver.Session, error) {
+	s, err := d.backend.Connect(c)
+	return &drainedSession{s.(*session)}, err
+}
+
+type drainedSession struct{ *session }
+
+func (s *drainedSession) Drain() {
+	s.b.mu.Lock()
+	defer s.b.mu.Unlock()
+	for _, r := range s.b.held {
+		r.Reply(kafkawire.NewResponse(r.Key))
+	}
+}
