@@ -79,11 +79,9 @@ type groupConn struct {
 }
 
 func playGroups(t *testing.T, address string) []string {
-	p := &groupPlay{t: t, address: address, conns: make(map[string]*groupConn)}
+	p := newGroupPlay(t, address)
 	defer func() {
-		for _, c := range p.conns {
-			c.nc.Close()
-		}
+		p.close()
 		if t.Failed() {
 			t.Logf("until then:\n%s", strings.Join(p.lines, "\n"))
 		}
