@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/quartet-mq/quartet/amqp/amqp091"
+	"github.com/quartet-mq/quartet/internal/ring"
 )
 
 // ChannelOptions configures a [Channel].
@@ -57,12 +58,12 @@ type Channel struct {
 	done    chan struct{}
 	stopped bool // channel.flow
 
-	queue    ring[*Publication] // not sent
-	inflight int                // sent and not confirmed
-	bytes    int                // of both
-	room     chan struct{}      // closed when there is room in the window again; nil when nobody waits
-	idle     chan struct{}      // closed when nothing is under way; nil when nobody waits
-	sending  bool               // among Client.senders
+	queue    ring.Ring[*Publication] // not sent
+	inflight int                     // sent and not confirmed
+	bytes    int                     // of both
+	room     chan struct{}           // closed when there is room in the window again; nil when nobody waits
+	idle     chan struct{}           // closed when nothing is under way; nil when nobody waits
+	sending  bool                    // among Client.senders
 
 	consumers map[string]*Consumer // by tag
 	order     []*Consumer          // that are to be there after a reconnection
@@ -189,7 +190,7 @@ func (h *Channel) Close() error {
 // Drain waits until all that was published on the channel is confirmed or has failed, as long as ctx allows.
 func (h *Channel) Drain(ctx context.Context) error {
 	h.c.mu.Lock()
-	if h.ended || h.inflight+h.queue.len() == 0 {
+	if h.ended || h.inflight+h.queue.Len() == 0 {
 		h.c.mu.Unlock()
 		return nil
 	}
@@ -234,8 +235,8 @@ func (h *Channel) end(err error) {
 // finish ends what waits on a channel that has no link and will have none. c.mu is held.
 func (h *Channel) finish(err error) {
 	h.failReplies(&UnknownError{err})
-	for h.queue.len() > 0 {
-		p := h.queue.pop()
+	for h.queue.Len() > 0 {
+		p := h.queue.Pop()
 		h.complete(p, p.unsent(err))
 	}
 	for _, s := range h.consumers {
@@ -253,8 +254,8 @@ func (h *Channel) lost(l *link, cause error, refs []any) {
 	}
 	if h.txOpen {
 		h.txOpen, h.txLost = false, true
-		for h.queue.len() > 0 {
-			h.complete(h.queue.pop(), &unsentError{ErrTransactionLost})
+		for h.queue.Len() > 0 {
+			h.complete(h.queue.Pop(), &unsentError{ErrTransactionLost})
 		}
 	}
 	unknown := &UnknownError{cause}
@@ -281,7 +282,7 @@ func (h *Channel) again(refs []any, unknown error) {
 		}
 		h.c.stats.Republished++
 		p.stage = stageQueued
-		h.queue.pushFront(p)
+		h.queue.PushFront(p)
 	}
 	h.enqueued()
 }

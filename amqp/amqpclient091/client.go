@@ -179,7 +179,7 @@ func (c *Client) Stats() Stats {
 	s := c.stats
 	for _, h := range c.channels {
 		s.Inflight += h.inflight
-		s.Queued += h.queue.len()
+		s.Queued += h.queue.Len()
 		s.Consumers += len(h.order)
 		if h.link != nil {
 			s.Channels++

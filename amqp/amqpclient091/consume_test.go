@@ -230,7 +230,7 @@ func TestAckNone(t *testing.T) {
 			synctest.Wait()
 		}
 		k.mu.Lock()
-		n := k.buf.len()
+		n := k.buf.Len()
 		k.mu.Unlock()
 		if n > 12 {
 			t.Fatalf("%d in the buffer", n)

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/quartet-mq/quartet/amqp/amqp091"
+	"github.com/quartet-mq/quartet/internal/ring"
 )
 
 // Consumer is a consumer of a queue. Several goroutines may pull from one consumer; each delivery goes to one of them.
@@ -23,7 +24,7 @@ type Consumer struct {
 	gone    chan struct{} // closed when the server sends nothing more
 
 	mu       sync.Mutex // below c.mu
-	buf      ring[*Delivery]
+	buf      ring.Ring[*Delivery]
 	bytes    int // with AckNone
 	waiting  int
 	wake     chan struct{}
@@ -99,16 +100,16 @@ func (s *Consumer) next(ctx context.Context) (*Delivery, error) {
 // pop takes the oldest delivery that the server will not deliver again, or nil. s.mu is held, but maybe not meanwhile.
 func (s *Consumer) pop() (d *Delivery) {
 	for d == nil || d.in != nil && d.in.dead.Load() {
-		if s.buf.len() == 0 {
+		if s.buf.Len() == 0 {
 			return nil
 		}
-		d = s.buf.pop()
+		d = s.buf.Pop()
 	}
 	if s.o.Ack != AckNone {
 		return d
 	}
 	s.bytes -= d.size()
-	if s.crowded == nil || s.buf.len() > s.o.Buffer/2 || s.bytes > s.o.BufferBytes/2 {
+	if s.crowded == nil || s.buf.Len() > s.o.Buffer/2 || s.bytes > s.o.BufferBytes/2 {
 		return d
 	}
 	l := s.crowded
@@ -127,7 +128,7 @@ func (d *Delivery) size() int { return len(d.Body) + len(d.Raw) }
 
 // pass wakes the next goroutine when there is something for it. s.mu is held.
 func (s *Consumer) pass() {
-	if s.waiting > 0 && (s.buf.len() > 0 || s.finished) {
+	if s.waiting > 0 && (s.buf.Len() > 0 || s.finished) {
 		select {
 		case s.wake <- struct{}{}:
 		default:
@@ -151,7 +152,7 @@ func (s *Consumer) push(l *link, d *Delivery) {
 		}
 		return
 	}
-	s.buf.push(d)
+	s.buf.Push(d)
 	s.pass()
 	if s.o.Ack == AckNone {
 		s.bytes += d.size()
@@ -161,14 +162,14 @@ func (s *Consumer) push(l *link, d *Delivery) {
 
 // crowd looks at a consumer without acknowledgements whose buffer may be full. c.mu and s.mu are held.
 func (s *Consumer) crowd(l *link) {
-	if s.buf.len() < s.o.Buffer && s.bytes < s.o.BufferBytes {
+	if s.buf.Len() < s.o.Buffer && s.bytes < s.o.BufferBytes {
 		return
 	}
 	if s.crowded == nil {
 		s.crowded = l
 		l.k.full++
 	}
-	if s.buf.len() >= 4*s.o.Buffer || s.bytes/4 >= s.o.BufferBytes && s.buf.len() > 1 {
+	if s.buf.Len() >= 4*s.o.Buffer || s.bytes/4 >= s.o.BufferBytes && s.buf.Len() > 1 {
 		s.finishLocked(ErrOverflow)
 		s.uncrowd()
 		s.leave()
@@ -188,8 +189,8 @@ func (s *Consumer) uncrowd() {
 func (s *Consumer) forget() {
 	s.mu.Lock()
 	if s.o.Ack != AckNone {
-		s.h.c.stats.Dropped += uint64(s.buf.len())
-		s.buf = ring[*Delivery]{}
+		s.h.c.stats.Dropped += uint64(s.buf.Len())
+		s.buf = ring.Ring[*Delivery]{}
 	}
 	s.uncrowd()
 	s.mu.Unlock()
@@ -294,8 +295,8 @@ func (s *Consumer) Close() error {
 	s.leave() // before the deliveries go back, so that they do not come again
 	s.mu.Lock()
 	s.discard = true
-	for s.buf.len() > 0 {
-		d := s.buf.pop()
+	for s.buf.Len() > 0 {
+		d := s.buf.Pop()
 		if d.in != nil && !d.in.dead.Load() {
 			d.in.settle(d.Tag, outcome{reject: true, requeue: true})
 		}

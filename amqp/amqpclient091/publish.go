@@ -101,17 +101,17 @@ func (h *Channel) submit(ctx context.Context, p *Publication, m *Message) error 
 		return &unsentError{err}
 	}
 	p.size = uint32(min(uint64(len(o.Properties)+len(o.Body)), math.MaxUint32))
-	if p.m == nil && (h.o.Republish || h.queue.len() > 0 || !h.sendable()) {
+	if p.m == nil && (h.o.Republish || h.queue.Len() > 0 || !h.sendable()) {
 		p.keep(m, o.Properties)
 	}
 	h.bytes += int(p.size)
-	if h.queue.len() > 0 || !h.sendable() {
+	if h.queue.Len() > 0 || !h.sendable() {
 		if err := checkOutgoing(&o); err != nil {
 			h.bytes -= int(p.size)
 			return &unsentError{err}
 		}
 		p.stage = stageQueued
-		h.queue.push(p)
+		h.queue.Push(p)
 		h.enqueued()
 		return nil
 	}
@@ -135,7 +135,7 @@ func checkOutgoing(o *amqp091.Outgoing) error {
 // awaitRoom waits for room in the window. c.mu is held, but not meanwhile.
 func (h *Channel) awaitRoom(ctx context.Context, size int) error {
 	for {
-		switch n := h.inflight + h.queue.len(); {
+		switch n := h.inflight + h.queue.Len(); {
 		case h.ended:
 			return h.err
 		case h.txLost:
@@ -162,7 +162,7 @@ func (h *Channel) awaitRoom(ctx context.Context, size int) error {
 // checkRoom lets those go on that wait for room, once half of the window is free, and those that wait for the end of
 // everything. c.mu is held.
 func (h *Channel) checkRoom() {
-	n := h.inflight + h.queue.len()
+	n := h.inflight + h.queue.Len()
 	if h.room != nil && (h.ended || n <= h.o.Window/2 && h.bytes <= h.o.WindowBytes/2) {
 		close(h.room)
 		h.room = nil
@@ -219,7 +219,7 @@ const contentOverhead = 22
 
 // enqueued makes sure that somebody looks at the queue. c.mu is held.
 func (h *Channel) enqueued() {
-	if !h.sending && h.queue.len() > 0 {
+	if !h.sending && h.queue.Len() > 0 {
 		h.sending = true
 		h.c.senders = append(h.c.senders, h)
 	}
@@ -256,8 +256,8 @@ func (h *Channel) sendQueued() {
 
 // sendSome sends up to n messages that wait, and reports whether it has sent one.
 func (h *Channel) sendSome(n int) (progress bool) {
-	for ; n > 0 && h.queue.len() > 0 && h.sendable(); n-- {
-		p := h.queue.pop()
+	for ; n > 0 && h.queue.Len() > 0 && h.sendable(); n-- {
+		p := h.queue.Pop()
 		progress = true
 		o, err := p.outgoing()
 		if err == nil {
@@ -340,7 +340,7 @@ func (h *Channel) withdraw(ctx context.Context, p *Publication) error {
 	case stageDone:
 		return p.err
 	case stageQueued:
-		h.queue.remove(func(q *Publication) bool { return q == p })
+		h.queue.Remove(func(q *Publication) bool { return q == p })
 		err := p.unsent(c.waitErrLocked(ctx))
 		h.complete(p, err)
 		h.checkRoom()

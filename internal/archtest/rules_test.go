@@ -57,6 +57,7 @@ var rules = slices.Concat(
 		{dir: "internal/netserve", own: []string{"internal/proxyproto", "internal/wsconn"}},
 		{dir: "internal/vfs", foreign: []string{"golang.org/x/sys"}},
 		{dir: "internal/journal", own: with(core, "internal/vfs")},
+		{dir: "internal/ring"},
 		{dir: "internal/sasl"},
 		{dir: "internal/wiretest", own: core},
 		{dir: "internal/script"},
@@ -83,7 +84,7 @@ func protocol(name string, pure ...string) []rule {
 func shell(dir string, own ...string) rule {
 	return rule{dir: dir, own: with(core, with(own,
 		"codec/compress", "internal/netio", "internal/netserve", "internal/wsconn", "internal/proxyproto", "internal/sasl",
-		"internal/journal", "internal/vfs")...)}
+		"internal/journal", "internal/ring", "internal/vfs")...)}
 }
 
 // broker is the rule of a broker: its server, and no transport of its own.

@@ -80,6 +80,36 @@ func (j *Journal[T]) Reserve() uint64 {
 	return j.next - 1
 }
 
+// Entry is what brokers append: a record of Head followed by Body, see [Journal.Append] and [Journal.AppendTombstone].
+type Entry struct {
+	Head, Body []byte
+	Live       int
+	Tombstone  bool
+}
+
+// Add appends an entry. One without bytes takes a number, as Reserve does.
+func (j *Journal[T]) Add(e Entry) (lsn uint64) {
+	switch {
+	case len(e.Head) == 0:
+		return j.Reserve()
+	case e.Tombstone:
+		return j.AppendTombstone(e.Head, e.Body)
+	}
+	return j.Append(e.Head, e.Body, e.Live)
+}
+
+// AddAwait is Add, and t is completed when the entry is durable. One without bytes is that of Await, and has no number.
+func (j *Journal[T]) AddAwait(e Entry, t T) (lsn uint64) {
+	switch {
+	case len(e.Head) == 0:
+		j.Await(t)
+		return 0
+	case e.Tombstone:
+		return j.AppendTombstoneAwait(e.Head, e.Body, t)
+	}
+	return j.AppendAwait(e.Head, e.Body, e.Live, t)
+}
+
 // Next returns the number that the next record will get.
 func (j *Journal[T]) Next() uint64 {
 	j.mu.Lock()

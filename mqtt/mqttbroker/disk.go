@@ -36,20 +36,10 @@ func (f fileJournal) Start(h JournalHandler) error {
 
 // Append implements [Journal].
 func (f fileJournal) Append(e Entry, t Token) uint64 {
-	switch {
-	case len(e.Head) == 0 && t.IsZero():
-		return f.Reserve()
-	case len(e.Head) == 0:
-		f.Await(t)
-		return 0
-	case e.Tombstone && t.IsZero():
-		return f.AppendTombstone(e.Head, e.Body)
-	case e.Tombstone:
-		return f.AppendTombstoneAwait(e.Head, e.Body, t)
-	case t.IsZero():
-		return f.Journal.Append(e.Head, e.Body, e.Live)
+	if t.IsZero() {
+		return f.Add(journal.Entry(e))
 	}
-	return f.AppendAwait(e.Head, e.Body, e.Live, t)
+	return f.AddAwait(journal.Entry(e), t)
 }
 
 // Reader implements [Journal].

@@ -158,7 +158,7 @@ func (c *Client) Stats() Stats {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := c.stats
-	s.Queued, s.QueuedBytes, s.Inflight = c.out.queue.len(), c.out.bytes, c.out.inflight
+	s.Queued, s.QueuedBytes, s.Inflight = c.out.queue.Len(), c.out.bytes, c.out.inflight
 	return s
 }
 

@@ -117,8 +117,8 @@ func TestDirMemory(t *testing.T) {
 			d.c.mu.Lock()
 			defer d.c.mu.Unlock()
 			sum := 0
-			for i := range d.c.out.queue.len() {
-				if p := d.c.out.queue.at(i); !p.cold() {
+			for i := range d.c.out.queue.Len() {
+				if p := d.c.out.queue.At(i); !p.cold() {
 					sum += p.size()
 				}
 			}

@@ -72,7 +72,7 @@ func (k *conn) answerAsked() {
 // mayLoad reports whether the front of the queue is to be loaded. c.mu is held.
 func (c *Client) mayLoad() bool {
 	k := c.conn
-	return k != nil && k.open() && c.out.queue.len() > 0 && c.out.queue.front().cold() &&
+	return k != nil && k.open() && c.out.queue.Len() > 0 && c.out.queue.Front().cold() &&
 		(c.store.hot < hotBytes || k.held == 0) && k.sess.Quota() > 0
 }
 
@@ -140,8 +140,8 @@ func (c *Client) toLoad() (list []body) {
 	if len(list) > 0 || !c.mayLoad() {
 		return list
 	}
-	for i := range c.out.queue.len() {
-		if !add(c.out.queue.at(i)) {
+	for i := range c.out.queue.Len() {
+		if !add(c.out.queue.At(i)) {
 			break
 		}
 	}

@@ -1,9 +1,11 @@
 package mqttclient
 
+import "github.com/quartet-mq/quartet/internal/ring"
+
 // outbox holds the messages that are published and not complete: those that wait to be sent, and those in flight. Those
 // with a record wait in the order of their numbers. Client.mu guards it.
 type outbox struct {
-	queue ring[*Publication]
+	queue ring.Ring[*Publication]
 	bytes int // of the queue
 
 	first, last *Publication // in flight, in the order in which they were sent
@@ -14,31 +16,31 @@ type outbox struct {
 
 // fits reports whether the queue takes a message of n bytes.
 func (o *outbox) fits(q *Queue, n int) bool {
-	return o.queue.len() == 0 || o.queue.len() < q.Messages && o.bytes+n <= q.Bytes
+	return o.queue.Len() == 0 || o.queue.Len() < q.Messages && o.bytes+n <= q.Bytes
 }
 
 func (o *outbox) push(p *Publication) {
 	p.stage = stageQueued
 	o.bytes += p.size()
-	o.queue.push(p)
+	o.queue.Push(p)
 }
 
 func (o *outbox) pop() *Publication {
-	p := o.queue.pop()
+	p := o.queue.Pop()
 	o.bytes -= p.size()
 	return p
 }
 
 // removeQueued takes p out of the queue.
 func (o *outbox) removeQueued(p *Publication) {
-	if o.queue.remove(func(q *Publication) bool { return q == p }) {
+	if o.queue.Remove(func(q *Publication) bool { return q == p }) {
 		o.bytes -= p.size()
 	}
 }
 
 // wakeWaiters lets those go on that wait for room, once half of the queue is free: one wake-up for many messages.
 func (o *outbox) wakeWaiters(q *Queue) {
-	if o.room != nil && o.queue.len() <= q.Messages/2 && o.bytes <= q.Bytes/2 {
+	if o.room != nil && o.queue.Len() <= q.Messages/2 && o.bytes <= q.Bytes/2 {
 		close(o.room)
 		o.room = nil
 	}
@@ -97,7 +99,7 @@ func (o *outbox) removeInflight(p *Publication) bool {
 func (o *outbox) pushFront(p *Publication) {
 	p.stage = stageQueued
 	o.bytes += p.size()
-	o.queue.pushFront(p)
+	o.queue.PushFront(p)
 }
 
 // drain empties the outbox, in order.
@@ -107,7 +109,7 @@ func (o *outbox) drain(inflight, queued func(*Publication)) {
 		o.removeInflight(p)
 		inflight(p)
 	}
-	for o.queue.len() > 0 {
+	for o.queue.Len() > 0 {
 		queued(o.pop())
 	}
 	o.wakeAll()

@@ -87,7 +87,7 @@ func (c *Client) publishNow(m *Message) (sent bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	k := c.conn
-	if k == nil || !k.open() || c.out.queue.len() > 0 || k.held > 0 {
+	if k == nil || !k.open() || c.out.queue.Len() > 0 || k.held > 0 {
 		return false, nil
 	}
 	k.topic = append(k.topic[:0], m.Topic...)
@@ -108,7 +108,7 @@ func (c *Client) submit(ctx context.Context, p *Publication) error {
 			return &unsentError{err}
 		}
 		keep := c.store != nil && p.pub.QoS > mqtt.QoS0
-		if !keep && c.out.queue.len() == 0 && c.trySend(p) {
+		if !keep && c.out.queue.Len() == 0 && c.trySend(p) {
 			c.conn.kick()
 			return nil
 		}
@@ -234,8 +234,8 @@ func (c *Client) ended(p *Publication) {
 
 // sendQueued sends what the queue holds, as far as it goes now. c.mu is held.
 func (c *Client) sendQueued() {
-	for c.out.queue.len() > 0 {
-		p := c.out.queue.front()
+	for c.out.queue.Len() > 0 {
+		p := c.out.queue.Front()
 		if p.cold() {
 			c.warm()
 			break

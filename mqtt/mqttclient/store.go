@@ -328,8 +328,8 @@ func (s *store) snapshot() []byte {
 			x.flights = append(x.flights, flight{seq: p.seq, id: o.ID, qos: o.QoS, released: o.Released})
 		}
 	}
-	for i := range s.c.out.queue.len() {
-		if p := s.c.out.queue.at(i); p.seq != 0 {
+	for i := range s.c.out.queue.Len() {
+		if p := s.c.out.queue.At(i); p.seq != 0 {
 			x.waiting = append(x.waiting, p.seq)
 		}
 	}

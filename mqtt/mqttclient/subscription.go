@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/quartet-mq/quartet/internal/ring"
 	"github.com/quartet-mq/quartet/mqtt"
 )
 
@@ -50,9 +51,9 @@ type Subscription struct {
 	outdated bool          // the server has other options for one of its filters
 
 	mu       sync.Mutex // below c.mu
-	q0       ring[entry]
-	q1       ring[entry] // QoS 1 and 2
-	bytes    int         // of q0
+	q0       ring.Ring[entry]
+	q1       ring.Ring[entry] // QoS 1 and 2
+	bytes    int              // of q0
 	seq      uint64
 	dropped  uint64
 	waiting  int
@@ -143,7 +144,7 @@ func (s *Subscription) next(ctx context.Context) (*Message, error) {
 
 // pass wakes the next consumer when there is something for it. s.mu is held.
 func (s *Subscription) pass() {
-	if s.waiting > 0 && (s.q0.len() > 0 || s.q1.len() > 0 || s.finished) {
+	if s.waiting > 0 && (s.q0.Len() > 0 || s.q1.Len() > 0 || s.finished) {
 		select {
 		case s.wake <- struct{}{}:
 		default:
@@ -154,12 +155,12 @@ func (s *Subscription) pass() {
 // pop takes the oldest message of both rings, or nil. s.mu is held.
 func (s *Subscription) pop() *Message {
 	switch {
-	case s.q0.len() == 0 && s.q1.len() == 0:
+	case s.q0.Len() == 0 && s.q1.Len() == 0:
 		return nil
-	case s.q0.len() == 0 || s.q1.len() > 0 && s.q1.front().seq < s.q0.front().seq:
-		return s.q1.pop().m
+	case s.q0.Len() == 0 || s.q1.Len() > 0 && s.q1.Front().seq < s.q0.Front().seq:
+		return s.q1.Pop().m
 	}
-	m := s.q0.pop().m
+	m := s.q0.Pop().m
 	s.bytes -= m.size()
 	return m
 }
@@ -178,10 +179,10 @@ func (s *Subscription) push(m *Message) (unwanted bool) {
 	}
 	s.seq++
 	if m.QoS > mqtt.QoS0 {
-		s.q1.push(entry{m, s.seq})
+		s.q1.Push(entry{m, s.seq})
 	} else if s.makeRoom(m.size()) {
 		s.bytes += m.size()
-		s.q0.push(entry{m, s.seq})
+		s.q0.Push(entry{m, s.seq})
 	}
 	s.pass()
 	return false
@@ -189,13 +190,13 @@ func (s *Subscription) push(m *Message) (unwanted bool) {
 
 // makeRoom makes room for a QoS 0 message of n bytes, or reports that it is the one to drop. c.mu and s.mu are held.
 func (s *Subscription) makeRoom(n int) bool {
-	for s.q0.len() > 0 && (s.q0.len() >= s.o.Buffer || s.bytes+n > s.o.BufferBytes) {
+	for s.q0.Len() > 0 && (s.q0.Len() >= s.o.Buffer || s.bytes+n > s.o.BufferBytes) {
 		s.dropped++
 		s.c.stats.Dropped++
 		if s.o.Overflow == DropNewest {
 			return false
 		}
-		s.bytes -= s.q0.pop().m.size()
+		s.bytes -= s.q0.Pop().m.size()
 	}
 	return true
 }
@@ -204,7 +205,7 @@ func (s *Subscription) makeRoom(n int) bool {
 func (s *Subscription) crowded() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.q0.len() >= s.o.Buffer/2 || s.bytes >= s.o.BufferBytes/2
+	return s.q0.Len() >= s.o.Buffer/2 || s.bytes >= s.o.BufferBytes/2
 }
 
 // finish ends the subscription.
@@ -246,7 +247,7 @@ func (s *Subscription) Dropped() uint64 {
 func (s *Subscription) Len() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.q0.len() + s.q1.len()
+	return s.q0.Len() + s.q1.Len()
 }
 
 // Unsubscribe sends UNSUBSCRIBE and waits for the answer; ctx bounds that. The iterators end after the messages that
@@ -268,7 +269,7 @@ func (s *Subscription) Unsubscribe(ctx context.Context) error {
 func (s *Subscription) Close() error {
 	s.mu.Lock()
 	s.discard = true
-	drop := make([]*Message, 0, s.q1.len())
+	drop := make([]*Message, 0, s.q1.Len())
 	for m := s.pop(); m != nil; m = s.pop() {
 		if m.QoS > mqtt.QoS0 {
 			drop = append(drop, m)
