@@ -121,6 +121,7 @@ func TestKafkaClient(t *testing.T) {
 		{"fencing", clientIsFenced},
 		{"offsets in a transaction", clientSendsOffsets},
 		{"expired transaction", clientIsLate},
+		{"administration", clientAdministers},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.f(t, newKafkaClient(t, &kafkaclient.Options{Addrs: []string{addr}})) })
 	}
@@ -252,7 +253,9 @@ func clientIsFenced(t *testing.T, c *kafkaclient.Client) {
 	if err := p.Produce(ctx, &kafkaclient.Record{Topic: "fencing", Value: []byte("old")}); err != nil {
 		t.Fatal(err)
 	}
-	if err := q.Transact(ctx, func(ctx context.Context) error { return q.Produce(ctx, &kafkaclient.Record{Topic: "fencing", Value: []byte("new")}) }); err != nil {
+	if err := q.Transact(ctx, func(ctx context.Context) error {
+		return q.Produce(ctx, &kafkaclient.Record{Topic: "fencing", Value: []byte("new")})
+	}); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.Commit(ctx); !kafkaclient.Fatal(err) {
@@ -351,5 +354,163 @@ func clientIsLate(t *testing.T, c *kafkaclient.Client) {
 	}
 	if got := committedRecords(t, c, "late", 0); len(got) > 0 {
 		t.Error(got)
+	}
+}
+
+func clientAdministers(t *testing.T, c *kafkaclient.Client) {
+	a := c.Admin()
+	ctx := t.Context()
+	if err := a.CreateTopics(ctx, kafkaclient.NewTopic{Name: "admin", Partitions: 2, Configs: map[string]string{"cleanup.policy": "compact"}}); err != nil {
+		t.Fatal(err)
+	}
+	err := a.CreateTopics(ctx, kafkaclient.NewTopic{Name: "admin"}, kafkaclient.NewTopic{Name: "bad name"}, kafkaclient.NewTopic{Name: "x", Configs: map[string]string{"no.such": "config"}})
+	if !errors.Is(err, kafkawire.ErrTopicAlreadyExists) || !errors.Is(err, kafkawire.ErrInvalidTopic) || !errors.Is(err, kafkawire.ErrInvalidConfig) {
+		t.Error(err)
+	}
+	if err := a.CreatePartitions(ctx, "admin", 3); err != nil {
+		t.Error(err)
+	}
+	resource := kafkaclient.ConfigResource{Type: kafkaclient.ConfigTopic, Name: "admin"}
+	if err := a.AlterConfigs(ctx, kafkaclient.ConfigChange{Resource: resource, Set: map[string]string{"retention.ms": "1000"}, Append: map[string][]string{"cleanup.policy": {"delete"}}}); err != nil {
+		t.Error(err)
+	}
+	configs, err := a.Configs(ctx, resource, kafkaclient.ConfigResource{Type: kafkaclient.ConfigBroker, Name: "1"})
+	if err != nil || len(configs) != 2 {
+		t.Error(len(configs), err)
+	}
+	for _, x := range configs[resource] {
+		if x.Name == "cleanup.policy" && (*x.Value != "compact,delete" && *x.Value != "delete,compact" || x.Source != kafkaclient.SourceTopic || x.Doc == "") {
+			t.Errorf("%s: %+v", *x.Value, x)
+		}
+	}
+	tp := kafka.TopicPartition{Topic: "admin", Partition: 2}
+	p := newKafkaProducer(t, c, &kafkaclient.ProducerOptions{Partitioner: kafkaclient.ManualPartitioner})
+	for range 5 {
+		if err := p.Produce(ctx, &kafkaclient.Record{Topic: "admin", Partition: 2, Key: []byte("k")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if ends, err := a.Offsets(ctx, map[kafka.TopicPartition]kafkaclient.Start{tp: kafkaclient.StartLatest()}); err != nil || ends[tp] != 5 {
+		t.Error(ends, err)
+	}
+	if m, err := a.Producers(ctx, tp); err != nil || len(m[tp]) != 1 || m[tp][0].LastSequence != 4 {
+		t.Error(m, err)
+	}
+	if low, err := a.DeleteRecords(ctx, map[kafka.TopicPartition]int64{tp: 3}); err != nil || low[tp] != 3 {
+		t.Error(low, err)
+	}
+	if dirs, err := a.LogDirs(ctx); err != nil || len(dirs) != 1 || dirs[0].Total <= 0 {
+		t.Error(dirs, err)
+	}
+	if x, err := a.Cluster(ctx); err != nil || len(x.Brokers) != 1 || x.ID == "" {
+		t.Error(x, err)
+	}
+	if err := a.SetGroupOffsets(ctx, "admins", map[kafka.TopicPartition]kafkaclient.CommitOffset{tp: {Offset: 4, LeaderEpoch: -1}}); err != nil {
+		t.Error(err)
+	}
+	if got, err := a.GroupOffsets(ctx, "admins"); err != nil || got[tp].Offset != 4 {
+		t.Error(got, err)
+	}
+	if groups, err := a.Groups(ctx); err != nil || !slices.ContainsFunc(groups, func(g kafkaclient.GroupListing) bool { return g.Group == "admins" }) {
+		t.Error(groups, err)
+	}
+	if m, err := a.DescribeGroups(ctx, "admins"); err != nil || m["admins"].State != "Empty" {
+		t.Error(m, err)
+	}
+	if err := a.DeleteGroupOffsets(ctx, "admins", tp); err != nil {
+		t.Error(err)
+	}
+	if err := a.DeleteGroups(ctx, "admins"); err != nil && !errors.Is(err, kafkawire.ErrGroupIDNotFound) {
+		t.Error(err)
+	}
+
+	acl := kafkaclient.ACL{Resource: kafkaclient.TopicResource, Name: "adm", Pattern: kafkaclient.Prefixed, Principal: "User:alice", Host: "*", Operation: kafkaclient.ReadOperation, Permission: kafkaclient.Deny}
+	if err := a.CreateACLs(ctx, acl); err != nil {
+		t.Error(err)
+	}
+	if list, err := a.ACLs(ctx, kafkaclient.ACLFilter{Principal: "User:alice"}); err != nil || !slices.Equal(list, []kafkaclient.ACL{acl}) {
+		t.Error(list, err)
+	}
+	if list, err := a.DeleteACLs(ctx, kafkaclient.ACLFilter{Principal: "User:alice"}); err != nil || !slices.Equal(list, []kafkaclient.ACL{acl}) {
+		t.Error(list, err)
+	}
+	if err := a.SetSCRAMPassword(ctx, "alice", kafkaclient.SHA512, "secret", 0); err != nil {
+		t.Error(err)
+	}
+	if users, err := a.SCRAMUsers(ctx, "alice"); err != nil || len(users) != 1 || !slices.Equal(users[0].Credentials, []kafkaclient.SCRAMCredential{{Hash: kafkaclient.SHA512, Iterations: 8192}}) {
+		t.Error(users, err)
+	}
+	if err := a.DeleteSCRAMPassword(ctx, "alice", kafkaclient.SHA512); err != nil {
+		t.Error(err)
+	}
+	entity := kafkaclient.QuotaEntity{"user": "alice", "client-id": ""}
+	if err := a.AlterQuotas(ctx, entity, map[string]float64{"producer_byte_rate": 1 << 20}); err != nil {
+		t.Error(err)
+	}
+	if list, err := a.Quotas(ctx, kafkaclient.QuotaEntity{"user": "*"}); err != nil || len(list) != 1 || list[0].Values["producer_byte_rate"] != 1<<20 || list[0].Entity["user"] != "alice" {
+		t.Error(list, err)
+	}
+	if err := a.AlterQuotas(ctx, entity, nil, "producer_byte_rate"); err != nil {
+		t.Error(err)
+	}
+	if list, err := a.Transactions(ctx); err != nil {
+		t.Error(list, err)
+	}
+	if err := a.DeleteTopics(ctx, "admin"); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestKafkaClientSASL logs in at Apache Kafka.
+func TestKafkaClientSASL(t *testing.T) {
+	inner := freeAddress(t)
+	addr := freeAddress(t)
+	if testing.Short() {
+		t.Skip("starts Apache Kafka")
+	}
+	need(t, "java", "java/kafka/target/dependency")
+	k := newApacheKafka(t, inner, inner, strings.NewReplacer("INNER", inner, "SASL_ADDRESS", addr, "OWN", freeAddress(t)).Replace(`listeners=PLAINTEXT://INNER,LOGIN://SASL_ADDRESS,CONTROLLER://OWN
+controller.quorum.voters=1@OWN
+advertised.listeners=PLAINTEXT://INNER,LOGIN://SASL_ADDRESS
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,LOGIN:SASL_PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
+connections.max.reauth.ms=2000
+listener.name.login.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_alice="secret";
+listener.name.login.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.login.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+`))
+	k.start()
+	a := newKafkaClient(t, &kafkaclient.Options{Addrs: []string{inner}}).Admin()
+	ctx := t.Context()
+	if err := a.CreateTopics(ctx, kafkaclient.NewTopic{Name: "login", Partitions: 1}); err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range []string{kafkaclient.SHA256, kafkaclient.SHA512} {
+		if err := a.SetSCRAMPassword(ctx, "bob", h, "pässword", 4096); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, m := range []kafkaclient.Mechanism{kafkaclient.Plain("alice", "secret"), kafkaclient.SCRAM(kafkaclient.SHA256, "bob", "pässword"), kafkaclient.SCRAM(kafkaclient.SHA512, "bob", "pässword")} {
+		c := newKafkaClient(t, &kafkaclient.Options{Addrs: []string{addr}, SASL: m})
+		p := newKafkaProducer(t, c, nil)
+		// The broker ends sessions that do not log in again.
+		for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+			if err := p.Produce(ctx, &kafkaclient.Record{Topic: "login"}); err != nil {
+				t.Fatalf("%s: %v", m.Name(), err)
+			}
+		}
+	}
+	for _, m := range []kafkaclient.Mechanism{kafkaclient.Plain("alice", "wrong"), kafkaclient.SCRAM(kafkaclient.SHA256, "bob", "wrong"), kafkaclient.SCRAM("SCRAM-SHA-1", "bob", "wrong")} {
+		c := newKafkaClient(t, &kafkaclient.Options{Addrs: []string{addr}, SASL: m, APITimeout: 2 * time.Second})
+		start := time.Now()
+		_, err := c.Admin().Topics(ctx)
+		if _, ok := errors.AsType[*kafkaclient.AuthError](err); !ok || time.Since(start) > time.Second {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+		err = newKafkaProducer(t, c, nil).Produce(ctx, &kafkaclient.Record{Topic: "login"})
+		if _, ok := errors.AsType[*kafkaclient.AuthError](err); !ok || time.Since(start) > 5*time.Second {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
 	}
 }
