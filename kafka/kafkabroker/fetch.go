@@ -111,18 +111,15 @@ func (j *fetchJob) run() {
 		return
 	}
 	j.state = fetchWaits
-	if j.timer == nil {
-		j.timer = time.AfterFunc(j.maxWait, j.expire)
-	} else {
-		j.timer.Reset(j.maxWait)
-	}
+	gen := j.gen
+	j.timer = time.AfterFunc(j.maxWait, func() { j.expire(gen) }) // not used again: timers belong to a synctest bubble, jobs do not
 	j.mu.Unlock()
 }
 
 // expire ends the wait when its time is over.
-func (j *fetchJob) expire() {
+func (j *fetchJob) expire(gen uint32) {
 	j.mu.Lock()
-	ends := j.state == fetchWaits
+	ends := j.state == fetchWaits && j.gen == gen
 	if ends {
 		j.state = fetchEnds
 	}
@@ -148,9 +145,7 @@ func (j *fetchJob) cancel(gen uint32) {
 
 // woken answers after a wait.
 func (j *fetchJob) woken() {
-	if !j.timer.Stop() {
-		j.timer = nil // it is about to call expire, which is to find another job
-	}
+	j.timer.Stop()
 	j.leave()
 	j.finish()
 }
