@@ -56,6 +56,7 @@ const (
 	MemberNeedTopics
 
 	// MemberAssigned tells that a rebalance has ended, and that Partitions are the member's beside those that it kept.
+	// [Member.Resume] says that the application knows.
 	MemberAssigned
 
 	// MemberFailed tells that the group does not take the member, for the reason in Err. [Member.Retry] tries again.
@@ -361,7 +362,7 @@ func (m *Member) takeBack(partitions []TopicPartition, lost bool, reason error) 
 	m.waiting++
 }
 
-// Resume says that what one [MemberTakeBack] asked for is done.
+// Resume says that what one [MemberTakeBack] or [MemberAssigned] asked for is done. Meanwhile the member joins no rebalance.
 func (m *Member) Resume(now time.Time) {
 	m.waiting = max(0, m.waiting-1)
 	m.step(now)

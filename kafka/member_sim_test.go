@@ -249,6 +249,7 @@ func (a *memberApp) callback(e MemberEvent) {
 				}
 			}
 		}
+		a.m.Resume(x.w.Now())
 	case MemberFailed:
 		if errors.Is(e.Err, kafkawire.ErrFencedInstanceID) {
 			a.dead = true

@@ -191,6 +191,7 @@ func (m *Member) take(now time.Time, assigned []TopicPartition) {
 	}
 	m.owned, m.last, m.lastGeneration = assigned, assigned, m.generation
 	m.emit(MemberEvent{Kind: MemberAssigned, Partitions: added})
+	m.waiting++
 	if !slices.Equal(m.joined, m.topics) {
 		m.wantRejoin("subscription has changed")
 	}

@@ -28,9 +28,10 @@ type Consumer struct {
 	lane  lane          // for fetching
 	join  lane          // for JoinGroup and SyncGroup, which wait at the broker
 
-	polling atomic.Bool
-	notice  atomic.Bool   // there is something for the goroutine that polls, besides records
-	yielded atomic.Uint64 // records that All has yielded, the current one not included
+	polling  atomic.Bool
+	shutting atomic.Bool   // Shutdown was called
+	notice   atomic.Bool   // there is something for the goroutine that polls, besides records
+	yielded  atomic.Uint64 // records that All has yielded, the current one not included
 
 	work   sync.WaitGroup // goroutines
 	commit chan struct{}  // holds a token while a commit is under way
@@ -112,6 +113,7 @@ func (c *Consumer) Close() error {
 func (c *Consumer) Shutdown(ctx context.Context) error {
 	var err error
 	if c.beginShutdown() {
+		c.wakeUp()
 		err = c.giveBack(ctx)
 	}
 	done := c.leave("the consumer is being closed")

@@ -24,12 +24,15 @@ type current struct {
 //
 // The slice is valid until the next call; the records are the caller's.
 func (c *Consumer) Poll(ctx context.Context) ([]*Record, error) {
-	if !c.polling.CompareAndSwap(false, true) {
+	if c.shutting.Load() || !c.polling.CompareAndSwap(false, true) {
 		return nil, ErrPolling
 	}
 	defer c.polling.Store(false)
-	c.give(c.rest)
-	return c.poll(ctx)
+	list, err := c.poll(ctx)
+	if err == nil {
+		c.give(nil)
+	}
+	return list, err
 }
 
 // All polls until the loop ends, ctx ends or the consumer is closed. What is committed by itself are the records before
@@ -40,7 +43,7 @@ func (c *Consumer) Poll(ctx context.Context) ([]*Record, error) {
 // are [Fatal]: then it ends.
 func (c *Consumer) All(ctx context.Context) iter.Seq2[*Record, error] {
 	return func(yield func(*Record, error) bool) {
-		if !c.polling.CompareAndSwap(false, true) {
+		if c.shutting.Load() || !c.polling.CompareAndSwap(false, true) {
 			yield(nil, ErrPolling)
 			return
 		}
@@ -53,7 +56,6 @@ func (c *Consumer) All(ctx context.Context) iter.Seq2[*Record, error] {
 				}
 				continue
 			}
-			c.give(list)
 			for i, r := range list {
 				if r.acks.closed.Load() {
 					continue // its partition was taken back, or sought in
@@ -105,7 +107,7 @@ func (c *Consumer) poll(ctx context.Context) ([]*Record, error) {
 			return nil, context.Cause(ctx)
 		}
 		c.mu.Lock()
-		if c.closed {
+		if c.closed || c.shutting.Load() {
 			c.mu.Unlock()
 			return nil, ErrClosed
 		}
@@ -118,13 +120,20 @@ func (c *Consumer) poll(ctx context.Context) ([]*Record, error) {
 		}
 		c.commitByItself()
 		if list := c.take(); len(list) > 0 {
+			if c.shutting.Load() {
+				return nil, ErrClosed // they count as not consumed
+			}
 			return list, nil
 		}
 		if c.notice.Load() {
 			continue
 		}
 		if alive == nil {
-			alive = time.NewTicker(max(c.o.MaxPollInterval/3, time.Millisecond))
+			every := c.o.MaxPollInterval / 3
+			if c.commits() {
+				every = min(every, c.o.CommitInterval)
+			}
+			alive = time.NewTicker(max(every, time.Millisecond))
 			defer alive.Stop()
 		}
 		select {
@@ -154,7 +163,7 @@ func (c *Consumer) attend(ctx context.Context) error {
 	return nil
 }
 
-// take returns records that are there.
+// take returns records that are there. They count as not consumed until the loop gets them, or Poll returns.
 func (c *Consumer) take() []*Record {
 	if list := c.rest; len(list) > 0 {
 		c.rest = nil
@@ -166,6 +175,7 @@ func (c *Consumer) take() []*Record {
 			}
 		}
 		if n > 0 {
+			c.give(list[:n])
 			return list[:n]
 		}
 	}
@@ -201,6 +211,7 @@ func (c *Consumer) deliver() {
 	for i := range cur.records[:n] {
 		c.out = append(c.out, &cur.records[i])
 	}
+	c.given = c.out
 	cur.records = cur.records[n:]
 	p.acks.delivered(c.out[from:])
 	last := &c.out[len(c.out)-1]

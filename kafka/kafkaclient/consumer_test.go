@@ -419,8 +419,10 @@ func TestConsumerTruncation(t *testing.T) {
 			c := t.consumer(&kafkaclient.ConsumerOptions{Reset: reset, Assign: map[kafka.TopicPartition]kafkaclient.Start{tp("a", 0): kafkaclient.StartEarliest()}})
 			t.values(c, 10)
 			// The new leader says that the old epoch ended earlier.
-			hits := t.faults.Add(kafkatest.Rule{Keys: []kafkawire.APIKey{kafkawire.KeyOffsetForLeaderEpoch}, Times: 1, Do: kafkatest.ChangeReply(func(m kafkawire.Response) {
-				m.(*kafkawire.OffsetForLeaderEpochResponse).Topics[0].Partitions[0].EndOffset = 6
+			hits := t.faults.Add(kafkatest.Rule{Keys: []kafkawire.APIKey{kafkawire.KeyOffsetForLeaderEpoch}, Do: kafkatest.ChangeReply(func(m kafkawire.Response) {
+				if p := &m.(*kafkawire.OffsetForLeaderEpochResponse).Topics[0].Partitions[0]; p.ErrorCode == 0 {
+					p.EndOffset = 6
+				}
 			})})
 			for _, node := range []int32{1, 2, 1} {
 				t.b.MoveLeader(t, "a", 0, node)
@@ -434,8 +436,8 @@ func TestConsumerTruncation(t *testing.T) {
 			} else {
 				t.equal(t.values(c, 4), numbers(6, 4))
 			}
-			if hits() != 1 {
-				t.Errorf("%d questions", hits())
+			if hits() == 0 {
+				t.Error("nobody asked")
 			}
 		})
 	}

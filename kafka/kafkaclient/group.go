@@ -348,6 +348,7 @@ func (c *Consumer) giveUp(ctx context.Context, partitions []kafka.TopicPartition
 			p.revoked = true
 		}
 	}
+	lost = lost || !c.group.m.Stable() && !c.group.m.Rebalancing() // it is out of the group by now
 	c.mu.Unlock()
 	var err error
 	commit := func() {
@@ -421,12 +422,17 @@ func (c *Consumer) assigned(e kafka.MemberEvent) {
 			p.release()
 		}
 	}
+	if !c.closed {
+		c.group.m.Resume(time.Now())
+		c.drainGroup()
+	}
 }
 
 // beginShutdown reports whether Shutdown may call functions of the application: nobody else is at that.
 func (c *Consumer) beginShutdown() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.shutting.Store(true)
 	if c.closed || c.group != nil && c.group.busy {
 		return false
 	}
@@ -444,7 +450,6 @@ func (c *Consumer) giveBack(ctx context.Context) error {
 		list = append(list, tp)
 	}
 	group := c.group
-	lost := group != nil && !group.m.Stable() && !group.m.Rebalancing()
 	commit := c.commits()
 	consumed := c.toCommit()
 	c.mu.Unlock()
@@ -453,7 +458,7 @@ func (c *Consumer) giveBack(ctx context.Context) error {
 		if len(list) == 0 {
 			return nil
 		}
-		return c.giveUp(ctx, list, lost)
+		return c.giveUp(ctx, list, false)
 	}
 	if commit && len(consumed) > 0 {
 		return c.CommitOffsets(ctx, consumed)

@@ -2,6 +2,7 @@ package kafkatest
 
 import (
 	"errors"
+	"maps"
 	"net"
 	"slices"
 	"sync"
@@ -20,6 +21,7 @@ type Faults struct {
 	refuse  map[int32]int // of each node; negative: all
 	conns   map[*faultyConn]struct{}
 	watcher func(*Request)
+	limits  map[kafkawire.APIKey]int16
 }
 
 type rule struct {
@@ -145,6 +147,14 @@ func (f *Faults) Clear() {
 func (f *Faults) Watch(see func(*Request)) {
 	f.mu.Lock()
 	f.watcher = see
+	f.mu.Unlock()
+}
+
+// LimitVersions makes the broker an older one for connections to come: it has no higher versions of the named requests than
+// given, and with a negative one not the request at all.
+func (f *Faults) LimitVersions(most map[kafkawire.APIKey]int16) {
+	f.mu.Lock()
+	f.limits = maps.Clone(most)
 	f.mu.Unlock()
 }
 
@@ -329,6 +339,27 @@ type faultyBackend struct {
 type faultySCRAM struct {
 	*faultyBackend
 	kafkaserver.SCRAM
+}
+
+// APIs implements kafkaserver.Backend.
+func (b *faultyBackend) APIs() *kafkaserver.APIs {
+	apis := *b.Backend.APIs()
+	b.f.mu.Lock()
+	limits := b.f.limits
+	b.f.mu.Unlock()
+	if len(limits) == 0 {
+		return &apis
+	}
+	apis.Versions = nil
+	for _, v := range b.Backend.APIs().Versions {
+		if most, ok := limits[v.Key]; ok {
+			v.Max = min(v.Max, most)
+		}
+		if v.Max >= v.Min {
+			apis.Versions = append(apis.Versions, v)
+		}
+	}
+	return &apis
 }
 
 // Connect implements kafkaserver.Backend.
