@@ -39,7 +39,7 @@ func TestConfig(t *testing.T) {
 		{"-kafka-advertise=a:b:c", "neither a host nor host:port"},
 		{"-kafka-advertise=a:0", "neither a host nor host:port"},
 		{"-kafka-advertise=:9092", "neither a host nor host:port"},
-		{"-kafka-super-users=ann", "needs -users or -tls-client-ca"},
+		{"-kafka-super-users=ANONYMOUS", ""},
 		{"-definitions=d", ""},
 		{"-data=d", ""},
 		{"-data=d -no-sync -queue-messages=-1", ""},

@@ -87,7 +87,10 @@ func (a *APIs) checkVersions(q *kafkawire.APIVersionsRequest, version int16) kaf
 	if version >= 3 && (!isSoftware(q.ClientSoftwareName) || !isSoftware(q.ClientSoftwareVersion)) {
 		return kafkawire.ErrInvalidRequest
 	}
-	if q.ClusterID != nil && a.ClusterID != "" && *q.ClusterID != a.ClusterID || q.NodeID >= 0 && a.NodeID >= 0 && q.NodeID != a.NodeID {
+	if q.ClusterID == nil {
+		return 0 // then the node does not count either
+	}
+	if a.ClusterID != "" && *q.ClusterID != a.ClusterID || a.NodeID >= 0 && q.NodeID != a.NodeID {
 		return kafkawire.ErrRebootstrapRequired
 	}
 	return 0

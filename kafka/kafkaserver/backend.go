@@ -104,8 +104,8 @@ type APIs struct {
 	Features []Feature
 	// Epoch is the version of the finalized features, to be raised with each change. Clients ignore lower ones.
 	Epoch int64
-	// ClusterID and NodeID are who the backend is: a client that expects another node (KIP-1242) is told so. An empty
-	// ClusterID and a negative NodeID are not compared.
+	// ClusterID and NodeID are who the backend is: a client that says it expects another cluster or node (KIP-1242) gets
+	// REBOOTSTRAP_REQUIRED. An empty ClusterID and a negative NodeID are not compared.
 	ClusterID string
 	NodeID    kafkawire.BrokerID
 }

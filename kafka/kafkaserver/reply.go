@@ -67,38 +67,44 @@ func (p *reply) release() {
 	*p = reply{}
 }
 
-// appendTo moves the reply to an output.
+// appendTo moves the reply to an output. Small parts are copied, so that many of them leave in one piece; large ones are sent
+// from where they are.
 func (p *reply) appendTo(o *netserve.Output, chunks *netserve.Chunks) {
 	if p.buf == nil {
 		return
 	}
 	b := p.buf.Bytes
-	if len(b) <= copySize {
-		at := 0
-		for i := range p.splices {
-			s := &p.splices[i]
-			if s.At > at {
-				o.Append(chunks, b[at:s.At])
-				at = s.At
-			}
-			o.Lend(chunks, s.Data, s.Owner)
-		}
-		if at < len(b) {
-			o.Append(chunks, b[at:])
-		}
-		p.buf.Release()
-		*p = reply{}
-		return
-	}
+	copied := len(b) <= copySize
 	at := 0
+	head := func(end int) {
+		if end <= at {
+			return
+		}
+		if copied {
+			o.Append(chunks, b[at:end])
+		} else {
+			o.Lend(chunks, b[at:end], nil)
+		}
+		at = end
+	}
 	for i := range p.splices {
 		s := &p.splices[i]
-		if s.At > at {
-			o.Lend(chunks, b[at:s.At], nil)
-			at = s.At
+		head(s.At)
+		if len(s.Data) > copySize {
+			o.Lend(chunks, s.Data, s.Owner)
+			continue
 		}
-		o.Lend(chunks, s.Data, s.Owner)
+		if len(s.Data) > 0 {
+			o.Append(chunks, s.Data)
+		}
+		if s.Owner != nil {
+			s.Owner.Release()
+		}
 	}
-	o.Lend(chunks, b[at:], p.buf) // even if it is empty: then the memory comes back
+	if head(len(b)); copied {
+		p.buf.Release()
+	} else {
+		o.Lend(chunks, nil, p.buf) // the memory comes back when all of it is sent
+	}
 	*p = reply{}
 }

@@ -87,7 +87,9 @@ func TestAPIVersionsRefused(t *testing.T) {
 			want          kafkawire.ErrorCode
 		}{
 			{"ok", "1", nil, -1, 0},
+			{"ok", "1", nil, 4, 0},
 			{"ok", "1", new("mine"), 3, 0},
+			{"ok", "1", new("mine"), -1, kafkawire.ErrRebootstrapRequired},
 			{"ok", "1", new("another"), 3, kafkawire.ErrRebootstrapRequired},
 			{"ok", "1", new("mine"), 4, kafkawire.ErrRebootstrapRequired},
 			{"", "1", nil, -1, kafkawire.ErrInvalidRequest},

@@ -58,11 +58,20 @@ func (c *Conn) write() {
 		}
 		c.mu.Unlock()
 		c.nc.SetWriteDeadline(time.Now().Add(timeout))
-		n, err := c.nc.Write(netserve.Part(c.nc, v[0]))
+		n, err := c.writeSome(v)
 		c.mu.Lock()
 		c.wrote(n, c.writeError(n, err))
 	}
 	c.finishWriting()
+}
+
+// writeSome waits until some of v is written: all of it where the transport can go on after a deadline.
+func (c *Conn) writeSome(v net.Buffers) (n int, err error) {
+	if len(v) == 1 || !netserve.Resumable(c.nc) {
+		return c.nc.Write(netserve.Part(c.nc, v[0]))
+	}
+	many, err := (&v).WriteTo(c.nc)
+	return int(many), err
 }
 
 // errStalled is the cause of the end of a client that takes no output, or goes on with no request.
