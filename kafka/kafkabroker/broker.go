@@ -59,6 +59,7 @@ type Broker struct {
 	sessions map[*session]struct{}
 	closed   bool
 
+	closing    sync.Once
 	spawning   sync.Mutex // taken last
 	stopped    bool       // under spawning
 	background sync.WaitGroup
@@ -244,13 +245,14 @@ func (b *Broker) ClusterID() string { return b.cluster }
 
 // Close makes everything durable and ends the broker. It does not wait for clients: close the server first, so that they are
 // not answered with errors. The error is that of the file system; what was acknowledged as [Options].Sync promises is
-// durable even so.
-func (b *Broker) Close() error {
+// durable even so. Further calls wait for the first one and return nil.
+func (b *Broker) Close() (err error) {
+	b.closing.Do(func() { err = b.close() })
+	return err
+}
+
+func (b *Broker) close() error {
 	b.mu.Lock()
-	if b.closed {
-		b.mu.Unlock()
-		return nil
-	}
 	b.closed = true
 	sessions := slices.Collect(maps.Keys(b.sessions))
 	b.mu.Unlock()
