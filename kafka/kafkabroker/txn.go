@@ -61,11 +61,17 @@ type txnQueued struct {
 // noProducer stands for none.
 func noProducer() kafka.ProducerEpoch { return kafka.ProducerEpoch{ID: -1, Epoch: -1} }
 
-// shard returns the shard of a transactional id. The topic is made at its first use.
-func (c *txnCoordinator) shard(id kafkawire.TransactionalID) (*txnShard, error) {
-	t, err := c.b.internalTopic(transactionsTopic)
-	if err != nil {
-		return nil, err
+// shard returns the shard of a transactional id, nil when there is no topic for it. With create the topic is made.
+func (c *txnCoordinator) shard(id kafkawire.TransactionalID, create bool) (*txnShard, error) {
+	t := c.b.topic(transactionsTopic)
+	if t == nil {
+		if !create {
+			return nil, nil
+		}
+		var err error
+		if t, err = c.b.internalTopic(transactionsTopic); err != nil {
+			return nil, err
+		}
 	}
 	p := t.partition(coordinatorIndex(string(id), len(t.partitions())))
 	c.mu.Lock()

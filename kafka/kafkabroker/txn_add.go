@@ -93,7 +93,7 @@ func (a *txnAddition) run(done func([]kafkawire.AddPartitionsToTxnResponseAddPar
 		done(results)
 	}
 	all := func(code kafkawire.ErrorCode) { finish(func(int) kafkawire.ErrorCode { return code }) }
-	shard, code := a.s.txnShard(a.id)
+	shard, code := a.s.txnShard(a.id, false)
 	switch {
 	case !a.broker && !a.s.allowed(opWrite, resourceTransactionalID, string(a.id)):
 		all(kafkawire.ErrTransactionalIDAuthorizationFailed)
@@ -184,7 +184,7 @@ func (s *session) addOffsetsToTxn(r *kafkaserver.Request) {
 		refuse(kafkawire.ErrInvalidRequest)
 		return
 	}
-	shard, code := s.txnShard(req.TransactionalID)
+	shard, code := s.txnShard(req.TransactionalID, false)
 	if code != noError {
 		refuse(code)
 		return

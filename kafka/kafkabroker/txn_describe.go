@@ -35,7 +35,7 @@ func (s *session) describeTransaction(id kafkawire.TransactionalID) kafkawire.De
 		a.ErrorCode = kafkawire.ErrInvalidRequest
 		return a
 	}
-	shard, code := s.txnShard(id)
+	shard, code := s.txnShard(id, false)
 	if code != noError {
 		a.ErrorCode = code
 		return a

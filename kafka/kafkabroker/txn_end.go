@@ -35,7 +35,7 @@ func (s *session) endTxn(r *kafkaserver.Request) {
 		refuse(kafkawire.ErrInvalidRequest)
 		return
 	}
-	shard, code := s.txnShard(req.TransactionalID)
+	shard, code := s.txnShard(req.TransactionalID, false)
 	if code != noError {
 		refuse(code)
 		return

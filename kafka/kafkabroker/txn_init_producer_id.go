@@ -40,7 +40,7 @@ func (s *session) initProducerID(r *kafkaserver.Request) {
 	case req.TransactionTimeoutMs <= 0 || req.TransactionTimeoutMs > s.b.configs.broker().int32("transaction.max.timeout.ms"):
 		refuse(kafkawire.ErrInvalidTransactionTimeout)
 	default:
-		shard, code := s.txnShard(*id)
+		shard, code := s.txnShard(*id, true)
 		if code != noError {
 			refuse(code)
 			return
@@ -52,13 +52,14 @@ func (s *session) initProducerID(r *kafkaserver.Request) {
 	}
 }
 
-// txnShard returns the shard of a transactional id, if the session's node is its coordinator.
-func (s *session) txnShard(id kafkawire.TransactionalID) (*txnShard, kafkawire.ErrorCode) {
-	shard, err := s.b.txns.shard(id)
+// txnShard returns the shard of a transactional id, if the session's node is its coordinator. With create the topic of
+// transactions is made if need be.
+func (s *session) txnShard(id kafkawire.TransactionalID, create bool) (*txnShard, kafkawire.ErrorCode) {
+	shard, err := s.b.txns.shard(id, create)
 	switch {
 	case err != nil:
 		return nil, kafkawire.ErrCoordinatorNotAvailable
-	case shard.p.leader() != s.node.at.ID:
+	case shard == nil, shard.p.leader() != s.node.at.ID:
 		return nil, kafkawire.ErrNotCoordinator
 	}
 	return shard, noError

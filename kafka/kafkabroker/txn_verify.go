@@ -18,10 +18,12 @@ func (b *Broker) askTxn(id kafkawire.TransactionalID, p kafka.ProducerEpoch, par
 		}
 		done(codes)
 	}
-	s, err := b.txns.shard(id)
+	s, err := b.txns.shard(id, false)
 	switch {
 	case err != nil:
 		all(noProducer(), kafkawire.ErrCoordinatorNotAvailable)
+	case s == nil:
+		all(noProducer(), kafkawire.ErrInvalidProducerIDMapping)
 	case add:
 		s.call(id, false, all, func(t *kafka.Txn, now time.Time, request uint64) {
 			t.AddPartitions(now, request, p, parts, 2)

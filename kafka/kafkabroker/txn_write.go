@@ -129,6 +129,10 @@ func (s *txnShard) marked(e *txnEntry, token uint64, list []kafka.TopicPartition
 			switch err := results[i]; errorCode(err) {
 			case noError, kafkawire.ErrUnknownTopicOrPartition:
 				t.Written(now, token, tp)
+			case kafkawire.ErrInvalidProducerEpoch, kafkawire.ErrTransactionCoordinatorFenced:
+				// Somebody else, such as an administrator, has ended it there. It will never be taken.
+				s.c.b.log.Warn("kafkabroker: a transaction was ended before", "id", e.id, "partition", tp, "error", err)
+				t.Written(now, token, tp)
 			default:
 				if !s.c.b.isStopped() {
 					s.c.b.log.Warn("kafkabroker: a transaction could not be ended", "id", e.id, "partition", tp, "error", err)

@@ -157,7 +157,7 @@ func (h *harness) crash(ctx context.Context) error {
 		h.l.fault(noStart, "kill %d: %v", h.l.kills, err)
 		return err
 	}
-	fmt.Fprintf(h.out, "kill %d%s: up in %v\n", h.l.kills, again, time.Since(begin).Round(time.Millisecond))
+	fmt.Fprintf(h.out, time.Now().Format("15:04:05.000 ")+"kill %d%s: up in %v\n", h.l.kills, again, time.Since(begin).Round(time.Millisecond))
 	return nil
 }
 

@@ -31,7 +31,13 @@ type producer struct {
 func (p *producer) idle() bool { return p.flying.Load() == 0 }
 
 func (p *producer) run(ctx context.Context) {
-	cl := p.h.client(kgo.DefaultProduceTopic(p.topic), kgo.MaxBufferedRecords(500), kgo.ProducerLinger(time.Duration(p.r.IntN(5))*time.Millisecond))
+	opts := []kgo.Opt{kgo.DefaultProduceTopic(p.topic), kgo.MaxBufferedRecords(500), kgo.ProducerLinger(time.Duration(p.r.IntN(5)) * time.Millisecond)}
+	if p.h.o.verbose {
+		opts = append(opts, kgo.WithLogger(kgo.BasicLogger(p.h.out, kgo.LogLevelInfo, func() string {
+			return time.Now().Format("15:04:05.000 ") + fmt.Sprintf("producer %d: ", p.number)
+		})))
+	}
+	cl := p.h.client(opts...)
 	defer cl.Close()
 	for ctx.Err() == nil {
 		sleep(ctx, time.Duration(p.r.IntN(20))*time.Millisecond)
