@@ -34,7 +34,7 @@ func TestSemanticsTimeout(t *testing.T) {
 // TestSemanticsTimeoutOfRabbitMQ holds RabbitMQ to the same. It looks for them once a minute, and knows no argument of a queue.
 func TestSemanticsTimeoutOfRabbitMQ(t *testing.T) {
 	t.Parallel()
-	hasty := withEnv(peer.RabbitMQ(), erlangArgs, "-rabbit consumer_timeout 300 -rabbit channel_tick_interval 100")
+	hasty := withEnv(peer.RabbitMQ(), erlangArgs, "-rabbit consumer_timeout 1000 -rabbit channel_tick_interval 100")
 	runTimeout(t, start(t, hasty, peer.Listeners{AMQP: true}).AMQP, true)
 }
 
@@ -138,13 +138,13 @@ func runTimeout(t *testing.T, addr string, rabbitmq bool) {
 	}
 }
 
-// hasty declares a queue whose consumers have 300 ms, as they have with the RabbitMQ of the test.
+// hasty declares a queue whose consumers have a second, as they have with the RabbitMQ of the test.
 func (s *script) hasty() {
 	s.Helper()
-	s.declare(s.q, amqpraw.Table{"x-consumer-timeout": 300})
+	s.declare(s.q, amqpraw.Table{"x-consumer-timeout": 1000})
 }
 
-const timedOut = "PRECONDITION_FAILED - delivery acknowledgement on channel %d timed out. Timeout value used: 300 ms. " +
+const timedOut = "PRECONDITION_FAILED - delivery acknowledgement on channel %d timed out. Timeout value used: 1000 ms. " +
 	"This timeout value can be configured, see consumers doc guide to learn more"
 
 // timeoutFacts are about consumers that do not acknowledge in time.
@@ -182,7 +182,7 @@ var timeoutFacts = []fact{
 		for i := range 5 {
 			s.publish("", s.q, nil, fmt.Sprint(i))
 			s.delivered(1)
-			pause(120 * time.Millisecond)
+			pause(300 * time.Millisecond)
 			s.ch.Send("basic.ack", "delivery-tag", i+1)
 		}
 		s.sync()
@@ -192,7 +192,7 @@ var timeoutFacts = []fact{
 		s.consume(s.q, "c", "no-ack", true)
 		s.publish("", s.q, nil, "1")
 		s.delivered(1)
-		pause(600 * time.Millisecond)
+		pause(1500 * time.Millisecond)
 		s.sync()
 	}},
 }
