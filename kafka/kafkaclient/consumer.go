@@ -50,6 +50,8 @@ type Consumer struct {
 	versions     uint64 // of partitions
 	lastCommit   time.Time
 	autoCommit   bool // one is under way
+	mayCommit    bool // what is consumed has been processed
+	commitTimer  *time.Timer
 	timer        *time.Timer
 	timerAt      time.Time
 	group        *group
@@ -75,6 +77,11 @@ func (c *Client) NewConsumer(o *ConsumerOptions) (*Consumer, error) {
 	}
 	k.alive, k.end = context.WithCancelCause(c.alive)
 	k.lastCommit = time.Now()
+	if k.commits() {
+		k.mu.Lock()
+		k.commitTimer = time.AfterFunc(cfg.CommitInterval, func() { k.commitByItself(true) })
+		k.mu.Unlock()
+	}
 	k.unwatch = c.meta.watch(k.metadataChanged)
 	switch {
 	case len(cfg.Topics) > 0:
@@ -155,6 +162,9 @@ func (c *Consumer) stop(err error) {
 	c.wants, c.all = nil, false
 	if c.timer != nil {
 		c.timer.Stop()
+	}
+	if c.commitTimer != nil {
+		c.commitTimer.Stop()
 	}
 	unhook := c.unhook
 	c.mu.Unlock()

@@ -53,11 +53,17 @@ func (c *Consumer) toCommit() map[kafka.TopicPartition]CommitOffset {
 	return list
 }
 
-// commitByItself commits when it is time.
-func (c *Consumer) commitByItself() {
+// commitByItself commits when it is time. The timer does so while nobody polls, if that is right.
+func (c *Consumer) commitByItself(timer bool) {
+	if !c.commits() {
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.commits() || c.autoCommit || time.Since(c.lastCommit) < c.o.CommitInterval {
+	if timer && !c.closed {
+		c.commitTimer.Reset(c.o.CommitInterval)
+	}
+	if c.closed || c.autoCommit || time.Since(c.lastCommit) < c.o.CommitInterval || !c.mayCommit && c.o.Commit != CommitDone {
 		return
 	}
 	c.lastCommit = time.Now()
@@ -139,7 +145,11 @@ func (c *Consumer) identity() (kafka.MemberIdentity, error) {
 	if c.group == nil {
 		return kafka.MemberIdentity{GroupID: kafkawire.GroupID(c.o.Group), Generation: -1}, nil
 	}
-	return c.group.m.Identity()
+	id, err := c.group.m.Identity()
+	if err == kafka.ErrRebalancing && c.shutting.Load() && id.Generation >= 0 {
+		err = nil // there is no later, and the coordinator may take it
+	}
+	return id, err
 }
 
 // commitAs commits, one at a time and in order.

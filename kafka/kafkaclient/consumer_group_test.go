@@ -147,6 +147,7 @@ func TestConsumerCallbacksMayCallAnything(t *testing.T) {
 			o.OnAssigned = func(c *kafkaclient.Consumer, list []kafka.TopicPartition) { _ = c.Close() }
 			third := t.member(o)
 			<-third.done
+			time.Sleep(10 * time.Second)
 			m.leave(t)
 			if !slices.Contains(m.values, "8") || slices.Contains(m.values, "7") {
 				t.Errorf("%v", m.values)
@@ -231,6 +232,9 @@ func TestConsumerSlowLoop(t *testing.T) {
 			if n == 15 && other.count() != 1 {
 				t.Errorf("the other has %d partitions", other.count())
 			}
+			if at := t.committed("g", tp("a", r.Partition)); at != r.Offset {
+				t.Errorf("committed %d, the current record is %d", at, r.Offset)
+			}
 			if n == 20 {
 				break
 			}
@@ -276,12 +280,12 @@ func TestConsumerStatic(t *testing.T) {
 		o.InstanceID = "two"
 		two := t.member(o)
 		time.Sleep(20 * time.Second)
-		events := len(two.events)
+		events := two.changes()
 		one.leave(t)
 		o.InstanceID = "one"
 		one = t.member(o)
 		time.Sleep(20 * time.Second)
-		if one.count() != 2 || two.count() != 2 || len(two.events) != events {
+		if one.count() != 2 || two.count() != 2 || two.changes() != events {
 			t.Errorf("%d and %d partitions, %v", one.count(), two.count(), two.events)
 		}
 		// Another one of the same name fences the first.

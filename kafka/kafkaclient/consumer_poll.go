@@ -28,10 +28,10 @@ func (c *Consumer) Poll(ctx context.Context) ([]*Record, error) {
 		return nil, ErrPolling
 	}
 	defer c.polling.Store(false)
+	c.setCommits(true)
 	list, err := c.poll(ctx)
-	if err == nil {
-		c.give(nil)
-	}
+	c.setCommits(false)
+	c.give(nil)
 	return list, err
 }
 
@@ -48,6 +48,8 @@ func (c *Consumer) All(ctx context.Context) iter.Seq2[*Record, error] {
 			return
 		}
 		defer c.polling.Store(false)
+		c.setCommits(true)
+		defer c.setCommits(false)
 		for {
 			list, err := c.poll(ctx)
 			if err != nil {
@@ -86,6 +88,13 @@ func (c *Consumer) give(list []*Record) {
 	c.mu.Unlock()
 }
 
+// setCommits says whether what counts as consumed has been processed: that is not so after Poll has returned.
+func (c *Consumer) setCommits(now bool) {
+	c.mu.Lock()
+	c.mayCommit = now
+	c.mu.Unlock()
+}
+
 // keepRest keeps what a loop did not take for the next.
 func (c *Consumer) keepRest(list []*Record) {
 	c.give(list)
@@ -118,7 +127,7 @@ func (c *Consumer) poll(ctx context.Context) ([]*Record, error) {
 				return nil, err
 			}
 		}
-		c.commitByItself()
+		c.commitByItself(false)
 		if list := c.take(); len(list) > 0 {
 			if c.shutting.Load() {
 				return nil, ErrClosed // they count as not consumed
@@ -129,11 +138,7 @@ func (c *Consumer) poll(ctx context.Context) ([]*Record, error) {
 			continue
 		}
 		if alive == nil {
-			every := c.o.MaxPollInterval / 3
-			if c.commits() {
-				every = min(every, c.o.CommitInterval)
-			}
-			alive = time.NewTicker(max(every, time.Millisecond))
+			alive = time.NewTicker(max(c.o.MaxPollInterval/3, time.Millisecond))
 			defer alive.Stop()
 		}
 		select {

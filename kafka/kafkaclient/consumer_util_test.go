@@ -191,3 +191,10 @@ func (m *member) leave(t *consumerTest) {
 	<-m.done
 	t.shutdown(m.c)
 }
+
+// changes is how many callbacks there were.
+func (m *member) changes() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.events)
+}
