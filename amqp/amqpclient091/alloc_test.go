@@ -10,14 +10,6 @@ import (
 	"github.com/quartet-mq/quartet/amqp/amqp091"
 )
 
-// feed lets the client handle b.
-func (c *Client) feed(t testing.TB, b []byte) {
-	if err := c.last.in.Append(b); err != nil {
-		t.Fatal(err)
-	}
-	c.last.feed()
-}
-
 // message is what is published: 256 bytes with a few properties.
 var message = &Message{
 	Exchange: "exchange", RoutingKey: "routing.key", Mandatory: true, Body: make([]byte, 256),

@@ -79,6 +79,14 @@ func connected(t testing.TB, o *ChannelOptions) (*Client, *Channel, *canned) {
 	return c, ch, d
 }
 
+// feed lets the client handle b.
+func (c *Client) feed(t testing.TB, b []byte) {
+	if err := c.last.in.Append(b); err != nil {
+		t.Fatal(err)
+	}
+	c.last.feed()
+}
+
 // channel.flow holds back what is published on that channel.
 func TestFlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
