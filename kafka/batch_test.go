@@ -330,3 +330,38 @@ func TestError(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Seal makes the same batch as Append.
+func TestSeal(t *testing.T) {
+	var w BatchWriter
+	if _, err := w.Seal(nil); err == nil {
+		t.Error("a batch without records")
+	}
+	o := &BatchOptions{Producer: &Producer{ID: 7, Epoch: 1, Sequence: 5}, Transactional: true}
+	for n := range 3 {
+		w.Reset()
+		w.Grow(1000)
+		for i := range n + 1 {
+			w.Add(int64(1000+i), []byte("key"), nil, Header{Key: []byte("h")})
+		}
+		want, err := w.Append(nil, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			got, err := w.Seal(o)
+			if err != nil || !bytes.Equal(got, want) || len(got) != w.Len() {
+				t.Errorf("%v\n% x\n% x", err, got, want)
+			}
+		}
+		w.Add(1, []byte("key"), nil)
+		if b, err := w.Seal(nil); err != nil || b.Check() != nil || b.Count() != int32(n+2) || b.ProducerID() != -1 {
+			t.Error(err)
+		}
+		b := Batch(want)
+		b.SetProducer(Producer{ID: 8, Epoch: 2, Sequence: 9})
+		if b.Check() != nil || b.ProducerID() != 8 || b.ProducerEpoch() != 2 || b.BaseSequence() != 9 {
+			t.Error("SetProducer")
+		}
+	}
+}

@@ -3,6 +3,7 @@ package kafka
 import (
 	"encoding/binary"
 	"math"
+	"slices"
 
 	"github.com/quartet-mq/quartet/codec"
 	"github.com/quartet-mq/quartet/codec/compress"
@@ -36,7 +37,7 @@ type Producer struct {
 // BatchWriter collects records and makes a [Batch] of them. The zero value is ready to use; Reset starts the next batch
 // and keeps the memory.
 type BatchWriter struct {
-	records []byte
+	buf     []byte // room for the header, then the records
 	count   int32
 	last    int32 // offset delta of the last record
 	base    int64 // timestamp
@@ -47,14 +48,32 @@ type BatchWriter struct {
 
 // Reset drops all records.
 func (w *BatchWriter) Reset() {
-	*w = BatchWriter{records: w.records[:0], scratch: w.scratch}
+	*w = BatchWriter{buf: w.buf[:0], scratch: w.scratch}
 }
 
 // Count is the number of records.
 func (w *BatchWriter) Count() int { return int(w.count) }
 
 // Len is the size of the batch without compression.
-func (w *BatchWriter) Len() int { return BatchHeaderSize + len(w.records) }
+func (w *BatchWriter) Len() int { return max(len(w.buf), BatchHeaderSize) }
+
+// Cap is how many bytes the writer has memory for.
+func (w *BatchWriter) Cap() int { return cap(w.buf) }
+
+// Grow makes room for a batch of n bytes.
+func (w *BatchWriter) Grow(n int) {
+	if n > cap(w.buf) {
+		w.buf = slices.Grow(w.buf, n-len(w.buf))
+	}
+}
+
+// records are the records so far.
+func (w *BatchWriter) records() []byte {
+	if len(w.buf) == 0 {
+		return nil
+	}
+	return w.buf[BatchHeaderSize:]
+}
 
 // Add adds a record with the next offset. The time is in milliseconds; a nil key or value is null. Everything is copied.
 func (w *BatchWriter) Add(timestamp int64, key, value []byte, headers ...Header) {
@@ -100,6 +119,7 @@ func appendBytes(dst, b []byte) []byte {
 
 func (w *BatchWriter) add(delta int32, timestamp int64, key, value []byte, headers []Header) {
 	if w.count == 0 {
+		w.buf = append(w.buf[:0], make([]byte, BatchHeaderSize)...)
 		w.max = timestamp
 		if !w.fixed {
 			w.base = timestamp
@@ -107,7 +127,7 @@ func (w *BatchWriter) add(delta int32, timestamp int64, key, value []byte, heade
 	}
 	w.max = max(w.max, timestamp)
 	time := timestamp - w.base
-	b := codec.AppendVarint32(w.records, int32(recordSize(delta, time, key, value, headers)))
+	b := codec.AppendVarint32(w.buf, int32(recordSize(delta, time, key, value, headers)))
 	b = append(b, 0) // attributes
 	b = codec.AppendVarint64(b, time)
 	b = codec.AppendVarint32(b, delta)
@@ -118,17 +138,47 @@ func (w *BatchWriter) add(delta int32, timestamp int64, key, value []byte, heade
 		b = append(codec.AppendVarint32(b, int32(len(h.Key))), h.Key...)
 		b = appendBytes(b, h.Value)
 	}
-	w.records, w.last = b, delta
+	w.buf, w.last = b, delta
 	w.count++
 }
 
 // Append appends the batch to dst and returns the extended slice. It fails with an [*Error] when there are no records, or
 // too many bytes of them for a batch, or no such compression.
 func (w *BatchWriter) Append(dst []byte, o *BatchOptions) ([]byte, error) {
+	h, err := w.header(o)
+	if err != nil {
+		return dst, err
+	}
+	level := 0
+	if o != nil {
+		level = o.Level
+	}
+	return h.append(dst, w.records(), level)
+}
+
+// Seal returns the batch without copying the records: it is in the memory of w and stays what it is until the next Add or
+// Reset. It does not compress, whatever the options say, and fails as Append does.
+func (w *BatchWriter) Seal(o *BatchOptions) (Batch, error) {
+	h, err := w.header(o)
+	if err != nil {
+		return nil, err
+	}
+	h.attributes &^= compressionMask
+	if len(w.buf) > math.MaxInt32 {
+		return nil, &Error{Code: kafkawire.ErrRecordListTooLarge}
+	}
+	h.put(w.buf[:0])
+	b := Batch(w.buf)
+	b.finish()
+	return b, nil
+}
+
+// header returns the header of the batch.
+func (w *BatchWriter) header(o *BatchOptions) (h header, err error) {
 	if o == nil {
 		o = new(BatchOptions)
 	}
-	h := header{
+	h = header{
 		offset: o.BaseOffset, epoch: -1, attributes: Attributes(o.Compression) & compressionMask,
 		lastDelta: w.last, baseTime: w.base, maxTime: w.max, producer: Producer{-1, -1, -1}, count: w.count,
 	}
@@ -139,9 +189,15 @@ func (w *BatchWriter) Append(dst []byte, o *BatchOptions) ([]byte, error) {
 		h.producer = *o.Producer
 	}
 	if w.count == 0 {
-		return dst, invalid("a record batch without records")
+		return h, invalid("a record batch without records")
 	}
-	return h.append(dst, w.records, o.Level)
+	return h, nil
+}
+
+// finish sets the length and the checksum of a batch that is complete otherwise.
+func (b Batch) finish() {
+	binary.BigEndian.PutUint32(b[atLength:], uint32(len(b)-entryHead))
+	b.setCRC()
 }
 
 // header is everything in a batch but its records.
@@ -155,9 +211,8 @@ type header struct {
 	count             int32
 }
 
-// append appends a batch. The attributes say how the records are to be compressed.
-func (h *header) append(dst, records []byte, level int) ([]byte, error) {
-	at := len(dst)
+// put appends the header, without length and checksum.
+func (h *header) put(dst []byte) []byte {
 	b := binary.BigEndian.AppendUint64(dst, uint64(h.offset))
 	b = append(b, 0, 0, 0, 0) // length
 	b = binary.BigEndian.AppendUint32(b, uint32(h.epoch))
@@ -169,16 +224,19 @@ func (h *header) append(dst, records []byte, level int) ([]byte, error) {
 	b = binary.BigEndian.AppendUint64(b, uint64(h.producer.ID))
 	b = binary.BigEndian.AppendUint16(b, uint16(h.producer.Epoch))
 	b = binary.BigEndian.AppendUint32(b, uint32(h.producer.Sequence))
-	b = binary.BigEndian.AppendUint32(b, uint32(h.count))
-	b, err := compress.Append(b, records, h.attributes.Compression(), level)
+	return binary.BigEndian.AppendUint32(b, uint32(h.count))
+}
+
+// append appends a batch. The attributes say how the records are to be compressed.
+func (h *header) append(dst, records []byte, level int) ([]byte, error) {
+	at := len(dst)
+	b, err := compress.Append(h.put(dst), records, h.attributes.Compression(), level)
 	if err != nil {
 		return dst, decompressing(err)
 	}
-	n := len(b) - at - entryHead
-	if n > math.MaxInt32-entryHead {
+	if n := len(b) - at - entryHead; n > math.MaxInt32-entryHead {
 		return dst, &Error{Code: kafkawire.ErrRecordListTooLarge}
 	}
-	binary.BigEndian.PutUint32(b[at+atLength:], uint32(n))
-	Batch(b[at:]).setCRC()
+	Batch(b[at:]).finish()
 	return b, nil
 }

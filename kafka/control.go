@@ -51,7 +51,7 @@ func (m *Marker) Append(dst []byte) ([]byte, error) {
 		epoch: -1, attributes: control | transactional, baseTime: m.Timestamp, maxTime: m.Timestamp, count: 1,
 		producer: Producer{ID: m.ProducerID, Epoch: m.ProducerEpoch, Sequence: -1},
 	}
-	return h.append(dst, w.records, 0)
+	return h.append(dst, w.records(), 0)
 }
 
 // ReadMarker reads the marker in a control batch. ok is false for control batches that are about something else, which

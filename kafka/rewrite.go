@@ -60,7 +60,7 @@ func (w *BatchWriter) Rewrite(dst []byte, b Batch, o *RewriteOptions, keep func(
 		h.baseTime, h.maxTime = b.MaxTimestamp(), b.MaxTimestamp()
 		h.attributes = b.Attributes() &^ (compressionMask | deleteHorizon)
 	}
-	out, err := h.append(dst, w.records, 0)
+	out, err := h.append(dst, w.records(), 0)
 	return out, int(w.count), err
 }
 

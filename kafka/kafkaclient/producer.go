@@ -23,6 +23,7 @@ type Producer struct {
 	calls   callbacks
 	flush   flushes
 	sweep   sweeper
+	spare   batches
 	txn     *transaction // nil without a transactional id
 	closed  atomic.Bool
 	rounds  atomic.Uint64 // of sinks

@@ -2,6 +2,7 @@ package kafkaclient
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,17 +17,18 @@ type batch struct {
 	w        kafka.BatchWriter
 	entries  []entry
 	contexts []contextMark
-	bytes    int    // room
+	room     int
 	flush    uint64 // generation
 	made     time.Time
 	deadline time.Time // zero: never
 	closed   bool      // no more records
 	async    bool      // there are callbacks
 
-	id       uint64 // of the Sequencer, once it was sent
-	encoded  []byte
-	producer kafka.Producer // in encoded
-	halve    bool           // it is too large
+	id       uint64      // of the Sequencer, once it was sent
+	encoded  []byte      // with compression
+	sealed   kafka.Batch // without, in the memory of w
+	producer kafka.Producer
+	halve    bool // it is too large
 
 	// What became of it.
 	err    error
@@ -42,21 +44,64 @@ type contextMark struct {
 	ctx  context.Context
 }
 
-var batchPool = sync.Pool{New: func() any { return new(batch) }}
+// batches are those that are free.
+type batches struct {
+	mu    sync.Mutex
+	free  []*batch
+	bytes int
+}
 
-func newBatch(part *producerPartition) *batch {
-	b := batchPool.Get().(*batch)
+// spareBytes bounds the memory of batches that are free.
+const spareBytes = 32 << 20
+
+func (p *Producer) newBatch(part *producerPartition) *batch {
+	s := &p.spare
+	s.mu.Lock()
+	var b *batch
+	if n := len(s.free); n > 0 {
+		b = s.free[n-1]
+		s.free[n-1] = nil
+		s.free = s.free[:n-1]
+		s.bytes -= b.memory()
+	}
+	s.mu.Unlock()
+	if b == nil {
+		b = new(batch)
+	}
 	b.part, b.offset, b.time = part, -1, -1
 	return b
 }
 
-// recycle gives the batch back. Nobody else may know of it.
-func (b *batch) recycle() {
+// grow makes room for as many bytes and records.
+func (b *batch) grow(bytes, records int) {
+	b.w.Grow(bytes)
+	if cap(b.entries) < records {
+		b.entries = slices.Grow(b.entries, records)
+	}
+}
+
+// memory is about how much the batch has.
+func (b *batch) memory() int { return b.w.Cap() + cap(b.encoded) + 24*cap(b.entries) }
+
+// recycle gives a batch back. Nobody else may know of it.
+func (p *Producer) recycle(b *batch) {
 	clear(b.entries)
 	clear(b.contexts)
 	b.w.Reset()
 	*b = batch{w: b.w, entries: b.entries[:0], contexts: b.contexts[:0], encoded: b.encoded[:0]}
-	batchPool.Put(b)
+	s := &p.spare
+	s.mu.Lock()
+	if n := s.bytes + b.memory(); n <= spareBytes {
+		s.free, s.bytes = append(s.free, b), n
+	}
+	s.mu.Unlock()
+}
+
+// release lets go of batches that are free.
+func (s *batches) release() {
+	s.mu.Lock()
+	s.free, s.bytes = nil, 0
+	s.mu.Unlock()
 }
 
 // add adds a record.
@@ -68,7 +113,7 @@ func (b *batch) add(ctx context.Context, e entry, size int) {
 		}
 	}
 	b.entries = append(b.entries, e)
-	b.bytes += size
+	b.room += size
 	b.async = b.async || e.wait == nil
 }
 
@@ -84,7 +129,7 @@ func (b *batch) cancelled() (dropped []*batch) {
 	entries := append([]entry(nil), b.entries...)
 	marks := append([]contextMark(nil), b.contexts...)
 	b.w.Reset()
-	b.entries, b.contexts, b.bytes, b.async = b.entries[:0], b.contexts[:0], 0, false
+	b.entries, b.contexts, b.room, b.async = b.entries[:0], b.contexts[:0], 0, false
 	at := func(i int) context.Context {
 		ctx := context.Background()
 		for _, m := range marks {
@@ -103,13 +148,13 @@ func (b *batch) cancelled() (dropped []*batch) {
 		}
 		d := gone[ctx]
 		if d == nil {
-			d = newBatch(b.part)
+			d = b.part.p.newBatch(b.part)
 			d.err = context.Cause(ctx)
 			gone[ctx] = d
 			dropped = append(dropped, d)
 		}
 		d.entries = append(d.entries, e)
-		d.bytes += size
+		d.room += size
 		d.async = d.async || e.wait == nil
 	}
 	return dropped
@@ -118,9 +163,9 @@ func (b *batch) cancelled() (dropped []*batch) {
 // encode makes the bytes of the batch for a producer.
 func (b *batch) encode(p kafka.Producer) error {
 	o := &b.part.p.o.ProducerOptions
-	if len(b.encoded) > 0 {
+	if len(b.wire()) > 0 {
 		if p != b.producer {
-			kafka.Batch(b.encoded).SetProducer(p)
+			b.wire().SetProducer(p)
 			b.producer = p
 		}
 		return nil
@@ -129,31 +174,44 @@ func (b *batch) encode(p kafka.Producer) error {
 	if p.ID >= 0 {
 		opts.Producer = &p
 	}
-	out, err := b.w.Append(b.encoded[:0], &opts)
+	if opts.Compression != compress.None {
+		out, err := b.w.Append(b.encoded[:0], &opts)
+		if err != nil {
+			return err
+		}
+		if len(out) < b.w.Len() {
+			b.encoded, b.producer = out, p
+			return nil
+		}
+		b.encoded = out[:0] // it does not shrink
+	}
+	sealed, err := b.w.Seal(&opts)
 	if err != nil {
 		return err
 	}
-	if opts.Compression != compress.None && len(out) > b.w.Len() { // it does not shrink
-		opts.Compression = compress.None
-		if out, err = b.w.Append(out[:0], &opts); err != nil {
-			return err
-		}
-	}
-	b.encoded, b.producer = out, p
+	b.sealed, b.producer = sealed, p
 	return nil
+}
+
+// wire is the encoded batch, nil before it was sent.
+func (b *batch) wire() kafka.Batch {
+	if b.sealed != nil {
+		return b.sealed
+	}
+	return b.encoded
 }
 
 // split moves the second half of the records to another batch.
 func (b *batch) split() (rest *batch) {
 	n := len(b.entries) / 2
-	rest = newBatch(b.part)
+	rest = b.part.p.newBatch(b.part)
 	entries := b.entries
 	rest.made, rest.deadline, rest.closed = b.made, b.deadline, true
 	for _, e := range entries[n:] {
 		rest.add(context.Background(), e, recordSize(e.r))
 	}
 	b.w.Reset()
-	b.entries, b.contexts, b.bytes, b.async, b.encoded, b.halve = nil, b.contexts[:0], 0, false, b.encoded[:0], false
+	b.entries, b.contexts, b.room, b.async, b.encoded, b.sealed, b.halve = nil, b.contexts[:0], 0, false, b.encoded[:0], nil, false
 	for _, e := range entries[:n] {
 		b.add(context.Background(), e, recordSize(e.r))
 	}

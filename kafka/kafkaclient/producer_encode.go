@@ -82,7 +82,7 @@ func (r *produceRequest) encode() {
 		}
 		h = appendCount(h, n, flexible)
 		for _, it := range r.items[i : i+n] {
-			b := it.b.encoded
+			b := it.b.wire()
 			h = binary.BigEndian.AppendUint32(h, uint32(it.part.index))
 			if flexible {
 				h = codec.AppendUvarint32(h, uint32(len(b))+1)

@@ -20,7 +20,7 @@ func (p *Producer) finish(batches []*batch) {
 	async := batches[:0:0]
 	for _, b := range batches {
 		records += len(b.entries)
-		bytes += b.bytes
+		bytes += b.room
 		if p.txn != nil && b.err != nil {
 			b.err = p.txn.failed(b.err)
 		}
@@ -38,7 +38,7 @@ func (p *Producer) finish(batches []*batch) {
 			continue
 		}
 		p.flush.called(b)
-		b.recycle()
+		p.recycle(b)
 	}
 	if len(async) > 0 {
 		p.calls.add(async)
@@ -229,6 +229,8 @@ func (s *sweeper) run() {
 	}
 	if p.room.records.Load() > 0 {
 		s.start()
+	} else {
+		p.spare.release()
 	}
 }
 

@@ -25,6 +25,7 @@ type producerPartition struct {
 	failures  int
 	last      error  // why an attempt failed last
 	round     uint64 // of the sink
+	filled    int    // records in the last batch, when that became full
 	joined    uint64 // the transaction to which the partition was added
 	err       error  // no records are taken
 	done      []*batch
@@ -69,11 +70,16 @@ func (part *producerPartition) add(ctx context.Context, e entry, size int, gener
 		b = part.queue[n-1]
 		if b.w.Len()+size > p.o.BatchSize {
 			b.closed, complete = true, true
+			part.filled = len(b.entries)
 			b = nil
 		}
 	}
 	if b == nil {
-		b = newBatch(part)
+		b = p.newBatch(part)
+		if part.filled > 0 { // what fills one batch is likely to fill the next
+			b.grow(p.o.BatchSize, part.filled)
+		}
+		part.filled = 0
 		b.made = time.Now()
 		if generation == latest {
 			b.flush = p.flush.begin()
@@ -93,6 +99,7 @@ func (part *producerPartition) add(ctx context.Context, e entry, size int, gener
 	b.add(ctx, e, size)
 	if b.w.Len() >= p.o.BatchSize {
 		b.closed, complete = true, true
+		part.filled = len(b.entries)
 	}
 	s := part.sink
 	if s != nil && (!part.listed || complete) {

@@ -178,7 +178,7 @@ func (c *callbacks) run() {
 				}
 			}
 			c.p.flush.called(b)
-			b.recycle()
+			c.p.recycle(b)
 			queue[i] = nil
 			c.mu.Lock()
 			c.records -= n

@@ -203,9 +203,9 @@ func (t *producerTopic) failPending(why func(*pendingEntry) error) {
 
 // dropPending fails a record that is in no batch.
 func (p *Producer) dropPending(e *pendingEntry, err error) {
-	b := newBatch(nil)
+	b := p.newBatch(nil)
 	b.entries = append(b.entries, e.entry)
-	b.bytes, b.err, b.flush, b.async = e.size, err, e.flush, e.wait == nil
+	b.room, b.err, b.flush, b.async = e.size, err, e.flush, e.wait == nil
 	p.finish([]*batch{b})
 }
 
