@@ -22,6 +22,7 @@ type groupCoordinator struct {
 	doomed []string // topics whose deletion was not finished when the broker ended
 
 	commits, expired atomic.Uint64 // offsets that were committed, or removed because nobody used them
+	rebalances       atomic.Uint64
 
 	mu     sync.Mutex
 	shards map[int32]*groupShard
@@ -98,14 +99,21 @@ func (g *groupCoordinator) shard(p *partition) *groupShard {
 func (g *groupCoordinator) close() {
 	g.mu.Lock()
 	g.closed = true
+	g.mu.Unlock()
+	for _, s := range g.all() {
+		s.close()
+	}
+}
+
+// all returns the shards that there are.
+func (g *groupCoordinator) all() []*groupShard {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	list := make([]*groupShard, 0, len(g.shards))
 	for _, s := range g.shards {
 		list = append(list, s)
 	}
-	g.mu.Unlock()
-	for _, s := range list {
-		s.close()
-	}
+	return list
 }
 
 // groupShard returns the shard of a group for a request to a node, or the code for who must ask another one.

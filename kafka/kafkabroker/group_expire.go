@@ -68,13 +68,7 @@ func (s *groupShard) expiredOffsets(e *groupEntry, now int64) (keys []offsetKey)
 
 // topicDeleted forgets the offsets of a topic: one of the same name begins anew.
 func (g *groupCoordinator) topicDeleted(topic string) {
-	g.mu.Lock()
-	list := make([]*groupShard, 0, len(g.shards))
-	for _, s := range g.shards {
-		list = append(list, s)
-	}
-	g.mu.Unlock()
-	for _, s := range list {
+	for _, s := range g.all() {
 		if s.loaded() != nil {
 			continue
 		}

@@ -38,6 +38,9 @@ type groupEntry struct {
 	pending map[offsetKey]int // how many open transactions have an offset of it
 	timer   *time.Timer
 	due     time.Time // of the timer, zero when it does not run
+
+	state      kafka.GroupState // that was told last
+	generation int32
 }
 
 // offsetKey names a partition whose offset is committed.
@@ -146,7 +149,23 @@ func (s *groupShard) drain(e *groupEntry) {
 			answerMember(r, &ev)
 		}
 	}
+	s.observe(e)
 	s.arm(e)
+}
+
+// observe tells of a state that is new.
+func (s *groupShard) observe(e *groupEntry) {
+	state, generation := e.m.State(), e.m.Generation()
+	if state == e.state && generation == e.generation {
+		return
+	}
+	if state == kafka.GroupStable && e.state == kafka.GroupCompletingRebalance {
+		s.g.rebalances.Add(1)
+	}
+	e.state, e.generation = state, generation
+	if f := s.g.b.opt.Events.GroupChanged; f != nil {
+		f(e.id, state, generation, e.m.Len())
+	}
 }
 
 // persist writes a group's record, and tells the group.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/quartet-mq/quartet/internal/vfs"
+	"github.com/quartet-mq/quartet/kafka"
 	"github.com/quartet-mq/quartet/kafka/kafkaserver"
 )
 
@@ -121,6 +122,9 @@ type Events struct {
 	LeaderChanged func(topic string, partition, leader, epoch int32)
 	// DiskFull: producers are refused since the disk has less room than [Options].DiskReserve, or not any more.
 	DiskFull func(full bool)
+	// GroupChanged: a group is in another state, or generation, with so many members. After Open all groups are told that are
+	// not empty.
+	GroupChanged func(group string, state kafka.GroupState, generation int32, members int)
 	// Failed: storage has failed and the broker takes nothing any more.
 	Failed func(err error)
 }
