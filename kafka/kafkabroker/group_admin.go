@@ -190,27 +190,28 @@ func (e *groupEntry) allKeys() []offsetKey {
 	return list
 }
 
-// buryAtOnce is how many tombstones are in a batch.
-const buryAtOnce = 2000
+// buryAtOnce is about how many bytes of tombstones are in a batch.
+const buryAtOnce = 256 << 10
 
 // bury writes tombstones of offsets, and of the group itself with it, and forgets them. The caller holds mu.
 func (s *groupShard) bury(e *groupEntry, keys []offsetKey, group bool) error {
 	now := time.Now()
 	for len(keys) > 0 {
-		some := keys[:min(len(keys), buryAtOnce)]
-		keys = keys[len(some):]
 		s.batch.Reset()
-		for _, k := range some {
-			if err := s.addOffset(now, e.id, k, nil); err != nil {
+		n := 0
+		for n < len(keys) && s.batch.Len() < buryAtOnce {
+			if err := s.addOffset(now, e.id, keys[n], nil); err != nil {
 				return err
 			}
+			n++
 		}
 		if _, err := s.append(nil); err != nil {
 			return err
 		}
-		for _, k := range some {
+		for _, k := range keys[:n] {
 			s.forgetOffset(e, k)
 		}
+		keys = keys[n:]
 	}
 	if !group {
 		return nil

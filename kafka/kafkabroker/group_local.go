@@ -115,12 +115,18 @@ func (b *Broker) RebalanceGroup(id string) error {
 }
 
 // RemoveGroupMember removes a member from a group, as LeaveGroup does. The others rebalance. It fails with
-// UNKNOWN_MEMBER_ID when there is no such member.
-func (b *Broker) RemoveGroupMember(group, memberID string) error {
-	return b.withGroup(group, func(s *groupShard, e *groupEntry) error {
-		code := e.m.Leave(time.Now(), []kafkawire.LeaveGroupRequestMember{{MemberID: memberID}})[0]
-		s.drain(e)
-		return code.Err()
+// UNKNOWN_MEMBER_ID when there is no such member. It returns when that is durable, see [Options].Sync, or ctx ends.
+func (b *Broker) RemoveGroupMember(ctx context.Context, group, memberID string) error {
+	s, err := b.localShard(group)
+	if err != nil || s == nil {
+		return orUnknown(err, group)
+	}
+	return s.locally(ctx, func() error {
+		return b.withGroup(group, func(s *groupShard, e *groupEntry) error {
+			code := e.m.Leave(time.Now(), []kafkawire.LeaveGroupRequestMember{{MemberID: memberID}})[0]
+			s.drain(e)
+			return code.Err()
+		})
 	})
 }
 

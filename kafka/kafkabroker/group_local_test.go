@@ -61,10 +61,10 @@ func TestGroupsInProcess(t *testing.T) {
 		if err := g.b.DeleteGroup(ctx, "g"); !errors.Is(err, kafkawire.ErrNonEmptyGroup) {
 			t.Error(err)
 		}
-		if err := g.b.RemoveGroupMember("g", "nobody"); !errors.Is(err, kafkawire.ErrUnknownMemberID) {
+		if err := g.b.RemoveGroupMember(ctx, "g", "nobody"); !errors.Is(err, kafkawire.ErrUnknownMemberID) {
 			t.Error(err)
 		}
-		if err := g.b.RemoveGroupMember("g", id); err != nil {
+		if err := g.b.RemoveGroupMember(ctx, "g", id); err != nil {
 			t.Error(err)
 		}
 		st := g.b.GroupStats()
