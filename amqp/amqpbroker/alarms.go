@@ -19,6 +19,8 @@ type alarms struct {
 	reason atomic.Pointer[string] // nil when there is no alarm
 	used   atomic.Bool            // something was published since the last look
 
+	looking sync.Mutex // only tried
+
 	mu      sync.Mutex
 	timer   *time.Timer // nil while nobody publishes
 	closed  bool
@@ -80,8 +82,12 @@ func (a *alarms) close() {
 	}
 }
 
-// look looks at memory and disk.
+// look looks at memory and disk, unless somebody else does.
 func (a *alarms) look() {
+	if !a.looking.TryLock() {
+		return
+	}
+	defer a.looking.Unlock()
 	limit := a.b.opts.MemoryLimit
 	memory := false
 	if limit > 0 {

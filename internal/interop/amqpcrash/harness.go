@@ -147,6 +147,9 @@ func (h *harness) populate() {
 		}
 		return all
 	}
+	later := func() *stream {
+		return &stream{number: h.l.newStream(), exchange: "delay", key: "later", queues: []string{"later"}, delayed: true}
+	}
 	for i := range publishers {
 		p := &publisher{h: h, name: fmt.Sprintf("pub-%d", i), r: h.random(), rate: float64(h.o.rate) / publishers, streams: load(i)}
 		switch i {
@@ -154,7 +157,7 @@ func (h *harness) populate() {
 			p.streams = append(p.streams, &stream{number: h.l.newStream(), key: "ttl", queues: []string{"expired"}, expires: true})
 		case 4:
 			if h.o.delays {
-				p.streams = append(p.streams, &stream{number: h.l.newStream(), exchange: "delay", key: "later", queues: []string{"later"}, delayed: true})
+				p.streams = append(p.streams, later())
 			}
 		case 5:
 			p.streams = append(p.streams, &stream{number: h.l.newStream(), key: "pipe", queues: []string{"pipe"}})
@@ -162,7 +165,11 @@ func (h *harness) populate() {
 		h.actors = append(h.actors, p)
 	}
 	for i := range 2 {
-		h.actors = append(h.actors, &transactor{h: h, name: fmt.Sprintf("tx-%d", i), r: h.random(), streams: load(i)})
+		t := &transactor{h: h, name: fmt.Sprintf("tx-%d", i), r: h.random(), streams: load(i)}
+		if i == 0 && h.o.delays {
+			t.streams = append(t.streams, later())
+		}
+		h.actors = append(h.actors, t)
 	}
 	for i := range 2 {
 		h.actors = append(h.actors, &mover{h: h, name: fmt.Sprintf("mover-%d", i), r: h.random(), stream: h.l.newStream()})

@@ -21,6 +21,9 @@ type stream struct {
 	delayed       bool // messages have delays
 }
 
+// maxDelay is how long messages are delayed at most.
+const maxDelay = 1500 * time.Millisecond
+
 // next returns the next message of a stream with its frames.
 func (s *stream) next(h *harness, g *group, r *rand.Rand) (*message, []byte) {
 	p := amqpraw.Props{"delivery-mode": 2}
@@ -31,7 +34,7 @@ func (s *stream) next(h *harness, g *group, r *rand.Rand) (*message, []byte) {
 	case s.expires:
 		p["expiration"] = fmt.Sprint(r.IntN(300))
 	case s.delayed:
-		ms := r.IntN(1500)
+		ms := r.IntN(int(maxDelay / time.Millisecond))
 		p["headers"] = amqpraw.Table{"x-delay": ms}
 		due = time.Now().Add(time.Duration(ms) * time.Millisecond)
 	}

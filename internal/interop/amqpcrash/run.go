@@ -129,6 +129,9 @@ func (h *harness) idle() bool {
 // drain waits until everything is there that is owed and the queues are empty, or nothing comes for a while.
 func (h *harness) drain(ctx context.Context) {
 	const quiet = 5 * time.Second
+	if h.o.delays {
+		sleep(ctx, maxDelay+maxDelay/10) // nobody knows whether those of a transaction that was cut off are to come
+	}
 	least, lastAt := 1<<62, time.Now()
 	for calm := 0; ctx.Err() == nil; {
 		ready, err := h.counts()
