@@ -195,8 +195,7 @@ func FuzzGroupRecords(f *testing.F) {
 		}
 		for id, v := range l.states {
 			m := kafka.RestoreGroup(time.Unix(1, 0), id, v, &g.opt)
-			for n := 0; n < 1000 && !m.Timeout().IsZero(); n++ {
-				at := m.Timeout()
+			for at := m.Timeout(); !at.IsZero(); at = m.Timeout() {
 				m.Advance(at)
 				for e, ok := m.Next(); ok; e, ok = m.Next() {
 					if e.Kind == kafka.GroupPersist {

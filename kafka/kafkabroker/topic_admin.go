@@ -34,7 +34,7 @@ func (s *session) createTopics(r *kafkaserver.Request) {
 		case !all && !s.allowed(opCreate, resourceTopic, string(want.Name)):
 			a.ErrorCode = kafkawire.ErrTopicAuthorizationFailed
 		default:
-			s.create(&a, want, req.ValidateOnly, r.Version)
+			s.create(&a, want, req.ValidateOnly)
 		}
 		resp.Topics = append(resp.Topics, a)
 	}
@@ -42,8 +42,8 @@ func (s *session) createTopics(r *kafkaserver.Request) {
 }
 
 // create makes a topic for a client.
-func (s *session) create(a *kafkawire.CreateTopicsResponseTopic, want *kafkawire.CreateTopicsRequestTopic, check bool, version int16) {
-	t, err := s.tryCreate(want, check, version)
+func (s *session) create(a *kafkawire.CreateTopicsResponseTopic, want *kafkawire.CreateTopicsRequestTopic, check bool) {
+	t, err := s.tryCreate(want, check)
 	if err != nil {
 		a.ErrorCode, a.ErrorMessage = errorCode(err), errorText(err)
 		return
@@ -78,7 +78,7 @@ func configMap(list []kafkawire.CreateTopicsRequestConfig) map[string]string {
 	return m
 }
 
-func (s *session) tryCreate(want *kafkawire.CreateTopicsRequestTopic, check bool, version int16) (*topicState, error) {
+func (s *session) tryCreate(want *kafkawire.CreateTopicsRequestTopic, check bool) (*topicState, error) {
 	n := newTopic{name: string(want.Name), partitions: want.NumPartitions, replication: want.ReplicationFactor, configs: configMap(want.Configs)}
 	for _, c := range want.Configs {
 		if c.Value == nil {
@@ -89,13 +89,6 @@ func (s *session) tryCreate(want *kafkawire.CreateTopicsRequestTopic, check bool
 		if n.partitions == -1 || n.replication == -1 {
 			return nil, logError(kafkawire.ErrInvalidRequest, "%s is made by the broker at its first use", n.name)
 		}
-	}
-	if version < 4 && len(want.Assignments) == 0 && (n.partitions == -1 || n.replication == -1) {
-		// Defaults are there since version 4 (KIP-464).
-		if n.partitions == -1 {
-			return nil, logError(kafkawire.ErrInvalidPartitions, "a topic needs at least one partition")
-		}
-		return nil, logError(kafkawire.ErrInvalidReplicationFactor, "a topic needs at least one replica")
 	}
 	if len(want.Assignments) > 0 {
 		if n.partitions != -1 || n.replication != -1 {

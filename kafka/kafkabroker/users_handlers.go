@@ -122,9 +122,9 @@ func (w *userWork) note(name string, may bool, f func() error) {
 	w.errs[name] = err
 }
 
-// add adds a change.
+// add adds a change. Apache Kafka takes one of each user, also where the mechanisms differ.
 func (w *userWork) add(c credentialChange) error {
-	if slices.ContainsFunc(w.changes, func(other credentialChange) bool { return other.key == c.key }) {
+	if slices.ContainsFunc(w.changes, func(other credentialChange) bool { return other.key.name == c.key.name }) {
 		return logError(kafkawire.ErrDuplicateResource, "the request changes this user more than once")
 	}
 	w.changes = append(w.changes, c)

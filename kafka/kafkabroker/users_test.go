@@ -159,6 +159,8 @@ func TestAlterUsers(t *testing.T) {
 		{&request{Deletions: []deletion{{Name: "alice", Mechanism: 1}, {Name: "alice", Mechanism: 1}}}, "alice=92 "},
 		{&request{Deletions: []deletion{{Name: "alice", Mechanism: 1}},
 			Upsertions: []kafkawire.AlterUserSCRAMCredentialsRequestUpsertion{upsertion(t, "alice", "x"), upsertion(t, "new", "secret")}}, "alice=92 new=0 "},
+		{&request{Upsertions: []kafkawire.AlterUserSCRAMCredentialsRequestUpsertion{upsertion(t, "two", "x"),
+			{Name: "two", Mechanism: 2, Iterations: 4096, Salt: []byte("salt"), SaltedPassword: make([]byte, 64)}}}, "two=92 "}, // not either
 	} {
 		if got := admin.alterUsers(c.req); got != c.want {
 			t.Errorf("%+v: %q, want %q", c.req, got, c.want)
