@@ -24,8 +24,8 @@ type ManagementOptions struct {
 	NodeName string
 	// Listeners returns where clients connect, for the overview and the health checks. Nil is nowhere.
 	Listeners func() []ManagementListener
-	// Tags returns the tags of a user whom [Options].Authenticate let in and who is not one of the broker's users, and whose
-	// permissions are those of [Options].Unregistered. Nil gives them none: they may not use the API.
+	// Tags returns the tags of a user whom [Options].Authenticate let in and who is not one of the broker's users. Nil gives
+	// them none: they may not use the API.
 	Tags func(user string) UserTags
 	// MaxMessage is the size of the largest body that can be published, in bytes. Default 16 MiB, as with amqpserver.Limits.
 	// Negative is no limit but that of a request, 256 MiB.

@@ -138,8 +138,7 @@ type Login struct {
 // it is logged and not sent.
 type Authenticator func(ctx context.Context, l *Login) (user string, err error)
 
-// AllowAll is an [Authenticator] that lets everybody in, under whatever name the client claims. What they may do is in
-// [Options].Unregistered: nothing, unless it says more.
+// AllowAll is an [Authenticator] that lets everybody in, under whatever name the client claims.
 func AllowAll(_ context.Context, l *Login) (string, error) { return l.User, nil }
 
 // Everything returns a permission to do everything, for [Options].Unregistered.

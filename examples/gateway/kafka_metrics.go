@@ -33,7 +33,6 @@ func (k *kafkaSide) metrics() []metric {
 		{"gauge", "quartet_kafka_alarm", `{resource="disk"}`, "1 while producers are refused.", number(b.DiskFull)},
 		{"gauge", "quartet_kafka_alarm", `{resource="storage"}`, "", number(b.Failed)},
 	}
-	samples = append(samples, k.groupMetrics()...)
 	samples = append(samples, k.requestMetrics()...)
 	return append(samples, k.topicMetrics(&b.All)...)
 }

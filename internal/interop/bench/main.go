@@ -36,11 +36,13 @@ type scenario struct {
 	listeners peer.Listeners
 	// durable is for brokers that keep their state on disk.
 	durable bool
-	run     func(*env) (*outcome, error)
+	// sync asks a Kafka broker to sync before it acknowledges.
+	sync bool
+	run  func(*env) (*outcome, error)
 }
 
 func scenarios() []scenario {
-	return []scenario{
+	return append([]scenario{
 		pairs("1→1 QoS 0", 1, 0),
 		pairs("50→50 QoS 0", 50, 0),
 		fanout("1→200 QoS 0", 200),
@@ -68,7 +70,7 @@ func scenarios() []scenario {
 		amqpDelayed("amqp 1 M delayed", 1_000_000),
 		amqpBacklog("amqp 1 M backlog", 1_000_000),
 		amqpStalled("amqp stalled consumer of 50", 50),
-	}
+	}, kafkaScenarios()...)
 }
 
 // options are the flags.
@@ -167,7 +169,7 @@ func bench(ctx context.Context, o *options) error {
 // prepare returns the brokers that were asked for and speak a protocol of the scenarios. With no names given, one that cannot
 // run here is left out with a note.
 func prepare(ctx context.Context, o *options, todo []scenario, dir string) ([]peer.Broker, error) {
-	all := append(peer.AllDurable(), peer.RabbitMQ()) // that is all of them
+	all := append(peer.AllDurable(), peer.RabbitMQ(), peer.ApacheKafka(), peer.Kfake()) // that is all of them
 	names := strings.Split(o.brokers, ",")
 	for _, n := range names {
 		if n != "" && !slices.ContainsFunc(all, func(b peer.Broker) bool { return b.Name == n }) {
@@ -179,7 +181,7 @@ func prepare(ctx context.Context, o *options, todo []scenario, dir string) ([]pe
 		if o.brokers != "" && !slices.Contains(names, b.Name) {
 			continue
 		}
-		speaks := func(s scenario) bool { return s.listeners.AMQP && b.AMQP || !s.listeners.AMQP && b.MQTT }
+		speaks := func(s scenario) bool { return b.Speaks(s.listeners) }
 		if !slices.ContainsFunc(todo, speaks) {
 			continue
 		}
@@ -198,7 +200,7 @@ func prepare(ctx context.Context, o *options, todo []scenario, dir string) ([]pe
 
 // runOne runs one scenario on a fresh broker.
 func runOne(ctx context.Context, o *options, s scenario, b peer.Broker, dir string) (*outcome, error) {
-	p, err := peer.StartWith(ctx, b, dir, dir, peer.Config{Listeners: s.listeners, Durable: s.durable})
+	p, err := peer.StartWith(ctx, b, dir, dir, peer.Config{Listeners: s.listeners, Durable: s.durable, Sync: s.sync})
 	if err != nil {
 		return nil, err
 	}

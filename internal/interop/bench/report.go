@@ -114,7 +114,10 @@ func (r *report) writeHead(w io.Writer, o *options) {
 		names = append(names, strings.TrimSpace(b.Name+" "+b.Version()))
 	}
 	fmt.Fprintf(w, "%s. %s.\n\n", strings.Join(names, ", "), machine())
-	fmt.Fprintf(w, "%d-byte payloads, %s, %v per scenario after %v of warming up, a fresh broker for each; ", load.PayloadSize, r.protocols(), o.d, o.warm)
+	if r.ran(isKafka) {
+		fmt.Fprint(w, "Kafka: acks=all, five requests under way on each of up to four connections, batches of 512 KiB in a request altogether. ")
+	}
+	fmt.Fprintf(w, "%d-byte payloads where nothing else is said, %s, %v per scenario after %v of warming up, a fresh broker for each; ", load.PayloadSize, r.protocols(), o.d, o.warm)
 	if o.rounds > 1 {
 		fmt.Fprintf(w, "the brokers alternate, median of %d rounds.", o.rounds)
 	} else {
@@ -136,21 +139,27 @@ func (r *report) writeHead(w io.Writer, o *options) {
 }
 
 // isMQTT tells the protocol of a scenario by its name.
-func isMQTT(name string) bool { return !strings.HasPrefix(name, "amqp") }
+func isMQTT(name string) bool { return !isAMQP(name) && !isKafka(name) }
+
+func isAMQP(name string) bool { return strings.HasPrefix(name, "amqp") }
+
+func isKafka(name string) bool { return strings.HasPrefix(name, "kafka") }
 
 // ran reports whether a row is of a scenario that f is true for.
 func (r *report) ran(f func(name string) bool) bool { return slices.ContainsFunc(r.names, f) }
 
 // protocols names the protocols of the scenarios that were run.
 func (r *report) protocols() string {
-	isAMQP := func(name string) bool { return !isMQTT(name) }
-	switch mqtt, amqp := r.ran(isMQTT), r.ran(isAMQP); {
-	case mqtt && amqp:
-		return "MQTT 3.1.1 and AMQP 0-9-1"
-	case amqp:
-		return "AMQP 0-9-1"
+	var names []string
+	for _, p := range []struct {
+		name string
+		is   func(string) bool
+	}{{"MQTT 3.1.1", isMQTT}, {"AMQP 0-9-1", isAMQP}, {"Kafka", isKafka}} {
+		if r.ran(p.is) {
+			names = append(names, p.name)
+		}
 	}
-	return "MQTT 3.1.1"
+	return strings.Join(names, " and ")
 }
 
 // durable reports whether a row is of a durable scenario.

@@ -44,8 +44,8 @@ type Broker struct {
 	StartTimeout time.Duration
 	// Durable says in words how the broker keeps its state in Setup.Data. Empty: it keeps everything in memory.
 	Durable string
-	// MQTT and AMQP tell which protocols the broker speaks.
-	MQTT, AMQP bool
+	// MQTT, AMQP and Kafka tell which protocols the broker speaks.
+	MQTT, AMQP, Kafka bool
 	// Beside returns a program that the broker needs while it runs, if it needs one. It is killed when the broker has ended.
 	Beside func(s *Setup) *exec.Cmd
 }
@@ -54,10 +54,15 @@ type Broker struct {
 type Setup struct {
 	// Bin is the directory that Prepare was given, Dir an empty directory for this process alone.
 	Bin, Dir string
-	// TCP, TLS and WS are the listeners of MQTT, AMQP and AMQPS those of AMQP.
-	TCP, TLS, WS string
-	AMQP, AMQPS  string
-	// CA, Cert and Key are PEM files, set when TLS or AMQPS is.
+	// TCP, TLS and WS are the listeners of MQTT, AMQP and AMQPS those of AMQP, Kafka and Kafkas those of Kafka.
+	TCP, TLS, WS  string
+	AMQP, AMQPS   string
+	Kafka, Kafkas string
+	// SASL says that Kafka's clients log in as [User]; otherwise everybody is let in.
+	SASL bool
+	// Sync asks a Kafka broker to sync each batch before it acknowledges it.
+	Sync bool
+	// CA, Cert and Key are PEM files, set when TLS, AMQPS or Kafkas is.
 	CA, Cert, Key string
 	// Data is the directory of durable state, empty for none. It survives Kill and Restart.
 	Data string
@@ -87,6 +92,8 @@ type Listeners struct {
 	TLS, WS bool
 	// AMQP is for listeners of AMQP in place of those of MQTT.
 	AMQP bool
+	// Kafka is for listeners of Kafka in place of those of MQTT; with SASL clients must log in.
+	Kafka, SASL bool
 	// HTTP serves metrics (ours only) and, for AMQP, the management API.
 	HTTP bool
 }
@@ -96,6 +103,8 @@ type Config struct {
 	Listeners
 	// Durable gives the broker a directory for its state.
 	Durable bool
+	// Sync asks a Kafka broker to sync each batch before it acknowledges it.
+	Sync bool
 	// Args are for our own broker only.
 	Args []string
 }
@@ -113,6 +122,22 @@ func AllDurable() []Broker {
 // AllAMQP returns the AMQP brokers: ours first.
 func AllAMQP() []Broker {
 	return []Broker{Quartet(), RabbitMQ()}
+}
+
+// AllKafka returns the Kafka brokers: ours first.
+func AllKafka() []Broker {
+	return []Broker{Quartet(), ApacheKafka(), Kfake()}
+}
+
+// Speaks reports whether the broker has the protocol of the listeners.
+func (b *Broker) Speaks(l Listeners) bool {
+	switch {
+	case l.AMQP:
+		return b.AMQP
+	case l.Kafka:
+		return b.Kafka
+	}
+	return b.MQTT
 }
 
 // A Proc is a running broker.
@@ -138,7 +163,7 @@ func StartWith(ctx context.Context, b Broker, bin, dir string, c Config) (*Proc,
 	if c.Durable && b.Durable == "" {
 		return nil, fmt.Errorf("%s: durable state: %w", b.Name, errors.ErrUnsupported)
 	}
-	if c.AMQP && !b.AMQP || !c.AMQP && !b.MQTT {
+	if !b.Speaks(c.Listeners) {
 		return nil, fmt.Errorf("%s: protocol: %w", b.Name, errors.ErrUnsupported)
 	}
 	work, err := os.MkdirTemp(dir, b.Name+"-")
@@ -146,7 +171,7 @@ func StartWith(ctx context.Context, b Broker, bin, dir string, c Config) (*Proc,
 		return nil, err
 	}
 	p := &Proc{Name: b.Name, broker: b, log: new(bytes.Buffer)}
-	p.Bin, p.Dir, p.Args = bin, work, c.Args
+	p.Bin, p.Dir, p.Args, p.SASL, p.Sync = bin, work, c.Args, c.SASL, c.Sync
 	if c.Durable {
 		p.Data = filepath.Join(work, "data")
 		if err := os.Mkdir(p.Data, 0o700); err != nil {
@@ -218,8 +243,11 @@ func (p *Proc) Exec() error {
 func (p *Proc) listen(c Config) error {
 	addrs := []*string{&p.TCP}
 	secure := &p.TLS
-	if c.AMQP {
+	switch {
+	case c.AMQP:
 		addrs, secure = []*string{&p.AMQP}, &p.AMQPS
+	case c.Kafka:
+		addrs, secure = []*string{&p.Kafka}, &p.Kafkas
 	}
 	if c.TLS {
 		addrs = append(addrs, secure)
@@ -249,7 +277,7 @@ func (p *Proc) listen(c Config) error {
 func (p *Proc) ready(ctx context.Context, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	for _, addr := range []string{p.TCP, p.TLS, p.WS, p.AMQP, p.AMQPS, p.HTTP} {
+	for _, addr := range []string{p.TCP, p.TLS, p.WS, p.AMQP, p.AMQPS, p.Kafka, p.Kafkas, p.HTTP} {
 		if addr == "" {
 			continue
 		}

@@ -19,7 +19,8 @@ func Quartet() Broker {
 		Name:    "quartet",
 		MQTT:    true,
 		AMQP:    true,
-		Durable: "syncs before each acknowledgement, one sync for all that wait",
+		Kafka:   true,
+		Durable: "syncs before each acknowledgement, one sync for all that wait (Kafka: in the scenarios that say so)",
 		Prepare: func(ctx context.Context, bin string) error {
 			dir, err := moduleDir(ctx, root)
 			if err != nil {
@@ -51,6 +52,18 @@ func Quartet() Broker {
 				args = []string{
 					"-mqtt", "", "-ws", "", "-amqp", s.AMQP, "-amqps", s.AMQPS, "-kafka", "", "-http", s.HTTP,
 					"-tls-cert", s.Cert, "-tls-key", s.Key, "-data", s.Data,
+				}
+			}
+			if s.Kafka != "" {
+				args = []string{
+					"-mqtt", "", "-ws", "", "-amqp", "", "-kafka", s.Kafka, "-kafkas", s.Kafkas, "-http", s.HTTP,
+					"-tls-cert", s.Cert, "-tls-key", s.Key, "-data", s.Data,
+				}
+				if s.Data != "" && !s.Sync {
+					args = append(args, "-no-sync") // as the others are
+				}
+				if s.SASL {
+					args = append(args, "-users", users, "-kafka-super-users", User)
 				}
 			}
 			return exec.Command(filepath.Join(s.Bin, "gateway"), append(args, s.Args...)...), nil
