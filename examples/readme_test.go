@@ -14,6 +14,9 @@ import (
 	"github.com/quartet-mq/quartet/amqp/amqpbroker"
 	"github.com/quartet-mq/quartet/amqp/amqpclient091"
 	"github.com/quartet-mq/quartet/amqp/amqpserver"
+	"github.com/quartet-mq/quartet/kafka/kafkabroker"
+	"github.com/quartet-mq/quartet/kafka/kafkaclient"
+	"github.com/quartet-mq/quartet/kafka/kafkaserver"
 	"github.com/quartet-mq/quartet/mqtt"
 	"github.com/quartet-mq/quartet/mqtt/mqttbroker"
 	"github.com/quartet-mq/quartet/mqtt/mqttclient"
@@ -164,6 +167,59 @@ func Example_amqpClient() {
 			if err := d.Ack(); err != nil {
 				return err
 			}
+			break
+		}
+		return nil
+	}
+	_ = run
+}
+
+// A Kafka broker on disk. Compiled only: it would write to /var/lib.
+func Example_kafkaBroker() {
+	serve := func() error {
+		broker, err := kafkabroker.Open(&kafkabroker.Options{Authenticate: kafkabroker.AllowAll, Dir: "/var/lib/mybroker"})
+		if err != nil {
+			return err
+		}
+		server := kafkaserver.New(broker, nil)
+		ln, err := net.Listen("tcp", "127.0.0.1:9092")
+		if err != nil {
+			return err
+		}
+		return server.Serve(ln, nil)
+	}
+	_ = serve
+}
+
+// A Kafka client.
+func Example_kafkaClient() {
+	ctx := context.Background()
+	run := func() error {
+		client, err := kafkaclient.New(&kafkaclient.Options{Addrs: []string{"127.0.0.1:9092"}, AutoCreateTopics: true})
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		producer, err := client.NewProducer(nil) // idempotent, acks=all
+		if err != nil {
+			return err
+		}
+		defer producer.Close()
+		if err := producer.Produce(ctx, &kafkaclient.Record{Topic: "orders", Key: []byte("7"), Value: []byte("espresso")}); err != nil {
+			return err
+		}
+		consumer, err := client.NewConsumer(&kafkaclient.ConsumerOptions{
+			Group: "kitchen", Topics: []string{"orders"}, Reset: kafkaclient.ResetEarliest,
+		})
+		if err != nil {
+			return err
+		}
+		defer consumer.Close()
+		for r, err := range consumer.All(ctx) {
+			if err != nil {
+				return err
+			}
+			fmt.Printf("%s %d: %s\n", r.Topic, r.Offset, r.Value)
 			break
 		}
 		return nil
