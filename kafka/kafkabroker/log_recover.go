@@ -444,6 +444,9 @@ func (l *partitionLog) rebuild(now int64) error {
 	if err := t.load(fsys, l.path, l.start, l.end, now, l.dir.opt.expireProducers); err != nil {
 		return err
 	}
+	if err := l.refill(t, now); err != nil {
+		return err
+	}
 	if err := l.replayTo(t, l.end); err != nil {
 		return err
 	}
