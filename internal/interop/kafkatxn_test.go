@@ -89,7 +89,9 @@ func playTransactions(t *testing.T, address string) []string {
 	return p.out
 }
 
-func (p *txnPlay) say(format string, args ...any) { p.out = append(p.out, fmt.Sprintf(format, args...)) }
+func (p *txnPlay) say(format string, args ...any) {
+	p.out = append(p.out, fmt.Sprintf(format, args...))
+}
 
 // name names a producer id.
 func (p *txnPlay) name(id kafkawire.ProducerID) string {

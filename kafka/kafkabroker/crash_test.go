@@ -361,7 +361,7 @@ func (m *crashMoment) check(t *testing.T) (f failures) {
 	if rnd.IntN(2) == 0 {
 		m.goOn(t, b, p, &f)
 	}
-	time.Sleep(crashTimeout + time.Second)
+	time.Sleep(crashTimeout + 2*time.Minute) // the life before this one began at the same time, and took up to a minute
 	m.settled(b, &f)
 	m.compare(p, &f, true)
 	return f
