@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"net"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -150,5 +151,50 @@ func BenchmarkFetch(b *testing.B) {
 			}
 			b.ReportMetric(float64((cpu()-before).Nanoseconds())/float64(b.N*per*w.Count()), "cpu-ns/record")
 		})
+	}
+}
+
+// BenchmarkEndToEnd is the time from sending a record to having it, for one consumer of many that wait.
+func BenchmarkEndToEnd(b *testing.B) {
+	for _, sync := range []Sync{SyncNever, SyncAcks} {
+		for _, readers := range []int{1, 100} {
+			b.Run(fmt.Sprintf("%v/%d", sync, readers), func(b *testing.B) {
+				nc := benchServer(b, &Options{Sync: sync})
+				p := &peer{t: b, nc: nc, client: "bench"}
+				p.mustCreate("t", 1)
+				done := make(chan time.Time, readers)
+				for range readers {
+					c, err := net.Dial("tcp", nc.RemoteAddr().String())
+					if err != nil {
+						b.Fatal(err)
+					}
+					b.Cleanup(func() { _ = c.Close() })
+					q := &peer{t: b, nc: c, client: "bench"}
+					go func() {
+						m := fetchOf("t", 0, 0)
+						m.MaxWaitMs = 60_000
+						for i := range b.N {
+							m.Topics[0].Partitions[0].FetchOffset = int64(i)
+							if q.receive(new(kafkawire.FetchResponse), 12, q.send(m, 12)) != nil {
+								return
+							}
+							done <- time.Now()
+						}
+					}()
+				}
+				records := batch("x")
+				var all []time.Duration
+				for range b.N {
+					start := time.Now()
+					p.mustProduce("t", 0, records)
+					for range readers {
+						all = append(all, (<-done).Sub(start))
+					}
+				}
+				slices.Sort(all)
+				b.ReportMetric(float64(all[len(all)/2].Microseconds()), "p50-µs")
+				b.ReportMetric(float64(all[len(all)*99/100].Microseconds()), "p99-µs")
+			})
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -343,4 +344,35 @@ func TestDiskReserve(t *testing.T) {
 			t.Errorf("%+v", a)
 		}
 	})
+}
+
+func TestCompressionType(t *testing.T) {
+	b := openBroker(t, nil)
+	p := connect(t, b)
+	value := strings.Repeat("x", 1000)
+	for _, name := range []string{"producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"} {
+		p.mustCreate(name, 1, "compression.type", name)
+		p.mustProduce(name, 0, batch(value, value))
+		lz4, _, err := kafka.Batch(batch(value, value)).Recompress(nil, nil, compress.LZ4, 0, 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.mustProduce(name, 0, lz4)
+		records := ask[*kafkawire.FetchResponse](p, fetchOf(name, 0, 0), 12).Responses[0].Partitions[0].Records
+		if got := valuesOf(t, records); len(got) != 4 || got[3] != value {
+			t.Errorf("%s: %d records", name, len(got))
+		}
+		first, rest, _ := kafka.Split(records)
+		second, _, _ := kafka.Split(rest)
+		got := []compress.Method{kafka.Batch(first).Attributes().Compression(), kafka.Batch(second).Attributes().Compression()}
+		want := []compress.Method{compress.None, compress.LZ4}
+		if m, err := compress.Parse(name); err == nil {
+			want = []compress.Method{m, m}
+		} else if name == "uncompressed" {
+			want = []compress.Method{compress.None, compress.None}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
 }

@@ -3,6 +3,8 @@ package kafkabroker
 import (
 	"strconv"
 	"strings"
+
+	"github.com/quartet-mq/quartet/codec/compress"
 )
 
 // logConfigOf returns the configuration of the logs of a topic.
@@ -45,6 +47,7 @@ func parseLogConfig(m map[string]string) *logConfig {
 	c.appendTime = strings.TrimSpace(m["message.timestamp.type"]) == "LogAppendTime"
 	c.beforeMaxMs, c.afterMaxMs = number("message.timestamp.before.max.ms"), number("message.timestamp.after.max.ms")
 	c.minInSync = int32(number("min.insync.replicas"))
+	c.method, c.level, c.recompress = compressionOf(m)
 	c.setFlush(number("flush.messages"), number("flush.ms"))
 	return c
 }
@@ -55,4 +58,20 @@ func (b *Broker) refreshLogs(t *topicState) {
 	for _, p := range t.partitions() {
 		p.log.setConfig(c)
 	}
+}
+
+// compressionOf reads how the batches of a topic are to be compressed. ok is false when they are left as they come.
+func compressionOf(m map[string]string) (method compress.Method, level int, ok bool) {
+	name := strings.TrimSpace(m["compression.type"])
+	switch name {
+	case "producer", "":
+		return 0, 0, false
+	case "uncompressed":
+		return compress.None, 0, true
+	}
+	method, err := compress.Parse(name)
+	if n, e := strconv.Atoi(m["compression."+name+".level"]); e == nil {
+		level = n
+	}
+	return method, level, err == nil
 }

@@ -3,6 +3,8 @@ package kafkabroker
 import (
 	"math"
 	"time"
+
+	"github.com/quartet-mq/quartet/codec/compress"
 )
 
 // flushPolicy says when what was appended is made durable.
@@ -42,6 +44,10 @@ type logConfig struct {
 	flushMessages int64         // flush.messages: begin to make durable after so many records, 0 for no bound
 	strictTxn     bool          // transaction.partition.verification.enable
 	minInSync     int32         // min.insync.replicas
+
+	recompress bool            // compression.type is another than producer
+	method     compress.Method // and it is this one
+	level      int             // of package compress
 }
 
 // defaultLogConfig returns Kafka's defaults.

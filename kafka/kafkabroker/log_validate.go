@@ -18,6 +18,10 @@ func checkAppend(r *appendRequest, c *logConfig) error {
 		if err == nil {
 			err = checkProduced(b, r.now, c)
 		}
+		if err == nil && c.recompress && b.Attributes().Compression() != c.method {
+			b, err = recompress(b, c)
+			r.records = b
+		}
 		if err == nil && c.appendTime {
 			b.SetLogAppendTime(r.now)
 		}
@@ -59,6 +63,16 @@ func checkAppend(r *appendRequest, c *logConfig) error {
 		}
 	}
 	return nil
+}
+
+// recompress compresses a batch of a client as the topic wants it. Whether it is too large is decided by what the client sent,
+// and by what becomes of it.
+func recompress(b kafka.Batch, c *logConfig) (kafka.Batch, error) {
+	out, _, err := b.Recompress(nil, nil, c.method, c.level, int(min(c.maxDecoded, math.MaxInt32)))
+	if err != nil {
+		return b, err
+	}
+	return out, checkSize(out, c)
 }
 
 func checkSize(b kafka.Batch, c *logConfig) error {
