@@ -46,3 +46,16 @@ func BenchmarkCRC32C(b *testing.B) {
 		CRC32C(in)
 	}
 }
+
+func TestCombineCRC32C(t *testing.T) {
+	in := make([]byte, 5000)
+	for i := range in {
+		in[i] = byte(i * i)
+	}
+	want := CRC32C(in)
+	for _, n := range []int{0, 1, 2, 3, 40, 1024, 4999, 5000} {
+		if got := CombineCRC32C(CRC32C(in[:n]), CRC32C(in[n:]), len(in)-n); got != want {
+			t.Errorf("%d: %#x, not %#x", n, got, want)
+		}
+	}
+}

@@ -338,11 +338,14 @@ func TestSeal(t *testing.T) {
 		t.Error("a batch without records")
 	}
 	o := &BatchOptions{Producer: &Producer{ID: 7, Epoch: 1, Sequence: 5}, Transactional: true}
-	for n := range 3 {
+	for n := range 30 {
 		w.Reset()
 		w.Grow(1000)
+		if n == 3 {
+			w.Checksum()
+		}
 		for i := range n + 1 {
-			w.Add(int64(1000+i), []byte("key"), nil, Header{Key: []byte("h")})
+			w.Add(int64(1000+i), []byte("key"), make([]byte, n*n), Header{Key: []byte("h")})
 		}
 		want, err := w.Append(nil, o)
 		if err != nil {

@@ -67,6 +67,9 @@ func (p *Producer) newBatch(part *producerPartition) *batch {
 	s.mu.Unlock()
 	if b == nil {
 		b = new(batch)
+		if p.o.Compression == compress.None {
+			b.w.Checksum()
+		}
 	}
 	b.part, b.offset, b.time = part, -1, -1
 	return b

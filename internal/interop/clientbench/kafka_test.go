@@ -185,11 +185,20 @@ func BenchmarkKafkaProduce(b *testing.B) {
 			b.Run(x.name+"/"+l.name, func(b *testing.B) {
 				p := l.open(b, addr, newKafkaTopic(b, addr, x.partitions), x.lz4)
 				defer p.close()
-				value := make([]byte, x.size)
-				for i := range value {
-					value[i] = byte(i * i >> 3)
+				// Each record has bytes of its own, as those of an application do.
+				values := make([]byte, 64<<20)
+				for i := range values {
+					values[i] = byte(i * i >> 3)
 				}
-				if err := p.sync(value); err != nil {
+				at := 0
+				next := func() []byte {
+					if at+x.size > len(values) {
+						at = 0
+					}
+					at += x.size
+					return values[at-x.size : at : at]
+				}
+				if err := p.sync(next()); err != nil {
 					b.Fatal(err)
 				}
 				var failed atomic.Int64
@@ -203,7 +212,7 @@ func BenchmarkKafkaProduce(b *testing.B) {
 				b.ResetTimer()
 				before := processorTime(b)
 				for range b.N {
-					p.async(value, done)
+					p.async(next(), done)
 				}
 				p.flush()
 				b.StopTimer()
