@@ -1,7 +1,27 @@
-// Package kafkaclient is a Kafka client.
+// Package kafkaclient is a Kafka client for brokers of Kafka 2.1 and later.
 //
 // [New] makes a [Client]: the connections to the brokers of a cluster, and what is known about it. It connects when there
 // is something to do. Producers, consumers and [Admin] work on top of it and share it.
+//
+// # Producing
+//
+// A [Producer] gathers records in batches. [Producer.Produce] waits for acknowledgements, [Producer.ProduceAsync] calls a
+// function. Without a Linger a record is sent at once when nothing is under way to its broker, and with what has gathered
+// meanwhile otherwise: one record at a time has the latency of one request, and many of them make large batches.
+//
+// By default all replicas in sync must have a record, and producers are idempotent: brokers recognise what comes again,
+// so that a record is in its partition once and records of a partition are in the order of the calls, whatever happens to
+// connections and leaders. A record that was not acknowledged within DeliveryTimeout fails; [ProduceError] tells whether
+// it may be in the log all the same.
+//
+// What is buffered is bounded by the options. Calls wait for room, or fail with [ErrFull].
+//
+// # Transactions
+//
+// A producer with a TransactionalID produces between [Producer.Begin] and [Producer.Commit] or [Producer.Abort], and makes
+// the offsets of a consumer a part of the transaction with [Producer.SendOffsets]: what was consumed counts exactly if what
+// was produced does. [Producer.Transact] does all that around a function. After an [Abortable] error the transaction can
+// be aborted only; a [Fatal] one, as when another producer took the name over, ends the producer.
 //
 // # Errors
 //
@@ -12,5 +32,7 @@
 //
 // # Concurrency
 //
-// All methods of all types may be called concurrently, unless they say otherwise.
+// All methods of all types may be called concurrently, unless they say otherwise. Functions of the application are called
+// on goroutines that nothing else needs, besides those of [Trace] and a [Partitioner]: they may call everything and wait.
+// After [Client.Close] all goroutines of a client end.
 package kafkaclient

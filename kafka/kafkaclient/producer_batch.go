@@ -52,7 +52,7 @@ type batches struct {
 }
 
 // spareBytes bounds the memory of batches that are free.
-const spareBytes = 32 << 20
+const spareBytes = 16 << 20
 
 func (p *Producer) newBatch(part *producerPartition) *batch {
 	s := &p.spare

@@ -62,7 +62,7 @@ type ProducerOptions struct {
 
 	// MaxBufferedRecords and MaxBufferedBytes bound what was produced and not acknowledged yet. The bytes are those of
 	// keys, values and headers; while they are sent there may be twice as many. A record larger than the bound is taken
-	// when there is no other. Zero is 100,000 records and 32 MiB.
+	// when there is no other. Zero is 100,000 records and 16 MiB.
 	MaxBufferedRecords int
 	MaxBufferedBytes   int
 
@@ -142,7 +142,7 @@ func newProducerConfig(o *ProducerOptions) (*producerConfig, error) {
 		c.Partitioner = DefaultPartitioner
 	}
 	c.MaxBufferedRecords = orDefault(c.MaxBufferedRecords, 100_000)
-	c.MaxBufferedBytes = orDefault(c.MaxBufferedBytes, 32<<20)
+	c.MaxBufferedBytes = orDefault(c.MaxBufferedBytes, 16<<20)
 	c.MaxInFlight = max(orDefault(c.MaxInFlight, 5), 1)
 	c.DeliveryTimeout = orDefault(c.DeliveryTimeout, 2*time.Minute)
 	return c, nil
