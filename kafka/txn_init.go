@@ -97,14 +97,16 @@ func (t *Txn) bump(now time.Time, request uint64, timeout int32, expected Produc
 	t.promise(request, 0, ProducerEpoch{n.ProducerID, n.Epoch})
 }
 
-// fence aborts the ongoing transaction with epochs that nobody is told: one for the fence, and one, as at each end of a
-// transaction, so that nobody takes what is to be seen then for the end of a transaction of his own.
+// fence aborts the ongoing transaction with a new epoch. Nobody is told of it, but a producer that aborts, or begins anew,
+// and still has the epoch of the transaction: it may go on with the new one.
 func (t *Txn) fence(now time.Time, request uint64) {
 	t.next = t.rec
 	n := &t.next
 	n.State, n.Version, n.NextID, n.Updated = TxnPrepareAbort, 2, -1, now.UnixMilli()
-	n.LastEpoch = min(n.Epoch, math.MaxInt16-1) + 1
-	n.Epoch = min(n.LastEpoch, math.MaxInt16-1) + 1
+	n.LastEpoch = n.Epoch
+	if n.Epoch < math.MaxInt16 {
+		n.Epoch++
+	}
 	t.transit()
 	t.promise(request, kafkawire.ErrConcurrentTransactions, ProducerEpoch{ID: -1, Epoch: -1})
 }

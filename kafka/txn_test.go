@@ -193,10 +193,10 @@ func TestTxnInit(t *testing.T) {
 	}{
 		{"a new producer", TxnEmpty, -1, none(), "write Empty 7/4 []"},
 		{"a new producer after a transaction", TxnCompleteCommit, -1, none(), "write Empty 7/4 []"},
-		{"a new producer ends an open transaction", TxnOngoing, -1, none(), "write PrepareAbort 7/5 [t-0]"},
+		{"a new producer ends an open transaction", TxnOngoing, -1, none(), "write PrepareAbort 7/4 [t-0]"},
 		{"a new producer while markers are written", TxnPrepareCommit, -1, none(), "CONCURRENT_TRANSACTIONS -1/-1"},
 		{"goes on after an error", TxnEmpty, -1, ProducerEpoch{7, 3}, "write Empty 7/4 []"},
-		{"ends its own transaction", TxnOngoing, -1, ProducerEpoch{7, 3}, "write PrepareAbort 7/5 [t-0]"},
+		{"ends its own transaction", TxnOngoing, -1, ProducerEpoch{7, 3}, "write PrepareAbort 7/4 [t-0]"},
 		{"asks again", TxnEmpty, 2, ProducerEpoch{7, 2}, "write Empty 7/3 []"},
 		{"asks again, late", TxnOngoing, 2, ProducerEpoch{7, 2}, "PRODUCER_FENCED -1/-1"},
 		{"is fenced", TxnEmpty, -1, ProducerEpoch{7, 2}, "PRODUCER_FENCED -1/-1"},
@@ -298,7 +298,7 @@ func TestTxnTimeout(t *testing.T) {
 	r.want("early", "")
 	r.now = want
 	r.txn.Advance(r.now)
-	r.want("in time", "write PrepareAbort 7/5 [t-0]")
+	r.want("in time", "write PrepareAbort 7/4 [t-0]")
 	r.txn.Advance(r.now)
 	r.want("again", "")
 	r.txn.Failed(r.now, r.token, kafkawire.ErrCoordinatorNotAvailable)
@@ -308,19 +308,23 @@ func TestTxnTimeout(t *testing.T) {
 	}
 	r.now = r.now.Add(time.Second)
 	r.txn.Advance(r.now)
-	r.want("tried again", "write PrepareAbort 7/5 [t-0]")
+	r.want("tried again", "write PrepareAbort 7/4 [t-0]")
 	r.durable()
-	r.want("decided", "mark [t-0] commit=false 7/5 v2")
+	r.want("decided", "mark [t-0] commit=false 7/4 v2")
 	r.txn.Unwritten(r.now, r.markers.Token, TopicPartition{"t", 0})
 	r.txn.Unwritten(r.now, r.markers.Token, TopicPartition{"t", 1})
 	r.want("a marker could not be written", "")
 	r.now = r.txn.Timeout()
 	r.txn.Advance(r.now)
-	r.want("tried again", "mark [t-0] commit=false 7/5 v2")
+	r.want("tried again", "mark [t-0] commit=false 7/4 v2")
 	r.written()
-	r.want("complete", "write CompleteAbort 7/5 []")
+	r.want("complete", "write CompleteAbort 7/4 []")
 	r.end(ProducerEpoch{7, 3}, true, 2, -1)
-	r.want("the producer comes too late", "PRODUCER_FENCED -1/-1")
+	r.want("the producer comes too late", "INVALID_TXN_STATE -1/-1")
+	r.end(ProducerEpoch{7, 3}, false, 2, -1)
+	r.want("it takes note", "NONE 7/4")
+	r.init(ProducerEpoch{7, 3}, -1)
+	r.want("or begins anew", "write Empty 7/4 []")
 }
 
 func TestTxnWaiting(t *testing.T) {
