@@ -14,46 +14,53 @@ const (
 	groupKeyVersion  = 2
 )
 
-// addGroup adds the record of a group to the batch, a tombstone when v is nil.
+// addGroup adds the record of a group to the batch, a tombstone when v is nil. The caller holds mu.
 func (s *groupShard) addGroup(now time.Time, id string, v *kafkawire.GroupMetadataValue) error {
-	key, err := kafkawire.AppendVersioned(nil, &kafkawire.GroupMetadataKey{Group: kafkawire.GroupID(id)}, groupKeyVersion)
+	if v == nil {
+		return s.addRecord(now, &kafkawire.GroupMetadataKey{Group: kafkawire.GroupID(id)}, groupKeyVersion, nil, 0)
+	}
+	return s.addRecord(now, &kafkawire.GroupMetadataKey{Group: kafkawire.GroupID(id)}, groupKeyVersion, v, kafka.GroupRecordVersion)
+}
+
+// addOffset adds the record of an offset to the batch, a tombstone when c is nil. The caller holds mu.
+func (s *groupShard) addOffset(now time.Time, group string, k offsetKey, c *committedOffset) error {
+	key := kafkawire.OffsetCommitKey{Group: kafkawire.GroupID(group), Topic: kafkawire.TopicName(k.topic), Partition: k.partition}
+	if c == nil {
+		return s.addRecord(now, &key, offsetKeyVersion, nil, 0)
+	}
+	v := kafkawire.OffsetCommitValue{
+		Offset: c.offset, LeaderEpoch: c.epoch, Metadata: c.metadata, CommitTimestamp: c.at, ExpireTimestamp: c.expire,
+	}
+	version := int16(3)
+	if c.expire >= 0 {
+		version, v.LeaderEpoch = 1, -1 // of those with a time of expiry the last one
+	}
+	return s.addRecord(now, &key, offsetKeyVersion, &v, version)
+}
+
+// addRecord adds a record to the batch, a tombstone when the value is nil. A record that cannot be written is not there.
+func (s *groupShard) addRecord(now time.Time, key kafkawire.Message, keyVersion int16, value kafkawire.Message, version int16) error {
+	b, err := kafkawire.AppendVersioned(s.scratch[:0], key, keyVersion)
 	if err != nil {
 		return err
 	}
-	var value []byte
-	if v != nil {
-		if value, err = kafkawire.AppendVersioned(nil, v, kafka.GroupRecordVersion); err != nil {
+	n := len(b)
+	if value == nil {
+		s.batch.Add(now.UnixMilli(), b, nil)
+	} else {
+		if b, err = kafkawire.AppendVersioned(b, value, version); err != nil {
 			return err
 		}
+		s.batch.Add(now.UnixMilli(), b[:n], b[n:])
 	}
-	s.batch.Add(now.UnixMilli(), key, value)
+	if cap(b) <= maxScratch {
+		s.scratch = b
+	}
 	return nil
 }
 
-// addOffset adds the record of an offset to the batch, a tombstone when c is nil.
-func (s *groupShard) addOffset(now time.Time, group string, k offsetKey, c *committedOffset) error {
-	key, err := kafkawire.AppendVersioned(nil, &kafkawire.OffsetCommitKey{
-		Group: kafkawire.GroupID(group), Topic: kafkawire.TopicName(k.topic), Partition: k.partition,
-	}, offsetKeyVersion)
-	if err != nil {
-		return err
-	}
-	var value []byte
-	if c != nil {
-		v := kafkawire.OffsetCommitValue{
-			Offset: c.offset, LeaderEpoch: c.epoch, Metadata: c.metadata, CommitTimestamp: c.at, ExpireTimestamp: c.expire,
-		}
-		version := int16(3)
-		if c.expire >= 0 {
-			version, v.LeaderEpoch = 1, -1 // of those with a time of expiry the last one
-		}
-		if value, err = kafkawire.AppendVersioned(nil, &v, version); err != nil {
-			return err
-		}
-	}
-	s.batch.Add(now.UnixMilli(), key, value)
-	return nil
-}
+// maxScratch bounds the memory that a shard keeps for its next records.
+const maxScratch = 64 << 10
 
 // groupRecord is a record of the offsets topic.
 type groupRecord struct {

@@ -27,7 +27,8 @@ type groupShard struct {
 	waiting map[uint64]*kafkaserver.Request         // members that wait for the group
 	sweep   *time.Timer
 	batch   kafka.BatchWriter
-	buf     []byte
+	buf     []byte // the last batch
+	scratch []byte // the last record
 }
 
 // groupEntry is a group.
@@ -257,8 +258,8 @@ func (s *groupShard) appendGuarded(producer *kafka.Producer, guard uint64) (appe
 	if err == nil {
 		s.end = res.end
 	}
-	if cap(s.buf) > 1<<20 {
-		s.buf = nil
+	if cap(s.buf) > maxScratch {
+		s.buf, s.batch = nil, kafka.BatchWriter{}
 	}
 	return res, err
 }
