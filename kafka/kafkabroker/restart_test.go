@@ -285,6 +285,9 @@ func TestDirectoryOfAnotherBroker(t *testing.T) {
 	if again, _ := b.Topic("old"); again.ID != old.ID {
 		t.Error("the id has changed")
 	}
+	if l := b.partition("old", 0).log; l.topicID != old.ID {
+		t.Error("the log has the id", l.topicID)
+	}
 }
 
 // TestBrokerOpensApacheDirectory serves what Apache Kafka 4.4.0 wrote.

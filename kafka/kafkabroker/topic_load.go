@@ -39,6 +39,9 @@ func (b *Broker) attachLogs() error {
 		if p == nil {
 			return fmt.Errorf("kafkabroker: %s is there, and the topic has %d partitions", l.path, len(t.partitions()))
 		}
+		if err := l.setTopicID(t.id); err != nil {
+			return err
+		}
 		p.attach(l)
 	}
 	for name, logs := range found {
@@ -109,6 +112,9 @@ func (b *Broker) adopt(name string, logs []*partitionLog) error {
 		list[i] = b.newPartition(t, int32(i), nil)
 	}
 	for _, l := range logs {
+		if err := l.setTopicID(t.id); err != nil {
+			return err
+		}
 		p := list[l.id.partition]
 		p.attach(l)
 		p.lead.Store(&leadership{p.leader(), l.state().epoch + 1 - b.restarts})
@@ -148,13 +154,14 @@ func (b *Broker) spread(topic string, index int32, replication int) []kafkawire.
 // removeDoomed removes the logs of topics that were deleted before the broker ended.
 func (b *Broker) removeDoomed() error {
 	var done []metaChange
-	err := b.eachMeta(metaDoomed, func(key string, _ []byte) error {
+	err := b.eachMeta(metaDoomed, func(key string, name []byte) error {
 		id, err := kafkawire.ParseUUID(key)
 		if err != nil {
 			return &corruptError{"the metadata journal", 0, "doomed topic"}
 		}
 		for _, l := range b.logs.all() {
-			if l.topicID == id {
+			unnamed := l.topicID.IsZero() && l.id.topic == string(name) && b.topics[string(name)] == nil
+			if l.topicID == id || unnamed {
 				if err := b.logs.remove(l.id); err != nil {
 					return err
 				}
