@@ -32,6 +32,13 @@ func FuzzRequest(f *testing.F) {
 		}
 		f.Add(int16(m.Key()), int16(9), b)
 	}
+	for _, c := range accessCases() {
+		b, err := c.req.Append(nil, c.version)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(int16(c.req.Key()), c.version, b)
+	}
 	br, err := Open(&Options{Authenticate: AllowAll, MaxPartitions: 300, Config: map[string]string{"offsets.topic.num.partitions": "1", "transaction.state.log.num.partitions": "1"}})
 	if err != nil {
 		f.Fatal(err)
