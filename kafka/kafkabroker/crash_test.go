@@ -47,12 +47,11 @@ type crashTxn struct {
 
 // crashKnown is what the clients know.
 type crashKnown struct {
-	batches     []*crashBatch
-	txns        []*crashTxn
-	asked       int64 // offset that a group commits
-	acked       int64 // and for which there was an answer
-	topics      []string
-	topicsAsked int
+	batches []*crashBatch
+	txns    []*crashTxn
+	asked   int64 // offset that a group commits
+	acked   int64 // and for which there was an answer
+	topics  []string
 }
 
 func (k *crashKnown) clone() *crashKnown {

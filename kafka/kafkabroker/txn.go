@@ -177,11 +177,12 @@ func (s *txnShard) finish(e *txnEntry) {
 	}
 	s.schedule(e)
 	s.mu.Unlock()
-	for _, a := range answers {
-		a.done(a.producer, a.code)
-	}
+	// Markers come first: who has the answer to EndTxn finds the records of the transaction committed.
 	for i := range markers {
 		s.mark(e, &markers[i])
+	}
+	for _, a := range answers {
+		a.done(a.producer, a.code)
 	}
 	s.drain()
 }

@@ -383,3 +383,152 @@ func TestTransactionsGoOn(t *testing.T) {
 		}
 	})
 }
+
+// TestTransactionRequestsOfBrokers: the form of AddPartitionsToTxn with several transactions, which brokers use.
+func TestTransactionRequestsOfBrokers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := openBroker(t, smallOptions())
+		c := txnProducer(t, b, "tx", 2)
+		c.mustCreate("t", 3)
+		c.begin()
+		topics := func(partitions ...int32) []kafkawire.AddPartitionsToTxnRequestAddPartitionsToTxnTopic {
+			return []kafkawire.AddPartitionsToTxnRequestAddPartitionsToTxnTopic{{Name: "t", Partitions: partitions}}
+		}
+		for _, x := range []struct {
+			version int16
+			list    []kafkawire.AddPartitionsToTxnRequestTransaction
+			want    string
+		}{
+			{4, nil, ""},
+			{4, []kafkawire.AddPartitionsToTxnRequestTransaction{
+				{TransactionalID: "tx", ProducerID: c.p.ID, ProducerEpoch: c.p.Epoch, Topics: topics(0)},
+				{TransactionalID: "no", ProducerID: c.p.ID, ProducerEpoch: c.p.Epoch, Topics: topics(0)},
+			}, "tx [NONE] no [INVALID_PRODUCER_ID_MAPPING]"},
+			{4, []kafkawire.AddPartitionsToTxnRequestTransaction{
+				{TransactionalID: "tx", ProducerID: c.p.ID, ProducerEpoch: c.p.Epoch, VerifyOnly: true, Topics: topics(0, 1)},
+			}, "tx [NONE INVALID_TXN_STATE]"},
+			{5, []kafkawire.AddPartitionsToTxnRequestTransaction{
+				{TransactionalID: "tx", ProducerID: c.p.ID, ProducerEpoch: c.p.Epoch, VerifyOnly: true, Topics: topics(0, 1)},
+				{TransactionalID: "tx", ProducerID: c.p.ID, ProducerEpoch: c.p.Epoch + 1, VerifyOnly: true, Topics: topics(0)},
+				{TransactionalID: "tx", ProducerID: c.p.ID, ProducerEpoch: c.p.Epoch, Topics: topics(1, 9)},
+			}, "tx [NONE TRANSACTION_ABORTABLE] tx [PRODUCER_FENCED] tx [OPERATION_NOT_ATTEMPTED UNKNOWN_TOPIC_OR_PARTITION]"},
+		} {
+			r := ask[*kafkawire.AddPartitionsToTxnResponse](c.peer, &kafkawire.AddPartitionsToTxnRequest{Transactions: x.list}, x.version)
+			var got []string
+			for _, a := range r.ResultsByTransaction {
+				var codes []string
+				eachResult(a.TopicResults, func(code *kafkawire.ErrorCode) {
+					codes = append(codes, strings.TrimPrefix(code.Error(), "kafka: "))
+				})
+				got = append(got, fmt.Sprint(a.TransactionalID, " ", codes))
+			}
+			if s := strings.Join(got, " "); s != x.want || r.ErrorCode != noError {
+				t.Errorf("version %d: %s (%v), want %s", x.version, s, r.ErrorCode, x.want)
+			}
+		}
+	})
+}
+
+func TestListTransactions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := openBroker(t, smallOptions())
+		first := connect(t, b)
+		if r := ask[*kafkawire.ListTransactionsResponse](first, &kafkawire.ListTransactionsRequest{DurationFilter: -1}, 2); len(r.TransactionStates) > 0 {
+			t.Errorf("%+v", r)
+		}
+		if r := ask[*kafkawire.DescribeTransactionsResponse](first, &kafkawire.DescribeTransactionsRequest{TransactionalIDs: []kafkawire.TransactionalID{"a"}}, 0); r.TransactionStates[0].ErrorCode != kafkawire.ErrNotCoordinator {
+			t.Errorf("%+v", r)
+		}
+		if b.topic(transactionsTopic) != nil {
+			t.Error("who looks makes the topic")
+		}
+		for _, id := range []string{"alpha-1", "alpha-2", "beta-1"} {
+			c := txnProducer(t, b, id, 2)
+			c.begin()
+		}
+		for _, x := range []struct {
+			pattern string
+			want    int
+			code    kafkawire.ErrorCode
+		}{
+			{"", 3, noError}, {"alpha", 0, noError}, {"alpha-.", 2, noError}, {".*1", 2, noError}, {"alpha|beta-1", 1, noError},
+			{"(", 0, kafkawire.ErrInvalidRegularExpression},
+		} {
+			m := &kafkawire.ListTransactionsRequest{DurationFilter: -1, TransactionalIDPattern: &x.pattern}
+			if r := ask[*kafkawire.ListTransactionsResponse](first, m, 2); len(r.TransactionStates) != x.want || r.ErrorCode != x.code {
+				t.Errorf("%q: %+v", x.pattern, r)
+			}
+		}
+	})
+}
+
+// TestTransactionalIDsEnd: ids that were not used for a week are forgotten, also by those who come after a restart.
+func TestTransactionalIDsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := smallOptions()
+		o.Dir, o.fs = "d", vfs.NewMem()
+		b := openBroker(t, o)
+		c := txnProducer(t, b, "old", 2)
+		c.mustCreate("t", 1)
+		c.begin()
+		c.write("t", 0, "a")
+		c.end(true)
+		b.txns.mu.Lock()
+		b.txns.sweep.Stop() // an hour is enough
+		b.txns.mu.Unlock()
+		c.nc.Close()
+		for range 2 {
+			time.Sleep(7*24*time.Hour + time.Minute)
+			b.txns.expire()
+			synctest.Wait()
+			if list := b.Transactions(); len(list) > 0 {
+				t.Errorf("%+v", list)
+			}
+			if err := b.Close(); err != nil {
+				t.Fatal(err)
+			}
+			b = openBroker(t, o)
+		}
+		d := txnProducer(t, b, "old", 2)
+		p := d.p
+		if d.begin(); d.p.ID <= p.ID {
+			t.Error("an id was given out twice", d.p)
+		}
+	})
+}
+
+// TestOrphans: a transaction that no coordinator knows is aborted when the broker is opened.
+func TestOrphans(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := vfs.NewMem()
+		o := smallOptions()
+		o.Dir, o.fs = "d", fs
+		b := openBroker(t, o)
+		c := txnProducer(t, b, "tx", 2)
+		c.mustCreate("t", 1)
+		c.begin()
+		c.write("t", 0, "a")
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range fs.Names() {
+			if strings.Contains(name, transactionsTopic) && strings.HasSuffix(name, logSuffix) {
+				f, err := fs.Create(name)
+				if err != nil {
+					t.Fatal(err)
+				}
+				f.Close()
+			}
+		}
+		b = openBroker(t, o)
+		r := connect(t, b)
+		if list, stable := r.committedRecords("t", 0); len(list) > 0 || stable != 2 {
+			t.Error(list, stable)
+		}
+		// Its producer id is not given out again.
+		d := txnProducer(t, b, "tx", 2)
+		if d.begin(); d.p.ID <= c.p.ID {
+			t.Error(d.p, c.p)
+		}
+	})
+}
