@@ -101,7 +101,13 @@ func (c *txnClient) write(topic string, partition int32, values ...string) kafka
 			break
 		}
 	}
-	return c.produceOnly(tp, values...)
+	for try := 0; ; try++ {
+		code := c.produceOnly(tp, values...)
+		if code != kafkawire.ErrConcurrentTransactions || try == txnTries {
+			return code
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // produceOnly writes records and adds nothing.
