@@ -73,7 +73,7 @@ func (k *conn) received(b []byte, owned bool) error {
 
 // readLarge reads size bytes. Memory grows with what comes: a broker that claims much and sends nothing costs little.
 func readLarge(r io.Reader, size int) ([]byte, error) {
-	const step = 4 << 20
+	const step = 16<<20 + 64<<10 // that of a fetch with the default limits fits
 	b := make([]byte, min(size, step))
 	n := 0
 	for {

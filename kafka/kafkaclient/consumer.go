@@ -180,6 +180,7 @@ func (c *Consumer) stop(err error) {
 		c.c.meta.forgetAll()
 	}
 	c.c.closeLane(c.lane)
+	c.c.closeLane(c.join)
 	c.wakeUp()
 }
 

@@ -105,16 +105,7 @@ func (t *consumerTest) equal(got, want []string) {
 // committed returns the committed offset of a partition, -1 for none.
 func (t *consumerTest) committed(group string, p kafka.TopicPartition) int64 {
 	t.Helper()
-	c := t.consumer(&kafkaclient.ConsumerOptions{Group: group})
-	defer c.Close()
-	m, err := c.Committed(t.Context(), p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if o, ok := m[p]; ok {
-		return o.Offset
-	}
-	return -1
+	return t.b.Committed(t, group, string(p.Topic), p.Partition)
 }
 
 // member is a consumer that polls on a goroutine and keeps what it gets.

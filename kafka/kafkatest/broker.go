@@ -7,17 +7,12 @@ import (
 	"net"
 	"strconv"
 	"testing"
-	"time"
 
 	"github.com/quartet-mq/quartet/internal/memnet"
 	"github.com/quartet-mq/quartet/kafka/kafkabroker"
 	"github.com/quartet-mq/quartet/kafka/kafkaclient"
 	"github.com/quartet-mq/quartet/kafka/kafkaserver"
-	"github.com/quartet-mq/quartet/kafka/kafkawire"
 )
-
-// patience is how long what should be there at once may take.
-const patience = 10 * time.Second
 
 // BrokerOptions configure [NewBroker].
 type BrokerOptions struct {
@@ -52,9 +47,8 @@ type Broker struct {
 	// Servers have the connections, one for each node.
 	Servers []*kafkaserver.Server
 
-	addrs  []string
-	dials  map[string]func(ctx context.Context) (net.Conn, error)
-	client *kafkaclient.Client // for the methods of Broker; it passes the faults by
+	addrs []string
+	dials map[string]func(ctx context.Context) (net.Conn, error)
 }
 
 // NewBroker starts a broker that ends with the test. Nil options are the defaults.
@@ -72,13 +66,13 @@ func NewBroker(tb testing.TB, o *BrokerOptions) *Broker {
 		options = *o.Broker
 	}
 	options.Nodes = nil
-	var listeners, inside []net.Listener
+	var listeners []net.Listener
 	for i := range max(o.Nodes, 1) {
-		l, mem, err := b.listen(i, o)
+		l, err := b.listen(i, o)
 		if err != nil {
 			tb.Fatal(err)
 		}
-		listeners, inside = append(listeners, l), append(inside, mem)
+		listeners = append(listeners, l)
 		host, port, _ := net.SplitHostPort(b.addrs[i])
 		n, _ := strconv.Atoi(port)
 		node := kafkabroker.Node{ID: int32(i + 1), Host: host, Port: int32(n)}
@@ -92,33 +86,20 @@ func NewBroker(tb testing.TB, o *BrokerOptions) *Broker {
 		tb.Fatal(err)
 	}
 	b.Broker = broker
-	done := make(chan error, 3*len(listeners))
-	serving := 0
+	done := make(chan error, len(listeners))
 	for i, l := range listeners {
-		backend := broker.Node(int32(i + 1))
-		servers := []*kafkaserver.Server{kafkaserver.New(o.Faults.backend(int32(i+1), backend), o.Server), kafkaserver.New(backend, nil)}
-		b.Servers = append(b.Servers, servers[0])
-		for j, l := range []net.Listener{l, inside[i]} {
-			serving++
-			go func() { done <- servers[j].Serve(l, nil) }()
-			tb.Cleanup(func() { _ = servers[j].Close() })
-		}
+		server := kafkaserver.New(o.Faults.backend(int32(i+1), broker.Node(int32(i+1))), o.Server)
+		b.Servers = append(b.Servers, server)
+		go func() { done <- server.Serve(l, nil) }()
 	}
-	client, err := kafkaclient.New(&kafkaclient.Options{Addrs: b.addrs, Dial: b.dialInside})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	b.client = client
 	tb.Cleanup(func() {
-		_ = client.Close()
 		for _, s := range b.Servers {
 			_ = s.Close()
 		}
-		for _, l := range inside {
-			_ = l.Close()
-		}
-		for range serving {
-			<-done
+		for range listeners {
+			if err := <-done; !errors.Is(err, kafkaserver.ErrServerClosed) {
+				tb.Errorf("kafkatest: %v", err)
+			}
 		}
 		if err := broker.Close(); err != nil {
 			tb.Errorf("kafkatest: closing the broker: %v", err)
@@ -130,12 +111,12 @@ func NewBroker(tb testing.TB, o *BrokerOptions) *Broker {
 	return b
 }
 
-// listen opens the listener of a node, and one for the methods of Broker.
-func (b *Broker) listen(i int, o *BrokerOptions) (l, inside net.Listener, err error) {
+// listen opens the listener of a node.
+func (b *Broker) listen(i int, o *BrokerOptions) (l net.Listener, err error) {
 	addr := fmt.Sprintf("broker-%d:9092", i+1)
 	if o.Loopback {
 		if l, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		addr = l.Addr().String()
 		b.dials[addr] = func(ctx context.Context) (net.Conn, error) {
@@ -148,10 +129,8 @@ func (b *Broker) listen(i int, o *BrokerOptions) (l, inside net.Listener, err er
 		}
 		b.dials[addr], l = mem.Dial, mem
 	}
-	mem := memnet.Listen("inside/" + addr)
-	b.dials["inside/"+addr] = mem.Dial
 	b.addrs = append(b.addrs, addr)
-	return o.Faults.listener(int32(i+1), l), mem, nil
+	return o.Faults.listener(int32(i+1), l, !o.Loopback), nil
 }
 
 // Addrs returns the addresses of the brokers. In memory clients need Dial to reach them.
@@ -165,10 +144,6 @@ func (b *Broker) Dial(ctx context.Context, _, address string) (net.Conn, error) 
 		return dial(ctx)
 	}
 	return nil, fmt.Errorf("%w: %s", errNoHost, address)
-}
-
-func (b *Broker) dialInside(ctx context.Context, _, address string) (net.Conn, error) {
-	return b.Dial(ctx, "tcp", "inside/"+address)
 }
 
 // Client returns a client of the broker that is closed with the test. Nil options are the defaults; the addresses and the
@@ -191,26 +166,40 @@ func (b *Broker) Client(tb testing.TB, o *kafkaclient.Options) *kafkaclient.Clie
 // CreateTopic makes a topic with configs of Kafka's names, nil for none. It fails the test when it can't.
 func (b *Broker) CreateTopic(tb testing.TB, name string, partitions int, configs map[string]string) {
 	tb.Helper()
-	req := new(kafkawire.CreateTopicsRequest)
-	req.Reset()
-	t := kafkawire.CreateTopicsRequestTopic{Name: kafkawire.TopicName(name), NumPartitions: int32(partitions), ReplicationFactor: -1}
-	for k, v := range configs {
-		t.Configs = append(t.Configs, kafkawire.CreateTopicsRequestConfig{Name: k, Value: &v})
-	}
-	req.Topics = append(req.Topics, t)
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	resp, err := b.client.Request(ctx, req)
-	if err == nil {
-		for _, t := range resp.(*kafkawire.CreateTopicsResponse).Topics {
-			if t.ErrorCode != 0 {
-				err = t.ErrorCode
-			}
-		}
-	}
-	if err != nil {
+	if err := b.Broker.CreateTopic(name, &kafkabroker.TopicOptions{Partitions: int32(partitions), Configs: configs}); err != nil {
 		tb.Fatalf("kafkatest: topic %s: %v", name, err)
 	}
+}
+
+// Rebalance makes the members of a group join again.
+func (b *Broker) Rebalance(tb testing.TB, group string) {
+	tb.Helper()
+	if err := b.Broker.RebalanceGroup(group); err != nil {
+		tb.Fatalf("kafkatest: rebalance of %s: %v", group, err)
+	}
+}
+
+// ForgetProducers makes a partition forget its idempotent producers, as it does with those that were idle for long.
+func (b *Broker) ForgetProducers(tb testing.TB, topic string, partition int32) {
+	tb.Helper()
+	if err := b.Broker.ForgetProducers(topic, partition); err != nil {
+		tb.Fatalf("kafkatest: producers of %s-%d: %v", topic, partition, err)
+	}
+}
+
+// Committed returns the offset that a group has committed for a partition, -1 for none.
+func (b *Broker) Committed(tb testing.TB, group, topic string, partition int32) int64 {
+	tb.Helper()
+	list, err := b.Broker.GroupOffsets(group)
+	if err != nil {
+		return -1
+	}
+	for _, o := range list {
+		if o.Topic == topic && o.Partition == partition {
+			return o.Offset
+		}
+	}
+	return -1
 }
 
 // MoveLeader makes a node the leader of a partition.

@@ -250,11 +250,16 @@ type reply struct {
 	result  Result
 }
 
-func (f *Faults) listener(node int32, l net.Listener) net.Listener {
+// listener returns a listener with the faults. In memory it is the dialler that is refused.
+func (f *Faults) listener(node int32, l net.Listener, memory bool) net.Listener {
 	if f == nil {
 		return l
 	}
-	return wiretest.Listener(l, func() error { return f.refused(node) }, func(conn net.Conn) net.Conn {
+	refused := func() error { return f.refused(node) }
+	if memory {
+		refused = nil
+	}
+	return wiretest.Listener(l, refused, func(conn net.Conn) net.Conn {
 		c := &faultyConn{Conn: conn, f: f, node: node, replies: make(map[int32]reply)}
 		f.mu.Lock()
 		if f.conns == nil {
