@@ -23,6 +23,24 @@
 // was produced does. [Producer.Transact] does all that around a function. After an [Abortable] error the transaction can
 // be aborted only; a [Fatal] one, as when another producer took the name over, ends the producer.
 //
+// # Consuming
+//
+// [Client.NewConsumer] makes a [Consumer] of a group, which divides the partitions of topics among its consumers, or of
+// partitions that are named. Records are pulled:
+//
+//	for r, err := range consumer.All(ctx) {
+//		if err != nil {
+//			return err
+//		}
+//		handle(r)
+//	}
+//
+// What the loop has finished is committed every few seconds. With [CommitDone] records may be handed to workers instead,
+// which are done in any order ([Record.Done]). Fetching and heartbeats go on in the background. A rebalance waits for the
+// loop to come for the next record, or for Poll, and the functions of [ConsumerOptions] that are told of it run there, so
+// nothing is taken away while the application works on it, unless it takes longer than MaxPollInterval: then the
+// consumer leaves the group, and an error says so.
+//
 // # Errors
 //
 // What a broker says is a *kafka.Error with Remote set, which wraps its code: errors.Is(err,
