@@ -26,13 +26,15 @@ func TestProduceAllocations(t *testing.T) {
 			io.ReadFull(p.nc, in[:binary.BigEndian.Uint32(in)])
 		}
 		round()
-		if n := testing.AllocsPerRun(500, round); n > 1.5 {
+		n := testing.AllocsPerRun(500, round)
+		t.Logf("%d bytes: %v allocations", size, n)
+		if n > 1.5 {
 			t.Errorf("%d bytes: %v allocations", size, n)
 		}
 	}
 }
 
-// TestFetchAllocations: a fetch whose response has records costs one small allocation, and two that hold the pieces.
+// TestFetchAllocations: a fetch whose response has records costs two small allocations, the request and the list of its pieces.
 func TestFetchAllocations(t *testing.T) {
 	b := &backend{handle: func(r *kafkaserver.Request) {
 		data := kafkaserver.NewBuffer(1 << 20)
@@ -50,7 +52,9 @@ func TestFetchAllocations(t *testing.T) {
 		io.ReadFull(p.nc, in[:binary.BigEndian.Uint32(in)])
 	}
 	round()
-	if n := testing.AllocsPerRun(200, round); n > 6 {
+	n := testing.AllocsPerRun(200, round)
+	t.Logf("%v allocations", n)
+	if n > 3 {
 		t.Errorf("%v allocations", n)
 	}
 }
@@ -63,6 +67,7 @@ func TestIdleMemory(t *testing.T) {
 	const n = 500
 	var before, after runtime.MemStats
 	runtime.GC()
+	runtime.GC() // what is pooled goes with the second one
 	runtime.ReadMemStats(&before)
 	for range n {
 		other := another(t, p)
