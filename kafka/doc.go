@@ -16,5 +16,10 @@
 // [JavaPartition], [ConsistentPartition] and [FNV1aPartition] put a key where the Java client, librdkafka and sarama
 // put it. [Sticky] spreads records without a key as the Java client does.
 //
+// # Groups
+//
+// [Group] is the coordinator of a classic group as a machine without I/O: requests of members go in with the time, replies and
+// records come out as events, and [RestoreGroup] goes on from the last record.
+//
 // Nothing here is safe for concurrent use while somebody changes it.
 package kafka

@@ -56,11 +56,21 @@
 // answers it. Of many that wait for one partition the appender answers one, and the others are answered by goroutines that end
 // then.
 //
+// # Groups
+//
+// A group is coordinated by the node that leads its partition of __consumer_offsets, which is chosen as Kafka chooses it, and is a
+// [kafka.Group]. What clients are told depends on records that are as durable as [Options].Sync says: an assignment, the place
+// of a static member, a commit, the end of a group. Members whose records are there go on after a restart; they have their session timeout to be heard of.
+// Those that were joining begin anew.
+//
+// Offsets are removed when offsets.retention.minutes are over, as Kafka counts them, and with their topics. [Events].GroupChanged
+// tells of states; [Broker.Groups] and its siblings are for the application.
+//
 // # Limits
 //
 // [Options].MaxPartitions, DiskReserve, and the configs message.max.bytes and fetch.max.bytes bound what clients can take. When more
-// than 256 MiB of records are on their way to clients, responses become small, but for a first batch in each. The package kafkaserver
-// bounds connections and requests.
+// than 256 MiB of records are on their way to clients, responses become small, but for a first batch in each. A JoinGroup has at most
+// 2 MiB: a record of the group would not have room for more. The package kafkaserver bounds connections and requests.
 //
 // Some of Kafka's configs are accepted and have no effect, as their text in DescribeConfigs says.
 package kafkabroker

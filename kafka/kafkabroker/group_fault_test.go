@@ -155,6 +155,19 @@ func TestManyOffsets(t *testing.T) {
 		if list, err := g.b.GroupOffsets(group); len(list) != 0 || err != nil {
 			t.Error(len(list), err)
 		}
+		p = g.dial()
+		join := joinRequest("g", "")
+		join.Protocols[0].Metadata = make([]byte, maxJoin)
+		if r := ask[*kafkawire.JoinGroupResponse](p.peer, join, 3); r.ErrorCode != kafkawire.ErrInvalidRequest {
+			t.Errorf("%+v", r)
+		}
+		// One that is taken may be too much for the record even so, when all are in it.
+		join.Protocols[0].Metadata = make([]byte, maxJoin-1000)
+		r2 := ask[*kafkawire.JoinGroupResponse](p.peer, join, 3)
+		sync := &kafkawire.SyncGroupRequest{GroupID: "g", MemberID: r2.MemberID, GenerationID: 1}
+		if r := ask[*kafkawire.SyncGroupResponse](p.peer, sync, 3); r2.ErrorCode != 0 || r.ErrorCode != kafkawire.ErrUnknownServerError {
+			t.Errorf("%v, %+v", r2.ErrorCode, r)
+		}
 	})
 }
 

@@ -30,6 +30,9 @@ func (s *session) joinGroup(r *kafkaserver.Request) {
 	case group == "":
 		refuse(kafkawire.ErrInvalidGroupID, req.MemberID)
 		return
+	case len(r.Body) > maxJoin:
+		refuse(kafkawire.ErrInvalidRequest, req.MemberID)
+		return
 	}
 	sh, code := s.groupShard(group)
 	if code != noError {
@@ -65,6 +68,9 @@ func (s *session) joinGroup(r *kafkaserver.Request) {
 		sh.dropGroup(e, kafkawire.ErrUnknownMemberID) // the request was refused
 	}
 }
+
+// maxJoin bounds the size of a JoinGroup. A group keeps what its members say, and all of that must have room in a record.
+const maxJoin = 2 << 20
 
 // newMemberID returns the id that a client gets.
 func newMemberID(j *kafka.GroupJoin) string {
