@@ -1,6 +1,7 @@
 package kafkabroker
 
 import (
+	"encoding/binary"
 	"errors"
 	"io"
 	"net"
@@ -373,6 +374,27 @@ func TestCompressionType(t *testing.T) {
 		}
 		if !slices.Equal(got, want) {
 			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+// TestBytesAfterRequest are ignored, as Apache Kafka does.
+func TestBytesAfterRequest(t *testing.T) {
+	p := connect(t, openBroker(t, nil))
+	p.mustCreate("t", 1)
+	for _, m := range []kafkawire.Request{produceTo("t", 0, batch("a")), fetchOf("t", 0, 0)} {
+		p.id++
+		frame, err := kafkawire.AppendRequest(nil, kafkawire.RequestHeader{Version: 9, CorrelationID: p.id}, m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		frame = append(frame, 0, 0, 0)
+		binary.BigEndian.PutUint32(frame, uint32(len(frame)-4))
+		if _, err := p.nc.Write(frame); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.receive(m.NewResponse(), 9, p.id); err != nil {
+			t.Error(m.Key(), err)
 		}
 	}
 }

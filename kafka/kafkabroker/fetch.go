@@ -66,7 +66,7 @@ var fetchJobs = sync.Pool{New: func() any { return new(fetchJob) }}
 // fetch reads records.
 func (s *session) fetch(r *kafkaserver.Request) {
 	var v kafkawire.FetchView
-	if err := v.Decode(r.Body, r.Version); err != nil {
+	if err := viewed(v.Decode(r.Body, r.Version)); err != nil {
 		r.Fail(err)
 		return
 	}

@@ -1,6 +1,7 @@
 package kafkabroker
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -96,4 +97,12 @@ func (s *session) Handle(r *kafkaserver.Request) {
 	}
 	s.b.stats.requests.Add(1)
 	h.serve(s, r)
+}
+
+// viewed is the error of decoding a view of a request. Bytes after the request are none, as for [kafkaserver.Request.Decode].
+func viewed(err error) error {
+	if e := (*kafkawire.Error)(nil); errors.As(err, &e) && e.Rest > 0 {
+		return nil
+	}
+	return err
 }

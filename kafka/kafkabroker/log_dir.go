@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -199,7 +200,7 @@ func (d *logDir) load() error {
 	})
 }
 
-// inParallel calls f for 0 to n-1 on some goroutines.
+// inParallel calls f for 0 to n-1 on some goroutines. It returns each error once.
 func (d *logDir) inParallel(n int, f func(int) error) error {
 	errs := make([]error, n)
 	var next atomic.Int64
@@ -212,7 +213,14 @@ func (d *logDir) inParallel(n int, f func(int) error) error {
 		})
 	}
 	wg.Wait()
-	return errors.Join(errs...)
+	seen := make(map[string]bool)
+	return errors.Join(slices.DeleteFunc(errs, func(err error) bool {
+		if err == nil || seen[err.Error()] {
+			return true
+		}
+		seen[err.Error()] = true
+		return false
+	})...)
 }
 
 // takeCleanMark reports whether the directory was closed in order, and removes the mark of it.

@@ -38,7 +38,7 @@ var produceJobs = sync.Pool{New: func() any { return new(produceJob) }}
 // produce appends record batches.
 func (s *session) produce(r *kafkaserver.Request) {
 	var v kafkawire.ProduceView
-	if err := v.Decode(r.Body, r.Version); err != nil {
+	if err := viewed(v.Decode(r.Body, r.Version)); err != nil {
 		r.Fail(err)
 		return
 	}
