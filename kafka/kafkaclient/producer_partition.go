@@ -414,7 +414,7 @@ func timedOut(last error) error {
 	return &expired{err: last, cause: ErrTimeout}
 }
 
-// fail fails everything that is not under way, and with forever what comes later.
+// fail fails everything that is not under way, and with forever also that, and what comes later.
 func (part *producerPartition) fail(err error, forever bool) {
 	part.mu.Lock()
 	if forever {
@@ -426,6 +426,11 @@ func (part *producerPartition) fail(err error, forever bool) {
 		}
 	}
 	part.collect()
+	if forever {
+		for _, b := range part.flights {
+			part.done = append(part.done, b.abandon(err))
+		}
+	}
 	for _, b := range part.queue {
 		b.err = err
 		part.done = append(part.done, b)
@@ -435,4 +440,16 @@ func (part *producerPartition) fail(err error, forever bool) {
 	done := part.take()
 	part.mu.Unlock()
 	part.p.finish(done)
+}
+
+// abandon moves the records of a batch that is under way to another one, which fails. The batch itself is left to those who
+// send it.
+func (b *batch) abandon(err error) *batch {
+	d := b.part.p.newBatch(b.part)
+	d.entries, b.entries = b.entries, nil
+	d.room, b.room = b.room, 0
+	d.made, b.made = b.made, time.Time{}
+	d.flush, d.async, b.async = b.flush, b.async, false
+	d.err, d.doubt = err, true
+	return d
 }
