@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -121,7 +123,9 @@ func TestKafkaClient(t *testing.T) {
 		{"fencing", clientIsFenced},
 		{"offsets in a transaction", clientSendsOffsets},
 		{"expired transaction", clientIsLate},
+		{"abortable transaction", clientAborts},
 		{"administration", clientAdministers},
+		{"before Kafka 4.0", clientTransactsBefore40},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.f(t, newKafkaClient(t, &kafkaclient.Options{Addrs: []string{addr}})) })
 	}
@@ -511,6 +515,144 @@ listener.name.login.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.secur
 		err = newKafkaProducer(t, c, nil).Produce(ctx, &kafkaclient.Record{Topic: "login"})
 		if _, ok := errors.AsType[*kafkaclient.AuthError](err); !ok || time.Since(start) > 5*time.Second {
 			t.Errorf("%v after %v", err, time.Since(start))
+		}
+	}
+}
+
+// clientTransactsBefore40 runs transactions as with brokers before Kafka 4.0: partitions are added to them, and epochs stay.
+func clientTransactsBefore40(t *testing.T, c *kafkaclient.Client) {
+	req := &kafkawire.UpdateFeaturesRequest{TimeoutMs: 10_000, FeatureUpdates: []kafkawire.UpdateFeaturesRequestFeatureUpdate{
+		{Feature: "transaction.version", MaxVersionLevel: 1, UpgradeType: 2}}}
+	resp, err := c.Request(t.Context(), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := resp.(*kafkawire.UpdateFeaturesResponse); r.ErrorCode != 0 {
+		t.Fatalf("%+v", r)
+	}
+	time.Sleep(time.Second)
+	cluster, err := c.Admin().Cluster(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var added atomic.Int64
+	c = newKafkaClient(t, &kafkaclient.Options{Addrs: []string{cluster.Brokers[0].Addr}, Trace: &kafkaclient.Trace{Response: func(r kafkaclient.RequestInfo, err error) {
+		if r.Key == kafkawire.KeyAddPartitionsToTxn {
+			added.Add(1)
+		}
+	}}})
+	defer func() {
+		if added.Load() == 0 {
+			t.Error("partitions were not added")
+		}
+	}()
+	for _, test := range []struct {
+		name string
+		f    func(t *testing.T, c *kafkaclient.Client)
+	}{
+		{"transactions", clientTransacts},
+		{"fencing", clientIsFenced},
+		{"offsets in a transaction", clientSendsOffsets},
+		{"abortable", clientAborts},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if err := c.Admin().DeleteTopics(t.Context(), "transactions", "fencing", "offsets", "abortable"); err != nil {
+				t.Log(err)
+			}
+			time.Sleep(500 * time.Millisecond)
+			test.f(t, c)
+		})
+	}
+}
+
+// A record that the broker does not take makes a transaction one that can only be aborted; then the producer goes on.
+func clientAborts(t *testing.T, c *kafkaclient.Client) {
+	createKafkaTopic(t, c, "abortable", 1)
+	ctx := t.Context()
+	p := newKafkaProducer(t, c, &kafkaclient.ProducerOptions{TransactionalID: "aborts"})
+	for i := range 3 {
+		if err := p.Begin(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Produce(ctx, &kafkaclient.Record{Topic: "abortable", Value: []byte("good")}); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Produce(ctx, &kafkaclient.Record{Topic: "abortable", Value: make([]byte, 3<<20)}); !kafkaclient.Abortable(err) {
+			t.Error(err)
+		}
+		if err := p.Commit(ctx); !kafkaclient.Abortable(err) {
+			t.Error(err)
+		}
+		if err := p.Abort(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Transact(ctx, func(ctx context.Context) error {
+			return p.Produce(ctx, &kafkaclient.Record{Topic: "abortable", Value: fmt.Append(nil, i)})
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := committedRecords(t, c, "abortable", 0); !slices.Equal(got, []string{"0", "1", "2"}) {
+		t.Error(got)
+	}
+}
+
+// TestKafkaClientRestart produces while Apache Kafka is stopped, killed and started again: every record is there once and in
+// order.
+func TestKafkaClientRestart(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts Apache Kafka")
+	}
+	need(t, "java", "java/kafka/target/dependency")
+	addr := freeAddress(t)
+	k := newApacheKafka(t, addr, addr, "")
+	k.start()
+	c := newKafkaClient(t, &kafkaclient.Options{Addrs: []string{addr}})
+	createKafkaTopic(t, c, "restart", 1)
+	p := newKafkaProducer(t, c, nil)
+	stop := make(chan struct{})
+	n := 0
+	produced := make(chan struct{})
+	go func() {
+		defer close(produced)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if err := p.ProduceAsync(t.Context(), &kafkaclient.Record{Topic: "restart", Value: fmt.Append(nil, n)}, func(_ *kafkaclient.Record, err error) {
+				if err != nil {
+					t.Error(err)
+				}
+			}); err != nil {
+				t.Error(err)
+				return
+			}
+			if n++; n%100 == 0 {
+				time.Sleep(5 * time.Millisecond)
+			}
+		}
+	}()
+	for _, signal := range []os.Signal{os.Interrupt, os.Kill} {
+		time.Sleep(time.Second)
+		k.stop(signal)
+		k.start()
+	}
+	time.Sleep(time.Second)
+	close(stop)
+	<-produced
+	if err := p.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got := committedRecords(t, c, "restart", 0)
+	t.Logf("%d records", n)
+	if len(got) != n {
+		t.Errorf("%d records of %d", len(got), n)
+	}
+	for i, v := range got {
+		if v != fmt.Sprint(i) {
+			t.Fatalf("record %d is %s", i, v)
 		}
 	}
 }
