@@ -44,6 +44,7 @@ type Consumer struct {
 	ready        []*consumerPartition // with records to be polled
 	sources      map[kafkawire.BrokerID]*source
 	wants        map[kafkawire.TopicName]bool // topics that metadata is kept for
+	refused      map[kafkawire.TopicName]bool // topics that the client must not see, or that cannot be
 	all          bool                         // metadata is kept for all topics
 	errs         []error                      // for Poll
 	fatal        error
@@ -73,7 +74,7 @@ func (c *Client) NewConsumer(o *ConsumerOptions) (*Consumer, error) {
 	k := &Consumer{
 		c: c, o: cfg, wake: make(chan struct{}, 1), lane: c.newLane(), join: c.newLane(), commit: make(chan struct{}, 1),
 		parts: make(map[kafka.TopicPartition]*consumerPartition), sources: make(map[kafkawire.BrokerID]*source),
-		wants: make(map[kafkawire.TopicName]bool),
+		wants: make(map[kafkawire.TopicName]bool), refused: make(map[kafkawire.TopicName]bool),
 	}
 	k.alive, k.end = context.WithCancelCause(c.alive)
 	k.lastCommit = time.Now()

@@ -1,6 +1,7 @@
 package kafkaclient
 
 import (
+	"math"
 	"slices"
 	"time"
 
@@ -32,7 +33,7 @@ func newChunk(p *consumerPartition, o *kafkawire.FetchResponsePartition) *chunk 
 			break
 		}
 		last, epoch := lastOffset(entry)
-		if last < k.next && last >= k.first {
+		if last < k.next && last >= k.first || last == math.MaxInt64 {
 			k.err = &kafka.Error{Code: kafkawire.ErrCorruptMessage, Text: "offsets go back"}
 			break
 		}

@@ -270,7 +270,6 @@ func (s *source) received(r *kafkawire.FetchResponse) {
 
 // fetched takes records. c.mu is held.
 func (p *consumerPartition) fetched(o *kafkawire.FetchResponsePartition) {
-	p.failures = 0
 	p.high, p.stable = o.HighWatermark, o.LastStableOffset
 	if o.LogStartOffset >= 0 {
 		p.logStart = o.LogStartOffset
@@ -281,6 +280,7 @@ func (p *consumerPartition) fetched(o *kafkawire.FetchResponsePartition) {
 		p.moveSource()
 	}
 	if len(o.Records) == 0 {
+		p.failures = 0
 		return
 	}
 	k := newChunk(p, o)
@@ -291,6 +291,11 @@ func (p *consumerPartition) fetched(o *kafkawire.FetchResponsePartition) {
 		}
 		return
 	}
+	if k.next == p.fetch && k.err == nil {
+		p.later() // nothing of what was asked for
+		return
+	}
+	p.failures = 0
 	p.fetch, p.fetchEp = k.next, k.epoch
 	p.push(k)
 }

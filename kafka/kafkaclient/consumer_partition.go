@@ -256,6 +256,16 @@ func (c *Consumer) metadataChanged(now *cluster) {
 	for _, p := range c.parts {
 		p.locate(now)
 	}
+	for name := range c.wants {
+		t := now.topics[name]
+		bad := t != nil && (t.err == kafkawire.ErrTopicAuthorizationFailed || t.err == kafkawire.ErrInvalidTopic)
+		if bad && !c.refused[name] {
+			c.report(&kafka.Error{Code: t.err, Text: "topic " + string(name), Remote: true})
+		}
+		if bad != c.refused[name] {
+			c.refused[name] = bad
+		}
+	}
 	if c.group != nil {
 		c.groupMetadata(now)
 	}
