@@ -39,7 +39,7 @@ const maxUsers = 100_000
 func (b *Broker) loadUsers() error {
 	u := &b.users
 	u.all = make(map[userKey]sasl.Credential)
-	u.slots = make(chan struct{}, runtime.GOMAXPROCS(0))
+	u.slots = make(chan struct{}, max(runtime.GOMAXPROCS(0)/2, 1)) // who guesses passwords gets half of the machine at most
 	u.stranger = sasl.Credential{Mechanism: sasl.SCRAMSHA512, Iterations: defaultIterations, Salt: make([]byte, 16),
 		StoredKey: make([]byte, 64), ServerKey: make([]byte, 64)}
 	return b.eachMeta(metaScramUser, func(key string, value []byte) error {

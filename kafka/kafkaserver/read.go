@@ -62,13 +62,13 @@ func (c *Conn) newFrame(n int) {
 	c.srv.memory.add(cap(in.frame.Bytes))
 }
 
-// growFrame makes room for more of the request if there is none.
+// growFrame makes room for more of the request if there is little.
 func (c *Conn) growFrame() {
 	in := &c.in
-	if in.got < len(in.frame.Bytes) {
+	if room := len(in.frame.Bytes) - in.got; room >= min(readSize/4, in.size-in.got) {
 		return
 	}
-	grown := NewBuffer(min(in.size, 2*in.got))
+	grown := NewBuffer(min(in.size, max(2*in.got, readSize)))
 	copy(grown.Bytes, in.frame.Bytes)
 	c.srv.memory.add(cap(grown.Bytes) - cap(in.frame.Bytes))
 	in.frame.Release()
