@@ -90,6 +90,13 @@ func (s *session) unwait(j *fetchJob) {
 	}
 }
 
+// hasEnded reports whether cancelWaits was called.
+func (s *session) hasEnded() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ended
+}
+
 // cancelWaits ends the waits of the session.
 func (s *session) cancelWaits() {
 	s.mu.Lock()
