@@ -236,7 +236,7 @@ func TestOffsetsExpire(t *testing.T) {
 			}
 		}
 		alive := func(d time.Duration) {
-			for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(9 * time.Minute) {
+			for end := time.Now().Add(d); time.Now().Before(end); pass(9 * time.Minute) {
 				p.heartbeat("g", id, generation)
 			}
 		}
@@ -269,12 +269,12 @@ func TestOffsetsExpire(t *testing.T) {
 		if code := p.commit("g", id, generation, "other", 0, 4); code != 0 {
 			t.Error(code)
 		}
-		time.Sleep(keep - time.Hour)
+		pass(keep - time.Hour)
 		p = g.dial() // the connection was idle for too long
 		want("g", "topic", 3)
 		g.crash()
 		p = g.dial()
-		time.Sleep(2 * time.Hour)
+		pass(2 * time.Hour)
 		p = g.dial()
 		want("g", "topic", -1)
 		want("g", "other", -1)

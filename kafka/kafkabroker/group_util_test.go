@@ -4,6 +4,7 @@ import (
 	"context"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/quartet-mq/quartet/internal/memnet"
 	"github.com/quartet-mq/quartet/internal/vfs"
@@ -34,6 +35,9 @@ func groupBubble(t *testing.T, f func(g *groupTest)) {
 		f(g)
 	})
 }
+
+// pass lets time pass in the bubble.
+func pass(d time.Duration) { time.Sleep(d) }
 
 // open opens the broker.
 func (g *groupTest) open() {
