@@ -202,36 +202,63 @@ func (w *crashWorld) idempotent(p *peer, number, steps int) {
 		time.Sleep(50 * time.Millisecond)
 	}
 	var seqs [2]int32
-	for n := 0; n < steps && !w.stop.Load(); n++ {
-		part := w.random(2)
-		x := &crashBatch{tp: kafka.TopicPartition{Topic: "plain", Partition: int32(part)}, p: id, seq: seqs[part]}
-		for i := range 1 + w.random(3) {
-			x.values = append(x.values, fmt.Sprintf("p%d-%d-%d", number, n, i))
+	for n := 0; n < steps && !w.stop.Load(); {
+		var list []*crashBatch
+		var sent []int32
+		for range 1 + w.random(4) {
+			n++
+			part := w.random(2)
+			x := &crashBatch{tp: kafka.TopicPartition{Topic: "plain", Partition: int32(part)}, p: id, seq: seqs[part]}
+			for i := range 1 + w.random(3) {
+				x.values = append(x.values, fmt.Sprintf("p%d-%d-%d", number, n, i))
+			}
+			seqs[part] += int32(len(x.values))
+			list = append(list, x)
+			w.know("", func(k *crashKnown) { k.batches = append(k.batches, x) })
+			sent = append(sent, p.send(x.request(), 9))
 		}
-		seqs[part] += int32(len(x.values))
-		w.know("", func(k *crashKnown) { k.batches = append(k.batches, x) })
-		for !w.stop.Load() && p.send2(x) != noError {
-			time.Sleep(50 * time.Millisecond)
+		for i, x := range list {
+			r := new(kafkawire.ProduceResponse)
+			if err := p.receive(r, 9, sent[i]); err != nil {
+				w.t.Error(err)
+				return
+			}
+			if r.Responses[0].PartitionResponses[0].ErrorCode == noError {
+				w.know("batch", func(*crashKnown) { x.acked = true })
+			}
 		}
-		if w.stop.Load() {
-			return
+		for _, x := range list {
+			for !x.acked {
+				if w.stop.Load() {
+					return
+				}
+				if p.again(x) == noError {
+					w.know("batch", func(*crashKnown) { x.acked = true })
+					break
+				}
+				time.Sleep(50 * time.Millisecond)
+			}
 		}
-		w.know("batch", func(*crashKnown) { x.acked = true })
 		time.Sleep(time.Duration(w.random(3)) * time.Millisecond)
 	}
 }
 
-// send2 sends a batch.
-func (p *peer) send2(x *crashBatch) kafkawire.ErrorCode {
+// request makes a produce request of a batch.
+func (x *crashBatch) request() *kafkawire.ProduceRequest {
 	var b kafka.BatchWriter
 	for _, v := range x.values {
 		b.Add(time.Now().UnixMilli(), nil, []byte(v))
 	}
 	records, err := b.Append(nil, &kafka.BatchOptions{Producer: &kafka.Producer{ID: x.p.ID, Epoch: x.p.Epoch, Sequence: x.seq}})
 	if err != nil {
-		p.t.Fatal(err)
+		panic(err)
 	}
-	return p.produce(string(x.tp.Topic), x.tp.Partition, records).ErrorCode
+	return produceTo(string(x.tp.Topic), x.tp.Partition, records)
+}
+
+// again sends a batch again.
+func (p *peer) again(x *crashBatch) kafkawire.ErrorCode {
+	return ask[*kafkawire.ProduceResponse](p, x.request(), 9).Responses[0].PartitionResponses[0].ErrorCode
 }
 
 // transactional runs transactions. After an error it begins anew, which ends what is open.
@@ -418,7 +445,7 @@ func (m *crashMoment) goOn(t *testing.T, b *Broker, p *peer, f *failures) {
 		if x.acked {
 			continue
 		}
-		if code := p.send2(x); code != noError {
+		if code := p.again(x); code != noError {
 			f.add("%s: sent again: %+v: %v", m.why, *x, code)
 		}
 		x.acked = true
