@@ -23,16 +23,27 @@ func (s *session) describeGroups(r *kafkaserver.Request) {
 	}
 	resp := &kafkawire.DescribeGroupsResponse{Groups: make([]kafkawire.DescribeGroupsResponseGroup, len(req.Groups))}
 	w := newBarrier(func(error) { r.Reply(resp) })
+	room := maxDescribedGroups
 	for i, id := range req.Groups {
 		g := &resp.Groups[i]
 		g.GroupID, g.AuthorizedOperations = id, minInt32
+		if room <= 0 {
+			g.ErrorCode = kafkawire.ErrInvalidRequest
+			continue
+		}
 		s.describeGroup(g, r.Version, w)
+		for j := range g.Members {
+			room -= 200 + len(g.Members[j].MemberMetadata) + len(g.Members[j].MemberAssignment)
+		}
 		if g.ErrorCode == noError && req.IncludeAuthorizedOperations {
 			g.AuthorizedOperations = s.authorizedOperations(resourceGroup, string(id))
 		}
 	}
 	w.end(nil)
 }
+
+// maxDescribedGroups bounds about how many bytes a response has: a small request can ask for the same group again and again.
+const maxDescribedGroups = 256 << 20
 
 func (s *session) describeGroup(g *kafkawire.DescribeGroupsResponseGroup, version int16, w *barrier) {
 	if !s.allowed(opDescribe, resourceGroup, string(g.GroupID)) {

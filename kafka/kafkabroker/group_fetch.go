@@ -25,6 +25,7 @@ func (s *session) offsetFetch(r *kafkaserver.Request) {
 		req.Groups = []kafkawire.OffsetFetchRequestGroup{g}
 	}
 	resp := &kafkawire.OffsetFetchResponse{Groups: make([]kafkawire.OffsetFetchResponseGroup, len(req.Groups))}
+	room := maxFetchedOffsets
 	w := newBarrier(func(err error) {
 		if err != nil {
 			for i := range resp.Groups {
@@ -34,10 +35,21 @@ func (s *session) offsetFetch(r *kafkaserver.Request) {
 		replyOffsets(r, req, resp)
 	})
 	for i := range req.Groups {
-		s.fetchOffsets(&req.Groups[i], &resp.Groups[i], req.RequireStable, r.Version >= 10, w)
+		g := &resp.Groups[i]
+		if room <= 0 {
+			g.GroupID, g.ErrorCode = req.Groups[i].GroupID, kafkawire.ErrInvalidRequest
+			continue
+		}
+		s.fetchOffsets(&req.Groups[i], g, req.RequireStable, r.Version >= 10, w)
+		for j := range g.Topics {
+			room -= len(g.Topics[j].Partitions)
+		}
 	}
 	w.end(nil)
 }
+
+// maxFetchedOffsets bounds the offsets in a response: a small request can ask for the same ones again and again.
+const maxFetchedOffsets = 1 << 20
 
 // replyOffsets answers in the form of the version.
 func replyOffsets(r *kafkaserver.Request, req *kafkawire.OffsetFetchRequest, resp *kafkawire.OffsetFetchResponse) {

@@ -59,13 +59,17 @@ func (s *session) joinGroup(r *kafkaserver.Request) {
 		return
 	}
 	if e == nil {
+		if sh.dead {
+			refuse(kafkawire.ErrNotCoordinator, req.MemberID)
+			return
+		}
 		e = sh.makeGroup(now, group)
 	}
 	j.Token = sh.wait(r)
 	e.m.Join(now, &j)
 	sh.drain(e)
 	if e.m.Fresh() && len(e.offsets) == 0 && len(e.pending) == 0 {
-		sh.dropGroup(e, kafkawire.ErrUnknownMemberID) // the request was refused
+		delete(sh.groups, e.id) // the request was refused
 	}
 }
 

@@ -286,6 +286,34 @@ func TestOffsetsExpire(t *testing.T) {
 	})
 }
 
+// A small request cannot ask for a large response.
+func TestGroupsAskedForAgainAndAgain(t *testing.T) {
+	groupBubble(t, func(g *groupTest) {
+		g.open()
+		g.topic("topic", 1)
+		p := g.dial()
+		p.find("g")
+		var many []GroupOffset
+		for range 4096 { // the same one, which is fine
+			many = append(many, GroupOffset{Topic: "topic", Offset: 1})
+		}
+		if err := g.b.CommitGroupOffsets(g.t.Context(), "g", many...); err != nil {
+			t.Fatal(err)
+		}
+		parts := make([]int32, 4096)
+		req := new(kafkawire.OffsetFetchRequest)
+		for range maxFetchedOffsets/4096 + 1 {
+			req.Groups = append(req.Groups, kafkawire.OffsetFetchRequestGroup{GroupID: "g", MemberEpoch: -1,
+				Topics: []kafkawire.OffsetFetchRequestGroupTopic{{Name: "topic", PartitionIndexes: parts}}})
+		}
+		r := ask[*kafkawire.OffsetFetchResponse](p.peer, req, 8)
+		last := len(r.Groups) - 1
+		if r.Groups[last].ErrorCode != kafkawire.ErrInvalidRequest || r.Groups[last-1].ErrorCode != 0 || len(r.Groups[last-1].Topics[0].Partitions) != 4096 {
+			t.Error(r.Groups[last].ErrorCode, r.Groups[last-1].ErrorCode)
+		}
+	})
+}
+
 // The coordinators of groups are spread over the nodes, and each says so.
 func TestCoordinatorsOfSeveralNodes(t *testing.T) {
 	groupBubble(t, func(g *groupTest) {
