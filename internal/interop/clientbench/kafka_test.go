@@ -260,3 +260,73 @@ func BenchmarkKafkaProduceSync(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkKafkaTransactions runs transactions of ten records of 100 bytes.
+func BenchmarkKafkaTransactions(b *testing.B) {
+	addr := startKafkaBroker(b)
+	value := make([]byte, 100)
+	ctx := context.Background()
+	measure := func(b *testing.B, transaction func() error) {
+		if err := transaction(); err != nil {
+			b.Fatal(err)
+		}
+		b.ReportAllocs()
+		b.ResetTimer()
+		before := processorTime(b)
+		for range b.N {
+			if err := transaction(); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.StopTimer()
+		b.ReportMetric(float64(processorTime(b)-before)/float64(b.N), "cpu-ns/op")
+	}
+	b.Run("quartet", func(b *testing.B) {
+		topic := newKafkaTopic(b, addr, 1)
+		c, err := kafkaclient.New(&kafkaclient.Options{Addrs: []string{addr}})
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer c.Close()
+		p, err := c.NewProducer(&kafkaclient.ProducerOptions{TransactionalID: topic})
+		if err != nil {
+			b.Fatal(err)
+		}
+		measure(b, func() error {
+			if err := p.Begin(ctx); err != nil {
+				return err
+			}
+			for range 10 {
+				if err := p.ProduceAsync(ctx, &kafkaclient.Record{Topic: topic, Value: value}, nil); err != nil {
+					return err
+				}
+			}
+			return p.Commit(ctx)
+		})
+	})
+	b.Run("franz-go", func(b *testing.B) {
+		topic := newKafkaTopic(b, addr, 1)
+		c, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.DefaultProduceTopic(topic), kgo.TransactionalID(topic), kgo.ProducerLinger(0),
+			kgo.ProducerBatchCompression(kgo.NoCompression()))
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer c.Close()
+		measure(b, func() error {
+			if err := c.BeginTransaction(); err != nil {
+				return err
+			}
+			for range 10 {
+				c.Produce(ctx, &kgo.Record{Value: value}, func(_ *kgo.Record, err error) {
+					if err != nil {
+						b.Error(err)
+					}
+				})
+			}
+			if err := c.Flush(ctx); err != nil {
+				return err
+			}
+			return c.EndTransaction(ctx, kgo.TryCommit)
+		})
+	})
+}
