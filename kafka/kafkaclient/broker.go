@@ -120,6 +120,9 @@ func (b *broker) connect(l lane, at *link, info ConnInfo, wait time.Duration) {
 		k.nc.Close()
 		err = ErrClosed
 	}
+	if err == nil {
+		k.begin()
+	}
 	b.mu.Lock()
 	if err != nil {
 		if c.isClosed() {

@@ -81,6 +81,22 @@ type conn struct {
 	lastUsed time.Time
 }
 
+// begin starts what watches the connection.
+func (k *conn) begin() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	now := time.Now()
+	k.lastUsed = now
+	if k.err != nil {
+		return
+	}
+	if !k.expires.IsZero() {
+		k.setTimer(now, k.expires)
+	} else if k.c.o.IdleTimeout > 0 {
+		k.setTimer(now, now.Add(k.c.o.IdleTimeout))
+	}
+}
+
 // usable reports whether requests may be sent.
 func (k *conn) usable(now time.Time) bool {
 	k.mu.Lock()
@@ -278,9 +294,16 @@ func (k *conn) tick() {
 		if at = k.silent[0].deadline; !now.Before(at) {
 			err = ErrTimeout
 		}
-	case k.c.o.IdleTimeout > 0:
-		if at = k.lastUsed.Add(k.c.o.IdleTimeout); !now.Before(at) {
+	case !k.expires.IsZero() && !now.Before(k.expires): // another connection has taken over
+		err = errIdle
+	default:
+		if k.c.o.IdleTimeout > 0 {
+			at = k.lastUsed.Add(k.c.o.IdleTimeout)
+		}
+		if !at.IsZero() && !now.Before(at) {
 			err = errIdle
+		} else if !k.expires.IsZero() && (at.IsZero() || k.expires.Before(at)) {
+			at = k.expires
 		}
 	}
 	switch {

@@ -97,7 +97,9 @@ func TestHostileBroker(t *testing.T) {
 			return sized(binary.BigEndian.AppendUint32(nil, uint32(h.CorrelationID)))
 		}),
 		"later other": later(func(h *kafkawire.RequestHeader) []byte { return sized(make([]byte, 100)) }),
-		"unasked":     later(func(h *kafkawire.RequestHeader) []byte { return append(sized(make([]byte, 4)), sized(make([]byte, 4))...) }),
+		"unasked": later(func(h *kafkawire.RequestHeader) []byte {
+			return append(sized(make([]byte, 4)), sized(make([]byte, 4))...)
+		}),
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

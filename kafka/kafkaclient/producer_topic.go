@@ -135,7 +135,11 @@ func (t *producerTopic) update(now *cluster) {
 	parts := t.partitions.Load()
 	if info.err != 0 {
 		switch {
-		case parts != nil || info.err.Retriable() && (!info.err.StaleMetadata() || time.Since(t.asked) < unknownTopicTime):
+		case parts != nil:
+			if t.p.room.records.Load() > 0 {
+				t.p.c.meta.refresh()
+			}
+		case info.err.Retriable() && (!info.err.StaleMetadata() || time.Since(t.asked) < unknownTopicTime):
 			t.p.c.meta.refresh()
 		default:
 			t.failPending(func(*pendingEntry) error { return t.error(-1, remote(info.err, nil)) })
@@ -146,12 +150,19 @@ func (t *producerTopic) update(now *cluster) {
 	if len(info.partitions) == 0 {
 		return
 	}
+	old := t.id.Load()
 	if !info.id.IsZero() {
 		t.id.Store(&info.id)
 	}
 	var list []*producerPartition
 	if parts != nil {
 		list = *parts
+	}
+	if n := len(info.partitions); len(list) > n && old != nil && *old != info.id { // the topic was made anew
+		for _, part := range list[n:] {
+			part.fail(t.error(part.index, remoteNot(kafkawire.ErrUnknownTopicOrPartition, "the topic was made anew with fewer partitions")), true)
+		}
+		list = list[:n:n]
 	}
 	if len(list) < len(info.partitions) {
 		list = append([]*producerPartition(nil), list...)
@@ -161,7 +172,7 @@ func (t *producerTopic) update(now *cluster) {
 	}
 	leaders := make([]int32, 0, len(list))
 	missing := false
-	for i := range info.partitions {
+	for i := range min(len(list), len(info.partitions)) {
 		leader := info.partitions[i].leader
 		if leader >= 0 {
 			leaders = append(leaders, int32(i))
@@ -171,7 +182,7 @@ func (t *producerTopic) update(now *cluster) {
 		list[i].lead(leader)
 	}
 	t.leaders = leaders
-	if missing {
+	if missing && t.p.room.records.Load() > 0 {
 		t.p.c.meta.refresh()
 	}
 	for i := range t.pending {
