@@ -16,6 +16,11 @@
 // [JavaPartition], [ConsistentPartition] and [FNV1aPartition] put a key where the Java client, librdkafka and sarama
 // put it. [Sticky] spreads records without a key as the Java client does.
 //
+// # Producers
+//
+// [Sequencer] is the idempotent producer of a partition as a machine without I/O: it numbers batches, says which of them to
+// send again after what a broker answered or did not, and goes to the next epoch when numbers have no use any more.
+//
 // # Groups
 //
 // [Group] is the coordinator of a classic group as a machine without I/O: requests of members go in with the time, replies and
