@@ -174,6 +174,9 @@ func TestProduceMany(t *testing.T) {
 	}}
 	for round := range int64(3) {
 		resp := ask[*kafkawire.ProduceResponse](p, req, 9)
+		if len(resp.Responses) != 3 || resp.Responses[2].Name != "b" {
+			t.Errorf("%+v", resp)
+		}
 		var got []kafkawire.ErrorCode
 		for _, topic := range resp.Responses {
 			for _, a := range topic.PartitionResponses {
@@ -395,6 +398,29 @@ func TestBytesAfterRequest(t *testing.T) {
 		}
 		if err := p.receive(m.NewResponse(), 9, p.id); err != nil {
 			t.Error(m.Key(), err)
+		}
+	}
+}
+
+// TestTooManyPartitions ends a connection whose requests name more partitions than any broker has.
+func TestTooManyPartitions(t *testing.T) {
+	for _, produces := range []bool{true, false} {
+		p := connect(t, openBroker(t, nil))
+		produce, fetch := produceTo("t", 0, nil), fetchOf("t", 0, 0)
+		one := fetch.Topics[0].Partitions[0]
+		produce.TopicData[0].PartitionData = make([]kafkawire.ProduceRequestPartition, maxRequestPartitions)
+		fetch.Topics[0].Partitions = slices.Repeat([]kafkawire.FetchRequestPartition{one}, maxRequestPartitions)
+		var m kafkawire.Request = fetch
+		if produces {
+			m = produce
+		}
+		frame, err := kafkawire.AppendRequest(nil, kafkawire.RequestHeader{Version: 9, CorrelationID: 1}, m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() { _, _ = p.nc.Write(frame) }()
+		if err := p.receive(m.NewResponse(), 9, 1); err == nil {
+			t.Error(m.Key(), "was answered")
 		}
 	}
 }

@@ -66,7 +66,11 @@ var fetchJobs = sync.Pool{New: func() any { return new(fetchJob) }}
 // fetch reads records.
 func (s *session) fetch(r *kafkaserver.Request) {
 	var v kafkawire.FetchView
-	if err := viewed(v.Decode(r.Body, r.Version)); err != nil {
+	err := viewed(v.Decode(r.Body, r.Version))
+	if err == nil {
+		err = countParts(v.Topics + v.Partitions)
+	}
+	if err != nil {
 		r.Fail(err)
 		return
 	}
@@ -81,7 +85,7 @@ func (s *session) fetch(r *kafkaserver.Request) {
 	case v.IsolationLevel == 1:
 		j.isolation = readCommitted
 	}
-	if err := j.open(&v); err != nil {
+	if err = j.open(&v); err != nil {
 		r.Reply(&kafkawire.FetchResponse{ErrorCode: errorCode(err)})
 		j.free()
 		return
@@ -277,5 +281,7 @@ func (j *fetchJob) free() {
 	j.s, j.r, j.session, j.sessionID, j.total = nil, nil, nil, 0, 0
 	j.parts, j.splices = j.parts[:0], j.splices[:0]
 	j.resp = kafkawire.FetchResponse{}
-	fetchJobs.Put(j)
+	if cap(j.parts) <= maxKept {
+		fetchJobs.Put(j)
+	}
 }

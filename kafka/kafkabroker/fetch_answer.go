@@ -1,6 +1,7 @@
 package kafkabroker
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/quartet-mq/quartet/kafka"
@@ -158,7 +159,8 @@ func (j *fetchJob) tellLeader(p *fetchPart) {
 	}
 	b, leader := j.s.b, p.p.leader()
 	p.answer.CurrentLeader = &kafkawire.FetchResponseCurrentLeader{LeaderID: kafkawire.BrokerID(leader), LeaderEpoch: b.leaderEpoch(p.p)}
-	if n := b.node(leader); n != nil && j.r.Version >= 16 {
+	known := slices.ContainsFunc(j.resp.NodeEndpoints, func(e kafkawire.FetchResponseNodeEndpoint) bool { return int32(e.NodeID) == leader })
+	if n := b.node(leader); n != nil && j.r.Version >= 16 && !known {
 		host, port := j.s.address(n)
 		e := kafkawire.FetchResponseNodeEndpoint{NodeID: kafkawire.BrokerID(leader), Host: host, Port: port, Rack: n.rack()}
 		j.resp.NodeEndpoints = append(j.resp.NodeEndpoints, e)

@@ -99,6 +99,21 @@ func (s *session) Handle(r *kafkaserver.Request) {
 	h.serve(s, r)
 }
 
+// maxRequestPartitions bounds how many partitions a produce or fetch request may name. Those beyond cost the broker more memory
+// than the request has.
+const maxRequestPartitions = 200_000
+
+// maxKept is how many partitions the memory for a request may have had that is used again.
+const maxKept = 4096
+
+// countParts refuses requests about too many partitions.
+func countParts(n int) error {
+	if n > maxRequestPartitions {
+		return logError(kafkawire.ErrInvalidRequest, "%d partitions in a request", n)
+	}
+	return nil
+}
+
 // viewed is the error of decoding a view of a request. Bytes after the request are none, as for [kafkaserver.Request.Decode].
 func viewed(err error) error {
 	if e := (*kafkawire.Error)(nil); errors.As(err, &e) && e.Rest > 0 {

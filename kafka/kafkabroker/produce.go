@@ -3,6 +3,7 @@ package kafkabroker
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,7 +39,11 @@ var produceJobs = sync.Pool{New: func() any { return new(produceJob) }}
 // produce appends record batches.
 func (s *session) produce(r *kafkaserver.Request) {
 	var v kafkawire.ProduceView
-	if err := viewed(v.Decode(r.Body, r.Version)); err != nil {
+	err := viewed(v.Decode(r.Body, r.Version))
+	if err == nil {
+		err = countParts(v.Topics + v.Partitions)
+	}
+	if err != nil {
 		r.Fail(err)
 		return
 	}
@@ -200,7 +205,8 @@ func (j *produceJob) fail(p *partition, a *kafkawire.ProduceResponsePartition, e
 		b := j.s.b
 		l := p.leadership()
 		a.CurrentLeader = &kafkawire.ProduceResponseCurrentLeader{LeaderID: kafkawire.BrokerID(l.leader), LeaderEpoch: b.leaderEpoch(p)}
-		if n := b.node(l.leader); n != nil {
+		known := slices.ContainsFunc(j.resp.NodeEndpoints, func(e kafkawire.ProduceResponseNodeEndpoint) bool { return int32(e.NodeID) == l.leader })
+		if n := b.node(l.leader); n != nil && !known {
 			host, port := j.s.address(n)
 			e := kafkawire.ProduceResponseNodeEndpoint{NodeID: kafkawire.BrokerID(l.leader), Host: host, Port: port, Rack: n.rack()}
 			j.resp.NodeEndpoints = append(j.resp.NodeEndpoints, e)
@@ -234,6 +240,8 @@ func (j *produceJob) done() {
 	if j.acks == 0 {
 		j.silent()
 	} else {
+		// Topics without partitions have no answer.
+		j.resp.Responses = slices.DeleteFunc(j.resp.Responses, func(t kafkawire.ProduceResponseTopic) bool { return len(t.PartitionResponses) == 0 })
 		j.r.Reply(&j.resp)
 	}
 	j.free()
@@ -256,8 +264,10 @@ func (j *produceJob) silent() {
 
 // free gives the job back.
 func (j *produceJob) free() {
+	kept := cap(j.resp.Responses)
 	for i := range j.resp.Responses {
 		t := &j.resp.Responses[i]
+		kept += cap(t.PartitionResponses)
 		clear(t.PartitionResponses)
 		*t = kafkawire.ProduceResponseTopic{PartitionResponses: t.PartitionResponses[:0]}
 	}
@@ -265,5 +275,7 @@ func (j *produceJob) free() {
 	j.resp.NodeEndpoints = nil
 	clear(j.joined)
 	*j = produceJob{resp: j.resp, places: j.places[:0], joined: j.joined[:0], advance: j.advance[:0]}
-	produceJobs.Put(j)
+	if kept <= maxKept {
+		produceJobs.Put(j)
+	}
 }
