@@ -127,7 +127,9 @@ func TestGatewayKafkaUsers(t *testing.T) {
 		"-tls-cert="+write("cert", cert), "-tls-key="+write("key", key), "-tls-client-ca="+write("ca", ca.pem))
 	plain, secure := p.urls[0], p.urls[1]
 
-	as := func(m kafkaclient.Mechanism) *kafkaclient.Client { return kafkaClient(t, plain, &kafkaclient.Options{SASL: m}) }
+	as := func(m kafkaclient.Mechanism) *kafkaclient.Client {
+		return kafkaClient(t, plain, &kafkaclient.Options{SASL: m})
+	}
 	ann := as(kafkaclient.Plain("ann", "secret"))
 	if err := produce(t, ann, "t", "ann's"); err != nil {
 		t.Error("ann:", err)
