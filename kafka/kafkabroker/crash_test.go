@@ -441,8 +441,14 @@ func (m *crashMoment) settled(b *Broker, f *failures) {
 
 // goOn has the clients do again what they got no answer for.
 func (m *crashMoment) goOn(t *testing.T, b *Broker, p *peer, f *failures) {
+	// As if the last acknowledgements had not arrived: five batches may be on the way.
+	left := make(map[producedPlace]int)
 	for _, x := range m.known.batches {
-		if x.acked {
+		left[producedPlace{x.tp, x.p.ID}]++
+	}
+	for _, x := range m.known.batches {
+		at := producedPlace{x.tp, x.p.ID}
+		if left[at]--; left[at] >= windowBatches {
 			continue
 		}
 		if code := p.again(x); code != noError {
@@ -504,13 +510,15 @@ func (p *peer) endOffset(tp kafka.TopicPartition) int64 {
 	}}}, 7).Topics[0].Partitions[0].Offset
 }
 
+// producedPlace is where a producer's sequence numbers count.
+type producedPlace struct {
+	tp kafka.TopicPartition
+	id kafkawire.ProducerID
+}
+
 // comparePlain looks at the batches of idempotent producers.
 func (m *crashMoment) comparePlain(got map[kafka.TopicPartition]map[string]int, f *failures) {
-	type place struct {
-		tp kafka.TopicPartition
-		id kafkawire.ProducerID
-	}
-	last := make(map[place]int)
+	last := make(map[producedPlace]int)
 	known := make(map[string]bool)
 	for _, x := range m.known.batches {
 		there := 0
@@ -521,7 +529,7 @@ func (m *crashMoment) comparePlain(got map[kafka.TopicPartition]map[string]int, 
 				continue
 			}
 			there++
-			pl := place{x.tp, x.p.ID}
+			pl := producedPlace{x.tp, x.p.ID}
 			if before, ok := last[pl]; ok && at < before {
 				f.add("%s: %s comes before an earlier one", m.why, v)
 			}

@@ -18,6 +18,8 @@ type txnCoordinator struct {
 	shards map[*partition]*txnShard
 	sweep  *time.Timer
 	closed bool
+
+	unreadable int // records, when the broker was opened
 }
 
 // txnShard has the transactional ids of a partition.

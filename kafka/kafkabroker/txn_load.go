@@ -39,16 +39,21 @@ func (b *Broker) openTransactions() error {
 func (s *txnShard) load() error {
 	return s.c.b.eachRecord(s.p, func(r *kafka.Record) error {
 		id, ok, err := kafka.ReadTxnKey(r.Key)
-		if err != nil || !ok {
-			return err
-		}
-		if r.Value == nil {
-			delete(s.entries, id)
+		if err == nil && !ok {
 			return nil
 		}
-		rec, err := kafka.ReadTxnValue(r.Value)
+		var rec *kafka.TxnRecord
+		if err == nil && r.Value != nil {
+			rec, err = kafka.ReadTxnValue(r.Value)
+		}
 		if err != nil {
-			return err
+			// It must not keep the others from being served. What it said of its transaction is not known any more.
+			s.c.unreadable++
+			s.c.b.log.Error("kafkabroker: the state of a transaction cannot be read", "partition", s.p.id(), "offset", r.Offset, "error", err)
+		}
+		if rec == nil {
+			delete(s.entries, id)
+			return nil
 		}
 		e := s.entries[id]
 		if e == nil {
@@ -115,7 +120,9 @@ func (b *Broker) resumeTransactions() {
 			s.do(e, func(t *kafka.Txn, _ time.Time) { t.Resume() })
 		}
 	}
-	b.abortOrphans()
+	if c.unreadable == 0 {
+		b.abortOrphans()
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.sweep = time.AfterFunc(txnSweep, c.expire)

@@ -538,3 +538,52 @@ func TestOrphans(t *testing.T) {
 		}
 	})
 }
+
+// TestUnreadableTransaction: a record that nobody can read keeps nobody else from being served, and nothing is aborted that
+// may have been committed.
+func TestUnreadableTransaction(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := smallOptions()
+		o.Dir, o.fs = "d", vfs.NewMem()
+		b := openBroker(t, o)
+		c := txnProducer(t, b, "bad", 2)
+		c.mustCreate("t", 1)
+		c.begin()
+		c.write("t", 0, "a")
+		key, err := kafka.AppendTxnKey(nil, "bad")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var w kafka.BatchWriter
+		w.Add(0, key, []byte{0, 1, 2})
+		w.Add(0, []byte{0}, nil)
+		w.Add(0, []byte{0, 77}, nil)
+		records, err := w.Append(nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := b.txns.shard("bad", false)
+		if err == nil {
+			_, err = b.appendRecords(s.p, records, fromCoordinator)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
+		b = openBroker(t, o)
+		time.Sleep(time.Minute)
+		if list, stable := connect(t, b).committedRecords("t", 0); len(list) > 0 || stable != 0 {
+			t.Error(list, stable)
+		}
+		d := txnProducer(t, b, "good", 2)
+		d.begin()
+		if code := d.write("t", 0, "b"); code != noError {
+			t.Error(code)
+		}
+		if code := d.end(true); code != noError {
+			t.Error(code)
+		}
+	})
+}
