@@ -27,12 +27,12 @@ func TestKafkaGroupsAsApache(t *testing.T) {
 	need(t, "java", "java/kafka/target/dependency")
 	const session = "group.min.session.timeout.ms"
 	address := freeAddress(t)
-	newApacheKafka(t, address, address, session+"=500\n").start()
+	newApacheKafka(t, address, address, session+"=500\ngroup.max.size=3\n").start()
 	theirs := playGroups(t, address)
 
 	b, err := kafkabroker.Open(&kafkabroker.Options{
 		Authenticate: kafkabroker.AllowAll, OffsetsPartitions: 1, TransactionPartitions: 1,
-		Config: map[string]string{session: "500", "group.initial.rebalance.delay.ms": "0"},
+		Config: map[string]string{session: "500", "group.initial.rebalance.delay.ms": "0", "group.max.size": "3"},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -94,6 +94,7 @@ func playGroups(t *testing.T, address string) []string {
 	p.timeouts()
 	p.offsets()
 	p.transactions()
+	p.size()
 	names := strings.NewReplacer(p.names...)
 	for i, line := range p.lines {
 		p.lines[i] = names.Replace(line)
@@ -836,4 +837,44 @@ func (p *groupPlay) transactions() {
 		r := askGroup[*kafkawire.OffsetFetchResponse](p, "main", &kafkawire.OffsetFetchRequest{RequireStable: true, Groups: []kafkawire.OffsetFetchRequestGroup{{GroupID: "x", MemberEpoch: -1}}}, 9)
 		return r.Groups[0].ErrorCode == 0
 	})
+}
+
+func (p *groupPlay) size() {
+	p.comment("a group that is full")
+	a := p.enter("a", "SA", "full")
+	p.joined("a")
+	b := p.enter("b", "SB", "full")
+	p.wait(func() bool {
+		r := askGroup[*kafkawire.HeartbeatResponse](p, "main", &kafkawire.HeartbeatRequest{GroupID: "full", MemberID: a, GenerationID: 1}, 4)
+		return r.ErrorCode == kafkawire.ErrRebalanceInProgress
+	})
+	d := p.enter("d", "SD", "full")
+	askGroup[*kafkawire.JoinGroupResponse](p, "c", playJoin("full", "", ""), 9) // neither pending ones count nor those that have not come
+	p.leave("full", kafkawire.LeaveGroupRequestMember{MemberID: p.lastID()})
+	p.send("a", playJoin("full", a, ""), 9)
+	p.joined("a")
+	p.joined("b")
+	p.joined("d")
+	for version := int16(3); version <= 9; version++ {
+		askGroup[*kafkawire.JoinGroupResponse](p, "c", playJoin("full", "", ""), version)
+	}
+	askGroup[*kafkawire.JoinGroupResponse](p, "c", playJoin("full", "", "static"), 9)
+	askGroup[*kafkawire.JoinGroupResponse](p, "c", playJoin("full", "nobody", ""), 9)
+	p.sync("a", playSync("full", a, "", 2, a, b, d), 5)
+	p.sync("b", playSync("full", b, "", 2), 5)
+	p.sync("d", playSync("full", d, "", 2), 5)
+	askGroup[*kafkawire.JoinGroupResponse](p, "c", playJoin("full", "", ""), 9)
+	p.send("b", playJoin("full", b, ""), 9)
+	p.joined("b")
+	p.leave("full", kafkawire.LeaveGroupRequestMember{MemberID: a}, kafkawire.LeaveGroupRequestMember{MemberID: b},
+		kafkawire.LeaveGroupRequestMember{MemberID: d})
+	p.describe("full")
+}
+
+// lastID returns the member id in the answer that was noted last, and gives it a name.
+func (p *groupPlay) lastID() string {
+	_, id, _ := strings.Cut(p.lines[len(p.lines)-1], `"MemberID":"`)
+	id, _, _ = strings.Cut(id, `"`)
+	p.call(id, "pending")
+	return id
 }
