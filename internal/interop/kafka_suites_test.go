@@ -1,0 +1,54 @@
+package interop
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/quartet-mq/quartet/internal/interop/peer"
+)
+
+// kgoTests are the tests of franz-go's client that need a broker; the others are left out. Chains of groups and of
+// transactions are among them.
+const kgoTests = "^(TestGroupETL|TestTxnEtl|TestGroupSimple|TestConsume.*|TestIssue.*|TestPauseIssue.*|TestAddRemovePartitions|TestDirectPartitionPurge|" +
+	"TestPooling|TestPing|TestHookPollStart|TestLookbackMilli|TestUnknownGroupOffsetFetchPinned|TestClient_Produce.*|TestMaxVersions|TestProcessHooks.*)$"
+
+// TestFranzSuite runs tests of franz-go in a copy of the module.
+func TestFranzSuite(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long")
+	}
+	t.Parallel()
+	b := peer.Quartet()
+	if os.Getenv("QUARTET_INTEROP_BROKER") == "kafka" {
+		b = peer.ApacheKafka()
+	}
+	p := start(t, b, peer.Listeners{Kafka: true})
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/twmb/franz-go").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := copyDir(t, strings.TrimSpace(string(out)))
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "go", "test", "-mod=mod", "-vet=off", "-timeout", "7m", "-v", "-run", kgoTests, ".")
+	cmd.Dir = filepath.Join(dir, "pkg", "kgo")
+	cmd.Env = append(os.Environ(), "KGO_SEEDS="+p.Kafka, "KGO_TEST_RF=1", "KGO_TEST_UNSAFE=1", "KGO_TEST_RECORDS=10000", "KGO_TEST_MAX_TOPIC_PARTS=4", "KGO_LOG_LEVEL=none", "GOFLAGS=")
+	cmd.WaitDelay = time.Second
+	out, err = cmd.CombinedOutput()
+	passed := len(regexp.MustCompile(`(?m)^--- PASS`).FindAll(out, -1))
+	if err != nil || passed < 20 {
+		failed := regexp.MustCompile(`(?m)^\s*--- FAIL.*`).FindAllString(string(out), -1)
+		if len(out) > 20_000 {
+			out = out[len(out)-20_000:]
+		}
+		t.Errorf("%v, %d passed\n%s\n%s", err, passed, out, strings.Join(failed, "\n"))
+		return
+	}
+	t.Logf("%d tests passed", passed)
+}
