@@ -162,6 +162,9 @@ func runKafkaClients(t *testing.T, b peer.Broker) map[string]map[string]error {
 	all := make(map[string]map[string]error)
 	t.Run(b.Name, func(t *testing.T) {
 		open, closed := startKafkaPeer(t, b)
+		if err := addSCRAMUsers(t.Context(), closed.Kafka); err != nil {
+			t.Fatal(err)
+		}
 		for _, p := range []*peer.Proc{open, closed} {
 			go func() {
 				select {

@@ -1274,6 +1274,25 @@ func (f *franz) security() {
 	})
 }
 
+// scramUsers are users whose password is peer.Password, for clients that cannot make any.
+var scramUsers = map[string]kadm.ScramMechanism{"scram-sha-256": kadm.ScramSha256, "scram-sha-512": kadm.ScramSha512}
+
+// addSCRAMUsers makes them.
+func addSCRAMUsers(ctx context.Context, addr string) error {
+	c, err := kgo.NewClient(kgo.SeedBrokers(addr), franzLogin)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	for user, m := range scramUsers {
+		rs, err := kadm.NewClient(c).AlterUserSCRAMs(ctx, nil, []kadm.UpsertSCRAM{{User: user, Mechanism: m, Iterations: 4096, Password: peer.Password}})
+		if err := cmp.Or(err, rs[user].Err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // retry calls f until it works: a broker may need a moment until what it has been told holds everywhere.
 func retry(ctx context.Context, f func() error) error {
 	for {

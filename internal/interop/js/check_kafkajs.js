@@ -289,6 +289,13 @@ await step('admin: ACLs', async () => {
 
 await step('security: SASL PLAIN', () => ping({ brokers: [env.CLOSED], sasl: sasl() }))
 await step('security: wrong password', () => fails('KafkaJSSASLAuthenticationError', () => ping({ brokers: [env.CLOSED], sasl: sasl('wrong') })))
+for (const mechanism of ['scram-sha-256', 'scram-sha-512']) {
+  const login = (password) => ({ brokers: [env.CLOSED], sasl: { mechanism, username: mechanism, password } })
+  await step(`security: ${mechanism.toUpperCase()}`, async () => {
+    await ping(login(env.PASSWORD))
+    await fails('KafkaJSSASLAuthenticationError', () => ping(login('wrong')))
+  })
+}
 await step('security: TLS', () => ping({ brokers: [env.OPEN_TLS], ssl: trust(env.CA) }))
 await step('security: SASL over TLS', () => ping({ brokers: [env.CLOSED_TLS], sasl: sasl(), ssl: trust(env.CLOSED_CA) }))
 process.exit(0)

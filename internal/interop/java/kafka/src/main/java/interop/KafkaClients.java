@@ -39,6 +39,7 @@ import org.apache.kafka.clients.consumer.ConsumerRebalanceListener;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.ConsumerRecords;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.consumer.KafkaShareConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.clients.consumer.OffsetOutOfRangeException;
 import org.apache.kafka.clients.producer.KafkaProducer;
@@ -106,6 +107,8 @@ public class KafkaClients {
         step("group: rebalance, cooperative", () -> rebalance("cooperative", "org.apache.kafka.clients.consumer.CooperativeStickyAssignor"));
         step("group: static member", KafkaClients::staticMember);
         step("group: pattern of topics", KafkaClients::pattern);
+        step("group: consumer protocol (KIP-848)", KafkaClients::consumerProtocol);
+        step("group: share group (KIP-932)", KafkaClients::shareGroup);
         step("transaction: commit and abort", KafkaClients::transactions);
         step("transaction: consumed offsets", KafkaClients::consumedOffsets);
         step("transaction: older producer is fenced", KafkaClients::fenced);
@@ -460,6 +463,35 @@ public class KafkaClients {
         try (KafkaConsumer<String, String> c = consumer("group.id", name("pattern"))) {
             c.subscribe(Pattern.compile(name("pattern-.")));
             read(c, 10);
+        }
+    }
+
+    static void consumerProtocol() throws Exception {
+        String topic = fill("consumer-protocol", 1, 10);
+        Map<String, Object> c = common("group.id", name("consumer-protocol"), "group.protocol", "consumer", "auto.offset.reset", "earliest",
+            "key.deserializer", "org.apache.kafka.common.serialization.StringDeserializer",
+            "value.deserializer", "org.apache.kafka.common.serialization.StringDeserializer");
+        try (KafkaConsumer<String, String> k = new KafkaConsumer<>(c)) {
+            k.subscribe(List.of(topic));
+            read(k, 10);
+            k.commitSync();
+        }
+    }
+
+    static void shareGroup() throws Exception {
+        String topic = fill("share", 1, 10);
+        alter(new ConfigResource(ConfigResource.Type.GROUP, name("share")), AlterConfigOp.OpType.SET, "share.auto.offset.reset", "earliest");
+        Map<String, Object> c = common("group.id", name("share"),
+            "key.deserializer", "org.apache.kafka.common.serialization.StringDeserializer",
+            "value.deserializer", "org.apache.kafka.common.serialization.StringDeserializer");
+        try (KafkaShareConsumer<String, String> k = new KafkaShareConsumer<>(c)) {
+            k.subscribe(List.of(topic));
+            int n = 0;
+            for (long end = System.currentTimeMillis() + PATIENCE; n < 10;) {
+                n += k.poll(Duration.ofMillis(200)).count();
+                check(System.currentTimeMillis() < end, n + " of 10 records");
+            }
+            k.commitSync();
         }
     }
 
