@@ -295,7 +295,7 @@ func (b *Broker) openMeta() (err error) {
 		return nil
 	}
 	b.meta, err = openMetadata(filepath.Join(b.opt.Dir, metaDir), &journal.Options{
-		FS: b.fs, Kind: "kafka", SegmentSize: 16 << 20, Logger: b.log, MinFree: -1,
+		FS: b.fs, Kind: "kafka", SegmentSize: b.opt.metaSegment, Logger: b.log, MinFree: -1,
 	})
 	return err
 }

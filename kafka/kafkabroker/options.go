@@ -62,8 +62,9 @@ type Options struct {
 	Logger *slog.Logger
 
 	// For tests:
-	fs   vfs.Tree // nil is that of the operating system
-	logs logDirOptions
+	fs          vfs.Tree // nil is that of the operating system
+	logs        logDirOptions
+	metaSegment int64 // size of the largest file of the metadata journal
 }
 
 // Node is one of the brokers that a [Broker] looks like.
@@ -158,6 +159,9 @@ func (o *Options) withDefaults() Options {
 	}
 	if len(c.Nodes) > 0 {
 		c.NodeID = c.Nodes[0].ID
+	}
+	if c.metaSegment == 0 {
+		c.metaSegment = 16 << 20
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
