@@ -55,7 +55,7 @@ func (l *partitionLog) appendLocked(r *appendRequest, c *logConfig) (res appendR
 	}
 	heads, t := l.heads, l.producers
 	l.update.reset()
-	check := producerCheck{origin: r.origin, txnVersion: r.txnVersion, guard: r.guard, verify: c.strictTxn, seg: -1, pos: -1}
+	check := producerCheck{origin: r.origin, txnVersion: r.txnVersion, guard: r.guard, now: r.now, verify: c.strictTxn, seg: -1, pos: -1}
 	for i := range heads {
 		check.pos = heads[i].pos
 		if heads[i].magic() == 2 {
@@ -68,6 +68,11 @@ func (l *partitionLog) appendLocked(r *appendRequest, c *logConfig) (res appendR
 			return l.duplicate(d, c), false, nil
 		}
 	}
+	defer func() {
+		if err != nil && r.origin == fromClient {
+			l.miss(heads, r.now)
+		}
+	}()
 	if err := l.assignEpochs(heads); err != nil {
 		return res, false, err
 	}
@@ -102,6 +107,26 @@ func (l *partitionLog) appendLocked(r *appendRequest, c *logConfig) (res appendR
 	advanced = l.publish(g, size, last+1, &res)
 	l.askFlush(c)
 	return res, advanced, nil
+}
+
+// miss notes batches that storage did not take. The caller holds writing.
+func (l *partitionLog) miss(heads []batchHead, now int64) {
+	for i := range heads {
+		if heads[i].magic() == 2 {
+			l.producers.miss(heads[i].raw, now)
+		}
+	}
+}
+
+// missed notes the first of some batches that are not appended because there is no room.
+func (l *partitionLog) missed(records []byte, now int64) {
+	entry, _, err := kafka.Split(records)
+	if err != nil || entry == nil || kafka.Magic(entry) != 2 {
+		return
+	}
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	l.producers.miss(kafka.Batch(entry), now)
 }
 
 // publish shows readers what was appended.

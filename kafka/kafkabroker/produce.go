@@ -156,6 +156,7 @@ func (j *produceJob) append(p *partition, v *kafkawire.ProduceView, t *kafkawire
 		return logError(kafkawire.ErrNotEnoughReplicas, "%d replicas are in sync, and min.insync.replicas is %d", len(p.replicas), c.minInSync)
 	}
 	if b.diskFull.Load() {
+		p.log.missed(v.Records, j.now)
 		return errDiskFull
 	}
 	req := appendRequest{records: v.Records, leaderEpoch: b.leaderEpoch(p), now: j.now, quiet: true}

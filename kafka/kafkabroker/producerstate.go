@@ -1,6 +1,7 @@
 package kafkabroker
 
 import (
+	"maps"
 	"math"
 	"slices"
 	"sort"
@@ -153,8 +154,45 @@ type producerTable struct {
 	end  int64 // everything below this offset is in it
 
 	snapshots []int64 // offsets of the snapshot files, ascending
+	missed    map[int64]missedBatch
 	guards    map[int64]txnGuard
 	guardID   uint64
+}
+
+// missedBatch is the first batch of a producer that nothing is known of, which could not be appended. Those that follow it must
+// not be taken before it is sent again: nothing but it tells where the sequence numbers begin.
+type missedBatch struct {
+	epoch    int16
+	sequence int32 // the lowest
+	at       int64 // when it was refused, in milliseconds
+}
+
+// What bounds how many missed batches are remembered, and how long, in milliseconds. Clients have given up then.
+const (
+	mostMissed = 1000
+	missedMs   = 5 * 60 * 1000
+)
+
+// miss notes that a batch was not appended.
+func (t *producerTable) miss(b kafka.Batch, now int64) {
+	id := int64(b.ProducerID())
+	if id < 0 || t.m[id] != nil || b.BaseSequence() < 0 {
+		return
+	}
+	old, ok := t.missed[id]
+	if ok && old.epoch == b.ProducerEpoch() && old.sequence <= b.BaseSequence() {
+		return
+	}
+	if len(t.missed) >= mostMissed {
+		maps.DeleteFunc(t.missed, func(_ int64, m missedBatch) bool { return now-m.at > missedMs })
+		if len(t.missed) >= mostMissed {
+			return
+		}
+	}
+	if t.missed == nil {
+		t.missed = make(map[int64]missedBatch)
+	}
+	t.missed[id] = missedBatch{b.ProducerEpoch(), b.BaseSequence(), now}
 }
 
 // txnGuard is a request that asks the coordinator whether a transaction is open in which a producer begins to write here.
@@ -190,6 +228,7 @@ func (t *producerTable) put(p *producer) {
 func (t *producerTable) clear() {
 	clear(t.m)
 	clear(t.guards)
+	clear(t.missed)
 	t.txns = nil
 }
 

@@ -44,6 +44,7 @@ type producerCheck struct {
 	origin     appendOrigin
 	txnVersion int16  // of the transaction that a marker ends; from 2 on each has an epoch of its own
 	guard      uint64 // what startVerification returned, 0 for none
+	now        int64  // milliseconds
 	verify     bool   // refuse transactional batches of transactions that nobody has verified
 	seg, pos   int64  // where the batch will be
 }
@@ -127,6 +128,9 @@ func (t *producerTable) checkData(p *producer, b kafka.Batch, c *producerCheck) 
 			return outOfOrder(p, first)
 		}
 	}
+	if m, ok := t.missed[p.id]; ok && p.n == 0 && m.epoch == epoch && first > m.sequence && c.now-m.at <= missedMs {
+		return outOfOrder(p, first)
+	}
 	if epoch != p.epoch {
 		if first != 0 && p.epoch >= 0 {
 			return outOfOrder(p, first)
@@ -194,6 +198,7 @@ func (t *producerTable) abortedBy(u *producerUpdate) (list []abortedTxn) {
 func (t *producerTable) apply(u *producerUpdate, end int64) {
 	for i := range u.producers {
 		t.put(&u.producers[i])
+		delete(t.missed, u.producers[i].id)
 		if p := &u.producers[i]; p.txnFirst >= 0 {
 			delete(t.guards, p.id)
 		}

@@ -1,7 +1,9 @@
 package kafkabroker
 
 import (
+	"errors"
 	"fmt"
+	"syscall"
 	"testing"
 	"time"
 
@@ -61,4 +63,33 @@ func TestWindowAfterRestarts(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestMissedBatch: when the first batch of a producer cannot be written, those that follow it on the way wait for it to be
+// sent again. They would be in the place of the first otherwise.
+func TestMissedBatch(t *testing.T) {
+	l, fs := testLog(t, smallConfig())
+	send := func(sequence int32, epoch int16) (appendResult, error) {
+		b := testBatch{records: []testRecord{{value: fmt.Sprint(sequence)}}, producer: 1, epoch: epoch, sequence: sequence}
+		return l.append(&appendRequest{records: b.raw(), leaderEpoch: 1, now: 1000})
+	}
+	fs.SetFail(func(op vfs.Op, name string) error {
+		if op == vfs.OpWrite {
+			return syscall.ENOSPC
+		}
+		return nil
+	})
+	if _, err := send(0, 0); !vfs.IsNoSpace(err) {
+		t.Fatal(err)
+	}
+	fs.SetFail(nil)
+	if _, err := send(1, 0); !errors.Is(err, kafkawire.ErrOutOfOrderSequenceNumber) {
+		t.Error(err)
+	}
+	for _, sequence := range []int32{0, 1} {
+		if _, err := send(sequence, 0); err != nil {
+			t.Error(err)
+		}
+	}
+	wantContents(t, l, 0, readUncommitted, "0:0 1:1")
 }
