@@ -165,7 +165,7 @@ func (m *Member) joinAnswered(now time.Time, r *kafkawire.JoinGroupResponse) {
 		m.id, m.generation, m.protocol = r.MemberID, -1, ""
 		m.reason = "need to re-join with the given member-id: " + r.MemberID
 		m.anew(now)
-	case kafkawire.ErrUnknownMemberID:
+	case kafkawire.ErrUnknownMemberID, kafkawire.ErrIllegalGeneration:
 		m.forgotten(now, code)
 	default:
 		m.requestFailed(now, code, nil)
