@@ -26,5 +26,14 @@
 // [Group] is the coordinator of a classic group as a machine without I/O: requests of members go in with the time, replies and
 // records come out as events, and [RestoreGroup] goes on from the last record.
 //
+// [Member] is the other side: a member that joins, computes assignments as the leader, gives signs of life and follows
+// rebalances, eager and cooperative ones. [RangeAssignor], [RoundRobinAssignor], [StickyAssignor] and
+// [CooperativeStickyAssignor] give what those of the Java client give for the same members, so it does not matter which
+// client is the leader.
+//
+// # Fetch sessions
+//
+// [FetchSession] is the client's half of a session, in which fetch requests name only what has changed.
+//
 // Nothing here is safe for concurrent use while somebody changes it.
 package kafka
