@@ -549,7 +549,7 @@ func (f *franz) consumedOffsets(ctx context.Context) error {
 	group := f.name("eos")
 	session := func(commit kgo.TransactionEndTry) error {
 		s, err := kgo.NewGroupTransactSession(kgo.SeedBrokers(f.open.Kafka), kgo.TransactionalID(f.name("eos")), kgo.ConsumerGroup(group),
-			kgo.ConsumeTopics(in), kgo.DefaultProduceTopic(out), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.RequireStableFetchOffsets())
+			kgo.ConsumeTopics(in), kgo.DefaultProduceTopic(out), kgo.FetchIsolationLevel(kgo.ReadCommitted()))
 		if err != nil {
 			return err
 		}

@@ -643,6 +643,18 @@ func (s *saramaRun) partitions(ctx context.Context) error {
 	})
 }
 
+// saramaConfigs describes a config of a topic or broker.
+func saramaConfigs(a sarama.ClusterAdmin, t sarama.ConfigResourceType, name, key string) ([]sarama.ConfigEntry, error) {
+	rs, err := a.DescribeConfigs([]*sarama.ConfigResource{{Type: t, Name: name, ConfigNames: []string{key}}}, sarama.DescribeConfigsOptions{})
+	if err != nil {
+		return nil, err
+	}
+	if len(rs) != 1 || rs[0].ErrorCode != sarama.ErrNoError {
+		return nil, fmt.Errorf("%+v", rs)
+	}
+	return rs[0].Configs, nil
+}
+
 func (s *saramaRun) configs(ctx context.Context) error {
 	topic, err := s.create("configs", 1, nil)
 	if err != nil {
@@ -651,7 +663,7 @@ func (s *saramaRun) configs(ctx context.Context) error {
 	return s.with(func(a sarama.ClusterAdmin) error {
 		expect := func(want string) error {
 			return retry(ctx, func() error {
-				cs, err := a.DescribeConfig(sarama.ConfigResource{Type: sarama.TopicResource, Name: topic, ConfigNames: []string{"retention.ms"}})
+				cs, err := saramaConfigs(a, sarama.TopicResource, topic, "retention.ms")
 				if err == nil && (len(cs) != 1 || cs[0].Value != want) {
 					err = fmt.Errorf("%+v, want %s", cs, want)
 				}
@@ -678,7 +690,7 @@ func (s *saramaRun) brokerConfigs(context.Context) error {
 		if err != nil {
 			return err
 		}
-		cs, err := a.DescribeConfig(sarama.ConfigResource{Type: sarama.BrokerResource, Name: fmt.Sprint(id), ConfigNames: []string{"message.max.bytes"}})
+		cs, err := saramaConfigs(a, sarama.BrokerResource, fmt.Sprint(id), "message.max.bytes")
 		if err == nil && (len(cs) != 1 || cs[0].Value == "") {
 			err = fmt.Errorf("%+v", cs)
 		}
@@ -797,7 +809,8 @@ func (s *saramaRun) acls(ctx context.Context) error {
 	return func() error {
 		name := s.name("acl")
 		r := sarama.Resource{ResourceType: sarama.AclResourceTopic, ResourceName: name, ResourcePatternType: sarama.AclPatternLiteral}
-		if err := a.CreateACL(r, sarama.Acl{Principal: "User:x", Host: "*", Operation: sarama.AclOperationRead, PermissionType: sarama.AclPermissionDeny}); err != nil {
+		if err := a.CreateACLs([]*sarama.ResourceAcls{{Resource: r, Acls: []*sarama.Acl{
+			{Principal: "User:x", Host: "*", Operation: sarama.AclOperationRead, PermissionType: sarama.AclPermissionDeny}}}}); err != nil {
 			return err
 		}
 		f := sarama.AclFilter{ResourceType: sarama.AclResourceTopic, ResourceName: &name, ResourcePatternTypeFilter: sarama.AclPatternAny, Operation: sarama.AclOperationAny, PermissionType: sarama.AclPermissionAny}
