@@ -27,7 +27,9 @@ type transaction struct {
 	begun   bool  // the coordinator may know of it
 	joining []*producerPartition
 	busy    bool // somebody adds partitions
-	bump    bool // numbers are not known any more: the next transaction needs another epoch
+	cancel  context.CancelFunc
+	idle    chan struct{} // closed when nobody adds partitions any more
+	bump    bool          // numbers are not known any more: the next transaction needs another epoch
 	groups  map[string]bool
 }
 
@@ -79,7 +81,7 @@ func (p *Producer) Init(ctx context.Context) error {
 	return t.init(ctx)
 }
 
-// Begin begins a transaction. It fails with ErrNoTransaction when there is one.
+// Begin begins a transaction. It fails with ErrNoTransaction when there is one; an Abort that has failed is done first.
 func (p *Producer) Begin(ctx context.Context) error {
 	t, err := p.lockTxn(ctx)
 	if err != nil {
@@ -88,6 +90,14 @@ func (p *Producer) Begin(ctx context.Context) error {
 	defer t.unlock()
 	if err := t.init(ctx); err != nil {
 		return err
+	}
+	t.mu.Lock()
+	aborting := t.state == txnAborting
+	t.mu.Unlock()
+	if aborting {
+		if err := t.abort(ctx); err != nil {
+			return err
+		}
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -125,6 +135,10 @@ func (p *Producer) Commit(ctx context.Context) error {
 	if open {
 		t.barrier()
 		if err := p.Flush(ctx); err != nil {
+			t.taking.Store(true)
+			return err
+		}
+		if err := t.settle(ctx, false); err != nil {
 			t.taking.Store(true)
 			return err
 		}
@@ -167,6 +181,11 @@ func (p *Producer) Abort(ctx context.Context) error {
 		return err
 	}
 	defer t.unlock()
+	return t.abort(ctx)
+}
+
+func (t *transaction) abort(ctx context.Context) error {
+	p := t.p
 	t.mu.Lock()
 	switch t.state {
 	case txnOpen, txnAborting:
@@ -187,6 +206,9 @@ func (p *Producer) Abort(ctx context.Context) error {
 		topic.abort()
 	}
 	if err := p.Flush(ctx); err != nil {
+		return err
+	}
+	if err := t.settle(ctx, true); err != nil {
 		return err
 	}
 	for _, topic := range *p.topics.Load() {
@@ -227,9 +249,11 @@ func (p *Producer) Transact(ctx context.Context, f func(ctx context.Context) err
 		}
 	}
 	if p.Err() == nil {
-		// ctx may be why f failed.
-		ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), p.c.o.RequestTimeout, ErrTimeout)
-		defer cancel()
+		if ctx.Err() != nil { // that may be why f failed
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeoutCause(context.WithoutCancel(ctx), p.c.o.RequestTimeout, ErrTimeout)
+			defer cancel()
+		}
 		if aborting := p.Abort(ctx); aborting != nil && !errors.Is(aborting, ErrNoTransaction) {
 			err = errors.Join(err, aborting)
 		}
@@ -327,20 +351,43 @@ func (t *transaction) join(part *producerPartition) bool {
 	}
 	t.joining = append(t.joining, part)
 	if !t.busy {
-		t.busy = true
-		go t.addPartitions()
+		t.busy, t.idle = true, make(chan struct{})
+		ctx, cancel := context.WithCancel(t.p.alive)
+		t.cancel = cancel
+		go t.addPartitions(ctx)
 	}
 	return false
 }
 
-// addPartitions tells the coordinator of partitions until there are none left.
-func (t *transaction) addPartitions() {
+// settle waits until nobody adds partitions. An abort does not wait for the coordinator.
+func (t *transaction) settle(ctx context.Context, abort bool) error {
+	t.mu.Lock()
+	busy, idle := t.busy, t.idle
+	if busy && abort {
+		t.cancel()
+	}
+	t.mu.Unlock()
+	if !busy {
+		return nil
+	}
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// addPartitions tells the coordinator of partitions until there are none left, or ctx ends.
+func (t *transaction) addPartitions(ctx context.Context) {
 	p := t.p
 	for {
 		t.mu.Lock()
 		parts := append([]*producerPartition(nil), t.joining...)
-		if len(parts) == 0 || t.err != nil {
+		if len(parts) == 0 || t.err != nil || ctx.Err() != nil {
 			t.joining, t.busy = nil, false
+			t.cancel()
+			close(t.idle)
 			t.mu.Unlock()
 			return
 		}
@@ -357,7 +404,7 @@ func (t *transaction) addPartitions() {
 			}
 			req.V3AndBelowTopics[i].Partitions = append(req.V3AndBelowTopics[i].Partitions, part.index)
 		}
-		err := p.c.retry(p.alive, func(ctx context.Context) error {
+		err := p.c.retry(ctx, func(ctx context.Context) error {
 			resp, err := t.request(ctx, req, 3, func(r kafkawire.Response) kafkawire.ErrorCode {
 				return worst(r.(*kafkawire.AddPartitionsToTxnResponse))
 			})
@@ -366,10 +413,17 @@ func (t *transaction) addPartitions() {
 			}
 			return err
 		})
+		if err != nil && ctx.Err() != nil {
+			continue
+		}
 		if err != nil {
 			t.broke(err)
+			if p.closed.Load() {
+				err = p.closedErr()
+			}
+			err = t.failed(err)
 			for _, part := range parts {
-				part.fail(t.failed(err), false)
+				part.fail(err, false)
 			}
 			continue
 		}
