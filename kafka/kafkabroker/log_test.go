@@ -210,6 +210,47 @@ func TestVerification(t *testing.T) {
 	}
 }
 
+// TestVerificationEndsWithMarker: a marker also makes void what was verified for a partition to which the transaction had
+// not written yet. A batch that comes late would begin a transaction that nobody ends.
+func TestVerificationEndsWithMarker(t *testing.T) {
+	c := smallConfig()
+	c.strictTxn = true
+	l, _ := testLog(t, c)
+	b := testBatch{records: []testRecord{{value: "v"}}, producer: 1, epoch: 5, txn: true}
+	g, err := l.guardTransaction(1, 5, 0, false)
+	if g == 0 || err != nil {
+		t.Fatal(g, err)
+	}
+	mustAppendFrom(t, l, marker(t, 1, 5, kafka.ControlAbort, 0, 0), fromCoordinator)
+	if _, err := l.append(&appendRequest{records: b.bytes(t), guard: g}); !errors.Is(err, kafkawire.ErrInvalidTxnState) {
+		t.Error("a batch after the marker:", err)
+	}
+	if st := l.state(); st.lastStable != st.end {
+		t.Errorf("a transaction hangs: %+v", st)
+	}
+}
+
+// TestVerificationIsForgotten: clients that ask for what they never write leave nothing behind.
+func TestVerificationIsForgotten(t *testing.T) {
+	l, _ := testLog(t, smallConfig())
+	for id := int64(1); id <= 100; id++ {
+		if _, err := l.guardTransaction(id, 0, 0, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.expireProducers(0, 1000)
+	if _, err := l.guardTransaction(101, 0, 0, true); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(l.producers.guards); n != 101 {
+		t.Error("too early:", n)
+	}
+	l.expireProducers(0, 1000)
+	if n := len(l.producers.guards); n != 1 {
+		t.Error(n)
+	}
+}
+
 // TestSequenceWraps: sequence numbers begin again at zero after the largest.
 func TestSequenceWraps(t *testing.T) {
 	l, _ := testLog(t, smallConfig())

@@ -157,6 +157,7 @@ type producerTable struct {
 	missed    map[int64]missedBatch
 	guards    map[int64]txnGuard
 	guardID   uint64
+	guardOld  uint64 // those up to here were there when expire was called before
 }
 
 // missedBatch is the first batch of a producer that nothing is known of, which could not be appended. Those that follow it must
@@ -237,13 +238,19 @@ func (p *producer) expired(now, after int64) bool {
 	return p.txnFirst < 0 && now-p.lastTime >= after
 }
 
-// expire forgets producers that were idle for a time.
+// expire forgets producers that were idle for a time, and what was verified before the last call and nobody has written with.
 func (t *producerTable) expire(now, after int64) {
 	for id, p := range t.m {
 		if p.expired(now, after) {
 			delete(t.m, id)
 		}
 	}
+	for id, g := range t.guards {
+		if g.id <= t.guardOld {
+			delete(t.guards, id)
+		}
+	}
+	t.guardOld = t.guardID
 }
 
 // latestSnapshot returns the last snapshot, or -1.

@@ -21,11 +21,12 @@ type producerUpdate struct {
 	producers []producer
 	started   []openTxn
 	completed []completedTxn
+	marked    []int64        // producers with a marker
 	duplicate *producedBatch // of a batch that is sent again; nothing is to be appended
 }
 
 func (u *producerUpdate) reset() {
-	*u = producerUpdate{producers: u.producers[:0], started: u.started[:0], completed: u.completed[:0]}
+	*u = producerUpdate{producers: u.producers[:0], started: u.started[:0], completed: u.completed[:0], marked: u.marked[:0]}
 }
 
 // of returns the state of a producer after the batches so far.
@@ -172,6 +173,7 @@ func (u *producerUpdate) addMarker(p *producer, b kafka.Batch, c *producerCheck)
 	if p.txnFirst >= 0 {
 		u.completed = append(u.completed, completedTxn{p.id, p.txnFirst, b.BaseOffset(), m.Type == kafka.ControlAbort})
 	}
+	u.marked = append(u.marked, p.id)
 	p.setEpoch(epoch)
 	p.coordinatorEpoch, p.lastTime, p.txnFirst = m.CoordinatorEpoch, m.Timestamp, -1
 	return nil
@@ -208,7 +210,9 @@ func (t *producerTable) apply(u *producerUpdate, end int64) {
 	}
 	for _, c := range u.completed {
 		t.txns.complete(c)
-		delete(t.guards, c.producerID)
+	}
+	for _, id := range u.marked { // also where nothing was written yet: what comes late would begin a transaction that nobody ends
+		delete(t.guards, id)
 	}
 	t.end = end
 }
