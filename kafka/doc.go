@@ -31,6 +31,12 @@
 // [CooperativeStickyAssignor] give what those of the Java client give for the same members, so it does not matter which
 // client is the leader.
 //
+// # Transactions
+//
+// [Txn] is the coordinator of a transactional id as a machine without I/O, for transactions before and after KIP-890: who may
+// write, when a transaction is decided, and when its markers and records must be durable. [TxnRecord] is its state, as it is in
+// __transaction_state. A [Marker] is the control record that ends a transaction in a partition.
+//
 // # Fetch sessions
 //
 // [FetchSession] is the client's half of a session, in which fetch requests name only what has changed.

@@ -56,6 +56,17 @@
 // answers it. Of many that wait for one partition the appender answers one, and the others are answered by goroutines that end
 // then.
 //
+// # Transactions
+//
+// The broker says transaction.version 2, so clients that know KIP-890 have an epoch for each transaction and partitions join by
+// being written to; older clients have transactions as before. A decision is durable before EndTxn is answered, as far as
+// [Options].Sync says so, and its markers are in the logs: who commits and then reads finds the records. What a sudden end
+// interrupts goes on when the broker is opened, and a transaction in a log of which no coordinator knows is aborted then.
+// A producer with several batches on the way may send the last five of each partition again after any number of restarts.
+//
+// [Broker.Transactions] lists transactional ids. Transactions that take longer than their producer has asked for are aborted,
+// ids that were not used for a week are forgotten.
+//
 // # Groups
 //
 // A group is coordinated by the node that leads its partition of __consumer_offsets, which is chosen as Kafka chooses it, and is a
