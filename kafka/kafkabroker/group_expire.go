@@ -66,20 +66,23 @@ func (s *groupShard) expiredOffsets(e *groupEntry, now int64) (keys []offsetKey)
 	return keys
 }
 
-// topicDeleted forgets the offsets of a topic: one of the same name begins anew.
-func (g *groupCoordinator) topicDeleted(topic string) {
+// topicDeleted forgets the offsets of a topic: one of the same name begins anew. It reports whether that is written.
+func (g *groupCoordinator) topicDeleted(topic string) bool {
+	done := true
 	for _, s := range g.all() {
 		if s.loaded() != nil {
+			done = false
 			continue
 		}
 		s.mu.Lock()
-		s.forgetTopic(topic)
+		done = s.forgetTopic(topic) && done
 		s.mu.Unlock()
 	}
+	return done
 }
 
-// forgetTopic forgets the offsets of a topic. The caller holds mu.
-func (s *groupShard) forgetTopic(topic string) {
+// forgetTopic forgets the offsets of a topic, and reports whether that is written. The caller holds mu.
+func (s *groupShard) forgetTopic(topic string) bool {
 	for _, e := range s.groups {
 		var keys []offsetKey
 		for _, k := range e.allKeys() {
@@ -92,7 +95,8 @@ func (s *groupShard) forgetTopic(topic string) {
 		}
 		if err := s.bury(e, keys, false); err != nil {
 			s.g.b.log.Error("kafkabroker: offsets of a deleted topic cannot be removed", "group", e.id, "error", err)
-			return
+			return false
 		}
 	}
+	return true
 }

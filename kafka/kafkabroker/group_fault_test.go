@@ -112,6 +112,39 @@ func TestGroupsWithABrokenDisk(t *testing.T) {
 	})
 }
 
+// A topic whose deletion is not finished when the broker ends leaves no offsets to one of the same name.
+func TestGroupsOfATopicThatIsHalfDeleted(t *testing.T) {
+	groupBubble(t, func(g *groupTest) {
+		g.open()
+		topic := g.topic("topic", 1)
+		p := g.dial()
+		p.find("g")
+		if code := p.commit("g", "", -1, "topic", 0, 7); code != 0 {
+			t.Fatal(code)
+		}
+		g.fs.SetFail(func(op vfs.Op, name string) error {
+			if op == vfs.OpWrite && strings.Contains(name, offsetsTopic) {
+				return errors.New("broken")
+			}
+			return nil
+		})
+		g.b.deleteTopic(topic)
+		g.fs.SetFail(nil)
+		g.fs = g.fs.DropClone()
+		g.srv.Close()
+		g.b.Close() // with an error
+		g.open()
+		g.topic("topic", 1)
+		for range 2 {
+			p = g.dial()
+			if offset, code := p.committed("g", "topic", 0, false); offset != -1 || code != 0 {
+				t.Error(offset, code)
+			}
+			g.crash()
+		}
+	})
+}
+
 // Commits that are too large for a batch are refused, and tombstones of many offsets are in several.
 func TestManyOffsets(t *testing.T) {
 	groupBubble(t, func(g *groupTest) {

@@ -279,8 +279,7 @@ func (b *Broker) deleteTopic(t *topicState) error {
 		}
 		p.wake()
 	}
-	b.groups.topicDeleted(t.name)
-	if err == nil {
+	if forgotten := b.groups.topicDeleted(t.name); err == nil && forgotten {
 		err = b.setMeta(metaChange{metaDoomed, t.id.String(), nil})
 	}
 	if f := b.opt.Events.TopicDeleted; f != nil {
