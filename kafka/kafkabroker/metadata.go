@@ -45,6 +45,7 @@ type metaEntity struct {
 	lsn   uint64
 	size  int // of the change in the record
 	grave bool
+	multi bool // the record has other changes, too
 }
 
 // metadata is the durable state of the broker outside of the logs: small entities, each with a value. Its journal is the
@@ -116,7 +117,7 @@ func (m *metadata) apply(lsn uint64, list []metaChange, live bool) (dead []metaE
 		if old, ok := m.entities[k]; ok {
 			dead = append(dead, old)
 		}
-		e := metaEntity{value: slices.Clone(c.value), lsn: lsn, size: c.size()}
+		e := metaEntity{value: slices.Clone(c.value), lsn: lsn, size: c.size(), multi: len(list) > 1}
 		switch {
 		case c.value != nil:
 			m.entities[k] = e
@@ -193,19 +194,34 @@ func (m *metadata) each(kind metaKind, visit func(key string, value []byte) erro
 	return nil
 }
 
-// checkpoint gives deletions that are in records with other changes a record of their own, so that those records can go.
+// checkpoint gives changes that are in a record with others a record of their own. Records of several changes are not needed
+// then, and none of them is kept when files are rewritten: one that was kept for one of its changes would undo the deletion of what
+// it sets besides, as a tombstone goes when all that is older was rewritten.
 func (m *metadata) checkpoint(below uint64) {
 	m.mu.Lock()
-	var gone []metaEntity
+	var moved []metaEntity
 	for k, e := range m.entities {
-		if e.grave && e.lsn < below {
-			m.j.AppendTombstone(encodeChanges([]metaChange{{kind: k.kind, key: k.key}}), nil)
-			delete(m.entities, k)
-			gone = append(gone, e)
+		if !e.multi || e.lsn >= below {
+			continue
 		}
+		c := metaChange{kind: k.kind, key: k.key, value: e.value}
+		record := encodeChanges([]metaChange{c})
+		if e.grave {
+			if m.j.AppendTombstone(record, nil) == 0 {
+				break // the journal is being closed: what there is stays
+			}
+			delete(m.entities, k)
+		} else {
+			lsn := m.j.Append(record, nil, c.size())
+			if lsn == 0 {
+				break
+			}
+			m.entities[k] = metaEntity{value: e.value, lsn: lsn, size: c.size()}
+		}
+		moved = append(moved, e)
 	}
 	m.mu.Unlock()
-	for _, e := range gone {
+	for _, e := range moved {
 		m.j.Release(e.lsn, e.size)
 	}
 }
@@ -214,8 +230,9 @@ func (m *metadata) checkpoint(below uint64) {
 func (m *metadata) keep(lsn uint64, record []byte) journal.Verdict {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	v := journal.Drop
+	v, n := journal.Drop, 0
 	_ = eachChange(record, func(c metaChange) { // it was read before
+		n++
 		e, ok := m.entities[metaKey{c.kind, c.key}]
 		switch {
 		case ok && e.lsn == lsn:
@@ -224,6 +241,9 @@ func (m *metadata) keep(lsn uint64, record []byte) journal.Verdict {
 			v = journal.Tombstone
 		}
 	})
+	if n > 1 && v == journal.Tombstone {
+		v = journal.Drop // checkpoint has made tombstones of it
+	}
 	return v
 }
 
