@@ -62,6 +62,7 @@ type commitWork struct {
 
 // commitOffset is an offset, and where its answer is.
 type commitOffset struct {
+	of     *topicState
 	key    offsetKey
 	c      committedOffset
 	topic  int
@@ -103,7 +104,7 @@ func (w *commitWork) add(partition int32, offset int64, epoch int32, metadata *s
 		code = kafkawire.ErrUnknownTopicOrPartition
 	default:
 		w.offsets = append(w.offsets, commitOffset{
-			key: offsetKey{w.topic.name, partition}, topic: w.at, answer: len(t.Partitions),
+			of: w.topic, key: offsetKey{w.topic.name, partition}, topic: w.at, answer: len(t.Partitions),
 			c: committedOffset{offset: offset, epoch: epoch, metadata: strings.Clone(text(metadata)), expire: -1},
 		})
 	}
@@ -231,6 +232,11 @@ func (s *groupShard) checkCommit(now time.Time, w *commitWork, by committer, txn
 func (s *groupShard) addCommit(now time.Time, w *commitWork, retention int64) bool {
 	for i := range w.offsets {
 		o := &w.offsets[i]
+		if o.of.deleted.Load() { // since the request was looked at: topicDeleted may have been here, and one of the same name begins anew
+			w.set(o, kafkawire.ErrUnknownTopicOrPartition)
+			o.topic = -1
+			continue
+		}
 		if !s.g.metadataFits(o.c.metadata) {
 			w.set(o, kafkawire.ErrOffsetMetadataTooLarge)
 			o.topic = -1

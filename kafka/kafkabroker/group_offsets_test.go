@@ -8,6 +8,37 @@ import (
 	"github.com/quartet-mq/quartet/kafka/kafkawire"
 )
 
+// TestCommitForADeletedTopic: a commit that comes while its topic is deleted leaves nothing to a topic of the same name.
+func TestCommitForADeletedTopic(t *testing.T) {
+	groupBubble(t, func(g *groupTest) {
+		g.open()
+		topic := g.topic("topic", 1)
+		p := g.dial()
+		p.find("g")
+		s := &session{b: g.b, node: g.b.nodes[0]}
+		s.access.super = true
+		sh, code := s.groupShard("g")
+		if code != noError {
+			t.Fatal(code)
+		}
+		w := &commitWork{s: s, group: "g"}
+		w.resp.Topics = make([]kafkawire.OffsetCommitResponseTopic, 1)
+		w.begin(0, "topic", kafkawire.UUID{}, false)
+		w.add(0, 5, -1, nil)
+		if err := g.b.deleteTopic(topic); err != nil {
+			t.Fatal(err)
+		}
+		g.topic("topic", 1)
+		sh.mu.Lock()
+		sh.batch.Reset()
+		any := sh.addCommit(time.Now(), w, -1)
+		sh.mu.Unlock()
+		if code := w.resp.Topics[0].Partitions[0].ErrorCode; any || code != kafkawire.ErrUnknownTopicOrPartition {
+			t.Error(any, code)
+		}
+	})
+}
+
 func TestOffsetsOfAGroupWithoutMembers(t *testing.T) {
 	groupBubble(t, func(g *groupTest) {
 		g.open()

@@ -210,6 +210,9 @@ func (b *Broker) addPartitions(name string, count int32, assignment [][]kafkawir
 	old := t.partitions()
 	more := int(count) - len(old)
 	switch {
+	case t.internal:
+		// The number says where each group and transactional id is. They would begin anew elsewhere, with nobody fenced.
+		return logError(kafkawire.ErrInvalidPartitions, "the number of partitions of %s cannot be changed", name)
 	case more == 0:
 		return logError(kafkawire.ErrInvalidPartitions, "the topic has %d partitions already", len(old))
 	case more < 0:

@@ -132,6 +132,26 @@ func TestDeleteAndMakeTopicAgain(t *testing.T) {
 	}
 }
 
+// TestPartitionsOfInternalTopics: their number says where groups and transactional ids are, so it stays.
+func TestPartitionsOfInternalTopics(t *testing.T) {
+	b := openBroker(t, smallOptions())
+	p := connect(t, b)
+	for _, name := range []string{offsetsTopic, transactionsTopic} {
+		topic, err := b.internalTopic(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := len(topic.partitions())
+		req := &kafkawire.CreatePartitionsRequest{Topics: []kafkawire.CreatePartitionsRequestTopic{{Name: kafkawire.TopicName(name), Count: int32(n) + 1}}}
+		if a := ask[*kafkawire.CreatePartitionsResponse](p, req, 3).Results[0]; a.ErrorCode != kafkawire.ErrInvalidPartitions {
+			t.Error(name, a.ErrorCode)
+		}
+		if len(topic.partitions()) != n {
+			t.Error(name, "has more partitions")
+		}
+	}
+}
+
 func TestCreatePartitions(t *testing.T) {
 	p := connect(t, openBroker(t, nil))
 	p.mustCreate("t", 2)
