@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -133,8 +134,11 @@ func TestConsumerFollowsRack(t *testing.T) {
 				}
 			}
 		})})
+		var mu sync.Mutex
 		racks := make(map[int32]string)
 		faults.Watch(func(r *kafkatest.Request) {
+			mu.Lock()
+			defer mu.Unlock()
 			if q, ok := r.Message.(*kafkawire.FetchRequest); ok && len(q.Topics) > 0 {
 				racks[r.Node] = q.RackID
 			}
@@ -142,6 +146,8 @@ func TestConsumerFollowsRack(t *testing.T) {
 		b.Produce(t, kafkatest.Numbered("a", 0, 0, 3)...)
 		c := x.consumer(&kafkaclient.ConsumerOptions{Assign: map[kafka.TopicPartition]kafkaclient.Start{tp("a", 0): kafkaclient.StartEarliest()}})
 		x.equal(x.values(c, 3), numbers(0, 3))
+		mu.Lock()
+		defer mu.Unlock()
 		if racks[1] != "y" || racks[2] != "y" {
 			t.Errorf("%v", racks)
 		}

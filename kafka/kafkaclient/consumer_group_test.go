@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -386,7 +387,12 @@ func TestConsumerOldBroker(t *testing.T) {
 			kafkawire.KeyLeaveGroup: 2, kafkawire.KeySyncGroup: 2, kafkawire.KeyOffsetForLeaderEpoch: 2}
 		t.faults.LimitVersions(old)
 		seen := make(map[kafkawire.APIKey]int16)
-		t.faults.Watch(func(r *kafkatest.Request) { seen[r.Key] = max(seen[r.Key], r.Version) })
+		var mu sync.Mutex
+		t.faults.Watch(func(r *kafkatest.Request) {
+			mu.Lock()
+			defer mu.Unlock()
+			seen[r.Key] = max(seen[r.Key], r.Version)
+		})
 		t.b.Produce(t, kafkatest.Numbered("a", 0, 0, 10)...)
 		m := t.member(kafkaclient.ConsumerOptions{Group: "g", Topics: []string{"a"}, Reset: kafkaclient.ResetEarliest})
 		time.Sleep(20 * time.Second)
@@ -395,6 +401,8 @@ func TestConsumerOldBroker(t *testing.T) {
 		if at := t.committed("g", tp("a", 0)); at != 10 {
 			t.Errorf("committed %d", at)
 		}
+		mu.Lock()
+		defer mu.Unlock()
 		for key, most := range old {
 			if v, ok := seen[key]; ok && v > most {
 				t.Errorf("%v in version %d", key, v)
