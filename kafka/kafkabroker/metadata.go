@@ -230,9 +230,9 @@ func (m *metadata) checkpoint(below uint64) {
 func (m *metadata) keep(lsn uint64, record []byte) journal.Verdict {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	v, n := journal.Drop, 0
+	v, sets := journal.Drop, false
 	_ = eachChange(record, func(c metaChange) { // it was read before
-		n++
+		sets = sets || c.sets()
 		e, ok := m.entities[metaKey{c.kind, c.key}]
 		switch {
 		case ok && e.lsn == lsn:
@@ -241,8 +241,8 @@ func (m *metadata) keep(lsn uint64, record []byte) journal.Verdict {
 			v = journal.Tombstone
 		}
 	})
-	if n > 1 && v == journal.Tombstone {
-		v = journal.Drop // checkpoint has made tombstones of it
+	if sets && v == journal.Tombstone {
+		v = journal.Drop // checkpoint has made tombstones of its deletions
 	}
 	return v
 }
