@@ -45,7 +45,6 @@ type fakeBroker struct {
 	script func(r *fakeRequest) kafkawire.Response // nil: what the cluster knows
 	ranges map[kafkawire.APIKey][2]int16           // other than all
 	conns  map[net.Conn]struct{}
-	seen   []kafkawire.APIKey
 }
 
 // fakeRequest is a request that came to a fakeBroker.
@@ -184,7 +183,6 @@ func (b *fakeBroker) serveConn(nc net.Conn) {
 		}
 		b.mu.Lock()
 		script := b.script
-		b.seen = append(b.seen, r.header.Key)
 		b.mu.Unlock()
 		var resp kafkawire.Response
 		if script != nil {
@@ -300,18 +298,6 @@ func (c *fakeCluster) metadata(req *kafkawire.MetadataRequest, version int16) ka
 		add(*t.Name)
 	}
 	return m
-}
-
-// count is how often a broker saw a request.
-func (b *fakeBroker) count(key kafkawire.APIKey) (n int) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, k := range b.seen {
-		if k == key {
-			n++
-		}
-	}
-	return n
 }
 
 // fakeLog is the log of a partition.
