@@ -432,18 +432,21 @@ func clientAdministers(t *testing.T, c *kafkaclient.Client) {
 	if err := a.CreateACLs(ctx, acl); err != nil {
 		t.Error(err)
 	}
-	if list, err := a.ACLs(ctx, kafkaclient.ACLFilter{Principal: "User:alice"}); err != nil || !slices.Equal(list, []kafkaclient.ACL{acl}) {
-		t.Error(list, err)
-	}
+	// Brokers learn of changes a little later.
+	eventually(t, func() (any, error, bool) {
+		list, err := a.ACLs(ctx, kafkaclient.ACLFilter{Principal: "User:alice"})
+		return list, err, slices.Equal(list, []kafkaclient.ACL{acl})
+	})
 	if list, err := a.DeleteACLs(ctx, kafkaclient.ACLFilter{Principal: "User:alice"}); err != nil || !slices.Equal(list, []kafkaclient.ACL{acl}) {
 		t.Error(list, err)
 	}
 	if err := a.SetSCRAMPassword(ctx, "alice", kafkaclient.SHA512, "secret", 0); err != nil {
 		t.Error(err)
 	}
-	if users, err := a.SCRAMUsers(ctx, "alice"); err != nil || len(users) != 1 || !slices.Equal(users[0].Credentials, []kafkaclient.SCRAMCredential{{Hash: kafkaclient.SHA512, Iterations: 8192}}) {
-		t.Error(users, err)
-	}
+	eventually(t, func() (any, error, bool) {
+		users, err := a.SCRAMUsers(ctx, "alice")
+		return users, err, len(users) == 1 && slices.Equal(users[0].Credentials, []kafkaclient.SCRAMCredential{{Hash: kafkaclient.SHA512, Iterations: 8192}})
+	})
 	if err := a.DeleteSCRAMPassword(ctx, "alice", kafkaclient.SHA512); err != nil {
 		t.Error(err)
 	}
@@ -451,9 +454,10 @@ func clientAdministers(t *testing.T, c *kafkaclient.Client) {
 	if err := a.AlterQuotas(ctx, entity, map[string]float64{"producer_byte_rate": 1 << 20}); err != nil {
 		t.Error(err)
 	}
-	if list, err := a.Quotas(ctx, kafkaclient.QuotaEntity{"user": "*"}); err != nil || len(list) != 1 || list[0].Values["producer_byte_rate"] != 1<<20 || list[0].Entity["user"] != "alice" {
-		t.Error(list, err)
-	}
+	eventually(t, func() (any, error, bool) {
+		list, err := a.Quotas(ctx, kafkaclient.QuotaEntity{"user": "*"})
+		return list, err, len(list) == 1 && list[0].Values["producer_byte_rate"] == 1<<20 && list[0].Entity["user"] == "alice"
+	})
 	if err := a.AlterQuotas(ctx, entity, nil, "producer_byte_rate"); err != nil {
 		t.Error(err)
 	}
@@ -462,6 +466,22 @@ func clientAdministers(t *testing.T, c *kafkaclient.Client) {
 	}
 	if err := a.DeleteTopics(ctx, "admin"); err != nil {
 		t.Error(err)
+	}
+}
+
+// eventually calls f until it is satisfied.
+func eventually(t *testing.T, f func() (got any, err error, ok bool)) {
+	t.Helper()
+	for i := 0; ; i++ {
+		got, err, ok := f()
+		if err == nil && ok {
+			return
+		}
+		if i == 50 {
+			t.Errorf("%+v %v", got, err)
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
 	}
 }
 
