@@ -99,6 +99,7 @@ func (j *fetchJob) run() {
 		j.finish()
 		return
 	}
+	j.r.DropBody() // a request that waits must not keep the memory from others
 	if !j.s.wait(j) {
 		j.finish()
 		return

@@ -1,13 +1,17 @@
 package kafkabroker
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/quartet-mq/quartet/internal/memnet"
+	"github.com/quartet-mq/quartet/kafka/kafkaserver"
 	"github.com/quartet-mq/quartet/kafka/kafkawire"
 )
 
@@ -290,6 +294,41 @@ func TestFetchSessions(t *testing.T) {
 	if st := b.Stats(); st.FetchSessions != 0 || st.SessionParts != 0 {
 		t.Errorf("%+v", st)
 	}
+}
+
+// TestWaitingRequestsHoldNoMemory: requests that wait for long leave the memory for requests to others.
+func TestWaitingRequestsHoldNoMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := openBroker(t, smallOptions())
+		srv := kafkaserver.New(b, &kafkaserver.Options{Limits: kafkaserver.Limits{MemoryLimit: 20 << 10}})
+		l := memnet.Listen("mem:9092")
+		go srv.Serve(l, nil)
+		defer srv.Close()
+		dial := func() *peer {
+			nc, err := l.Dial(context.Background())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return &peer{t: t, nc: nc, client: "test"}
+		}
+		p, waits, joins := dial(), dial(), dial()
+		for _, name := range []string{"a", "b"} {
+			p.mustCreate(name, 1)
+		}
+		m := fetchOf("a", 0, 0)
+		m.MaxWaitMs, m.RackID = 3_600_000, strings.Repeat("r", 30<<10)
+		waits.send(m, 11)
+		ask[*kafkawire.FindCoordinatorResponse](joins, &kafkawire.FindCoordinatorRequest{CoordinatorKeys: []string{"g"}}, 6)
+		j := joinRequest("g", "")
+		j.SessionTimeoutMs, j.RebalanceTimeoutMs, j.Protocols[0].Metadata = 300_000, 3_600_000, make([]byte, 80<<10)
+		joins.send(j, 3)
+		synctest.Wait()
+		start := time.Now()
+		p.mustProduce("b", 0, batch(strings.Repeat("v", 50<<10)))
+		if d := time.Since(start); d > time.Second {
+			t.Error("a producer was answered after", d)
+		}
+	})
 }
 
 func TestFetchSessionCache(t *testing.T) {

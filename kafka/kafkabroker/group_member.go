@@ -67,6 +67,7 @@ func (s *session) joinGroup(r *kafkaserver.Request) {
 	}
 	j.Token = sh.wait(r)
 	e.m.Join(now, &j)
+	r.DropBody() // it may wait, and the group has copies
 	sh.drain(e)
 	if e.m.Fresh() && len(e.offsets) == 0 && len(e.pending) == 0 {
 		delete(sh.groups, e.id) // the request was refused
@@ -166,6 +167,7 @@ func (s *session) syncGroup(r *kafkaserver.Request) {
 		Token: sh.wait(r), MemberID: req.MemberID, InstanceID: text(req.GroupInstanceID), Generation: req.GenerationID,
 		ProtocolType: req.ProtocolType, Protocol: req.ProtocolName, Assignments: req.Assignments,
 	})
+	r.DropBody() // it may wait, and the group has copies
 	sh.drain(e)
 }
 

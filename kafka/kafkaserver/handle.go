@@ -113,7 +113,9 @@ func (c *Conn) answered(r *Request, rep reply) {
 	} else {
 		c.flush()
 	}
-	c.giveFrame(frame)
+	if frame != nil {
+		c.giveFrame(frame)
+	}
 }
 
 // advance puts the answers at the front of the queue in the output, with c.mu held.

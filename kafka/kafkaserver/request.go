@@ -43,6 +43,16 @@ func (r *Request) Decode(m kafkawire.Request) error {
 	return err
 }
 
+// DropBody gives the memory of Body back before the answer. Call it for requests that wait, once nothing of Body is used any
+// more: others may need the memory meanwhile, see [Limits].MemoryLimit. Nobody may answer the request before it returns.
+func (r *Request) DropBody() {
+	f := r.frame
+	r.frame, r.Body = nil, nil
+	if f != nil {
+		r.Conn.giveFrame(f)
+	}
+}
+
 // Size returns the size of the request on the wire, in bytes.
 func (r *Request) Size() int { return r.size }
 
