@@ -378,15 +378,20 @@ func clientAdministers(t *testing.T, c *kafkaclient.Client) {
 	if err := a.AlterConfigs(ctx, kafkaclient.ConfigChange{Resource: resource, Set: map[string]string{"retention.ms": "1000"}, Append: map[string][]string{"cleanup.policy": {"delete"}}}); err != nil {
 		t.Error(err)
 	}
-	configs, err := a.Configs(ctx, resource, kafkaclient.ConfigResource{Type: kafkaclient.ConfigBroker, Name: "1"})
-	if err != nil || len(configs) != 2 {
-		t.Error(len(configs), err)
-	}
-	for _, x := range configs[resource] {
-		if x.Name == "cleanup.policy" && (*x.Value != "compact,delete" && *x.Value != "delete,compact" || x.Source != kafkaclient.SourceTopic || x.Doc == "") {
-			t.Errorf("%s: %+v", *x.Value, x)
+	// Brokers learn of changes a little later.
+	eventually(t, func() (any, error, bool) {
+		configs, err := a.Configs(ctx, resource, kafkaclient.ConfigResource{Type: kafkaclient.ConfigBroker, Name: "1"})
+		for _, x := range configs[resource] {
+			if x.Name == "cleanup.policy" && x.Source == kafkaclient.SourceTopic && x.Doc != "" {
+				return *x.Value, err, len(configs) == 2 && (*x.Value == "compact,delete" || *x.Value == "delete,compact")
+			}
 		}
-	}
+		return configs, err, false
+	})
+	eventually(t, func() (any, error, bool) {
+		topics, err := a.Topics(ctx, "admin")
+		return topics, err, len(topics) == 1 && len(topics[0].Partitions) == 3 && topics[0].Partitions[2].Leader >= 0
+	})
 	tp := kafka.TopicPartition{Topic: "admin", Partition: 2}
 	p := newKafkaProducer(t, c, &kafkaclient.ProducerOptions{Partitioner: kafkaclient.ManualPartitioner})
 	for range 5 {
@@ -432,7 +437,6 @@ func clientAdministers(t *testing.T, c *kafkaclient.Client) {
 	if err := a.CreateACLs(ctx, acl); err != nil {
 		t.Error(err)
 	}
-	// Brokers learn of changes a little later.
 	eventually(t, func() (any, error, bool) {
 		list, err := a.ACLs(ctx, kafkaclient.ACLFilter{Principal: "User:alice"})
 		return list, err, slices.Equal(list, []kafkaclient.ACL{acl})

@@ -54,6 +54,7 @@ func (t *producerTopic) add(ctx context.Context, e entry, size int) error {
 		list := *parts
 		if i := t.p.o.Partitioner(e.r, int32(len(list))); i >= 0 {
 			if int(i) >= len(list) {
+				t.p.c.meta.refresh() // there may be more
 				return t.error(i, remoteNot(kafkawire.ErrUnknownTopicOrPartition, "there is no such partition"))
 			}
 			return list[i].add(ctx, e, size, latest, nil)
