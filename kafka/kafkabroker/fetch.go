@@ -116,9 +116,12 @@ func (j *fetchJob) run() {
 		return
 	}
 	j.state = fetchWaits
-	gen := j.gen
+	s, gen := j.s, j.gen // once it waits the job may end and become another
 	j.timer = time.AfterFunc(j.maxWait, func() { j.expire(gen) }) // not used again: timers belong to a synctest bubble, jobs do not
 	j.mu.Unlock()
+	if s.hasEnded() {
+		j.cancel(gen)
+	}
 }
 
 // expire ends the wait when its time is over.
