@@ -71,14 +71,17 @@ func (c *fetchSessions) add(s *fetchSession, now time.Time) {
 	c.parts += n
 }
 
-// resized notes how many partitions a session has.
-func (c *fetchSessions) resized(s *fetchSession, n int) {
+// resized notes how many partitions a session has. It is false when these are more than one request, or all sessions, may
+// have.
+func (c *fetchSessions) resized(s *fetchSession, n int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	grows := n > s.size
 	if s.at != nil {
 		c.parts += n - s.size
 		s.size = n
 	}
+	return !grows || n <= maxRequestPartitions && c.parts <= maxFetchParts
 }
 
 // remove forgets a session.
@@ -141,7 +144,10 @@ func (j *fetchJob) open(v *kafkawire.FetchView) error {
 			return err
 		}
 		j.update(s, v)
-		c.resized(s, s.m.Len())
+		if !c.resized(s, s.m.Len()) {
+			c.remove(s.id)
+			return kafkawire.ErrFetchSessionIDNotFound // the client begins anew
+		}
 		if s.m.Len() == 0 {
 			c.remove(s.id)
 			return nil

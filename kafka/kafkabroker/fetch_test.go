@@ -331,6 +331,35 @@ func TestWaitingRequestsHoldNoMemory(t *testing.T) {
 	})
 }
 
+// TestFetchSessionGrows: a session has no more partitions than a request may have.
+func TestFetchSessionGrows(t *testing.T) {
+	b := openBroker(t, nil)
+	p := connect(t, b)
+	m := fetchOf("t", 0, 0)
+	id, next := int32(0), int32(0)
+	for epoch := int32(0); epoch < 3; epoch++ {
+		m.SessionID, m.SessionEpoch = id, epoch
+		list := make([]kafkawire.FetchRequestPartition, 90_000)
+		for i := range list {
+			list[i] = kafkawire.FetchRequestPartition{Partition: next, CurrentLeaderEpoch: -1, LastFetchedEpoch: -1, LogStartOffset: -1}
+			next++
+		}
+		m.Topics[0].Partitions = list
+		resp := ask[*kafkawire.FetchResponse](p, m, 12)
+		want := noError
+		if epoch == 2 {
+			want = kafkawire.ErrFetchSessionIDNotFound
+		}
+		if resp.ErrorCode != want {
+			t.Fatal(epoch, resp.ErrorCode)
+		}
+		id = resp.SessionID
+	}
+	if st := b.Stats(); st.FetchSessions != 0 || st.SessionParts != 0 {
+		t.Errorf("%+v", st)
+	}
+}
+
 func TestFetchSessionCache(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := openBroker(t, nil)
