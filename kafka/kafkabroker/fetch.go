@@ -116,7 +116,7 @@ func (j *fetchJob) run() {
 		return
 	}
 	j.state = fetchWaits
-	s, gen := j.s, j.gen // once it waits the job may end and become another
+	s, gen := j.s, j.gen                                          // once it waits the job may end and become another
 	j.timer = time.AfterFunc(j.maxWait, func() { j.expire(gen) }) // not used again: timers belong to a synctest bubble, jobs do not
 	j.mu.Unlock()
 	if s.hasEnded() {
