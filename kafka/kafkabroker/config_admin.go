@@ -27,9 +27,15 @@ func (s *session) describeConfigs(r *kafkaserver.Request) {
 		return
 	}
 	var resp kafkawire.DescribeConfigsResponse
+	room := maxAnswers
 	for _, want := range req.Resources {
 		a := kafkawire.DescribeConfigsResponseResult{ResourceType: want.ResourceType, ResourceName: want.ResourceName, Configs: []kafkawire.DescribeConfigsResponseConfig{}}
-		list, err := s.describeResource(configResource(want.ResourceType), want.ResourceName)
+		var list []foundConfig
+		err := logError(kafkawire.ErrInvalidRequest, "the request asks for more than %d configs", maxAnswers)
+		if room > 0 {
+			list, err = s.describeResource(configResource(want.ResourceType), want.ResourceName)
+		}
+		room -= len(list)
 		a.ErrorCode, a.ErrorMessage = errorCode(err), errorText(err)
 		for i := range list {
 			if want.ConfigurationKeys == nil || slices.Contains(want.ConfigurationKeys, list[i].name) {

@@ -13,6 +13,7 @@ func (s *session) describeProducers(r *kafkaserver.Request) {
 		return
 	}
 	var resp kafkawire.DescribeProducersResponse
+	room := maxAnswers
 	for _, t := range req.Topics {
 		out := kafkawire.DescribeProducersResponseTopic{Name: t.Name}
 		allowed := s.allowed(opRead, resourceTopic, string(t.Name))
@@ -26,6 +27,8 @@ func (s *session) describeProducers(r *kafkaserver.Request) {
 				a.ErrorCode = kafkawire.ErrUnknownTopicOrPartition
 			case p.leader() != s.node.at.ID:
 				a.ErrorCode = kafkawire.ErrNotLeaderOrFollower
+			case room <= 0:
+				a.ErrorCode = kafkawire.ErrInvalidRequest
 			default:
 				for _, x := range p.log.activeProducers() {
 					a.ActiveProducers = append(a.ActiveProducers, kafkawire.DescribeProducersResponseActiveProducer{
@@ -33,6 +36,7 @@ func (s *session) describeProducers(r *kafkaserver.Request) {
 						LastTimestamp: x.lastTime, CoordinatorEpoch: x.coordinatorEpoch, CurrentTxnStartOffset: x.txnStart,
 					})
 				}
+				room -= len(a.ActiveProducers)
 			}
 			out.Partitions = append(out.Partitions, a)
 		}

@@ -95,6 +95,10 @@ func (s *session) Handle(r *kafkaserver.Request) {
 		r.Fail(fmt.Errorf("kafkabroker: no such request: %w", kafkawire.ErrUnsupportedVersion))
 		return
 	}
+	if r.Size() > maxRequestSize && r.Key != kafkawire.KeyProduce && r.Key != kafkawire.KeyFetch {
+		r.Fail(logError(kafkawire.ErrInvalidRequest, "a request of %d bytes, and only those with records may have so many", r.Size()))
+		return
+	}
 	s.b.stats.requests.Add(1)
 	h.serve(s, r)
 }
@@ -102,6 +106,14 @@ func (s *session) Handle(r *kafkaserver.Request) {
 // maxRequestPartitions bounds how many partitions a produce or fetch request may name. Those beyond cost the broker more memory
 // than the request has.
 const maxRequestPartitions = 200_000
+
+// maxRequestSize bounds the size in bytes of requests other than Produce and Fetch. Decoded, and with their answers, they
+// have many times that.
+const maxRequestSize = 16 << 20
+
+// maxAnswers bounds how many configs, producers or partitions an answer lists where a small request can ask for the same ones
+// again and again. What is beyond is answered with INVALID_REQUEST.
+const maxAnswers = 1 << 20
 
 // maxKept is how many partitions the memory for a request may have had that is used again.
 const maxKept = 4096

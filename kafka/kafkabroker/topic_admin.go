@@ -33,6 +33,8 @@ func (s *session) createTopics(r *kafkaserver.Request) {
 			a.ErrorCode, a.ErrorMessage = kafkawire.ErrInvalidRequest, new("the request has this topic more than once")
 		case !all && !s.allowed(opCreate, resourceTopic, string(want.Name)):
 			a.ErrorCode = kafkawire.ErrTopicAuthorizationFailed
+		case i >= maxCreated:
+			a.ErrorCode, a.ErrorMessage = kafkawire.ErrPolicyViolation, new("the request has too many topics")
 		default:
 			s.create(&a, want, req.ValidateOnly)
 		}
@@ -40,6 +42,9 @@ func (s *session) createTopics(r *kafkaserver.Request) {
 	}
 	r.Reply(&resp)
 }
+
+// maxCreated bounds how many topics a request makes: an answer has all configs of each.
+const maxCreated = 10_000
 
 // create makes a topic for a client.
 func (s *session) create(a *kafkawire.CreateTopicsResponseTopic, want *kafkawire.CreateTopicsRequestTopic, check bool) {

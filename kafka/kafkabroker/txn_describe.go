@@ -19,8 +19,16 @@ func (s *session) describeTransactions(r *kafkaserver.Request) {
 		return
 	}
 	resp := &kafkawire.DescribeTransactionsResponse{}
+	room := maxAnswers
 	for _, id := range req.TransactionalIDs {
-		resp.TransactionStates = append(resp.TransactionStates, s.describeTransaction(id))
+		a := kafkawire.DescribeTransactionsResponseTransactionState{TransactionalID: id, ErrorCode: kafkawire.ErrInvalidRequest}
+		if room > 0 {
+			a = s.describeTransaction(id)
+		}
+		for i := range a.Topics {
+			room -= len(a.Topics[i].Partitions)
+		}
+		resp.TransactionStates = append(resp.TransactionStates, a)
 	}
 	r.Reply(resp)
 }
