@@ -24,6 +24,7 @@ type partitionLog struct {
 
 	janitor sync.Mutex
 	stop    atomic.Bool // what compaction is doing is to be given up
+	removed atomic.Bool // its files go, or have gone
 	cleaned int64       // compaction has read everything below, -1 for nothing; janitor guards it
 	broken  bool        // compaction met with something that it cannot read; janitor guards it
 

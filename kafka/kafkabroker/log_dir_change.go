@@ -134,6 +134,7 @@ func (d *logDir) remove(id partitionID) error {
 	l.writing.Lock()
 	l.closed = true
 	l.writing.Unlock()
+	l.removed.Store(true)
 	d.flusher.wait()
 	path := filepath.Join(d.path, id.deleteDirName(d.opt.newUUID()))
 	err := d.fs.RenameDir(l.path, path)

@@ -3,6 +3,7 @@ package kafkabroker
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -93,5 +94,53 @@ func TestConcurrentUse(t *testing.T) {
 	wantContents(t, d.get(testID), d.get(testID).state().start, readAll, text)
 	if err := d.close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestRemovedWhileSynced: a log that is removed while a round syncs it is no failure of the directory.
+func TestRemovedWhileSynced(t *testing.T) {
+	for _, at := range []vfs.Op{vfs.OpSync, vfs.OpSyncDir} {
+		m := vfs.NewMem()
+		c := smallConfig()
+		c.flush = flushSync
+		d := testDir(t, m, &logDirOptions{syncAllFrom: -1, config: func(string) *logConfig { return c }})
+		l, err := createOne(d, kafkawire.UUID{1}, c, testID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := l.append(&appendRequest{records: values("a").raw()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.mu.Lock()
+		l.dirDirty = at == vfs.OpSyncDir
+		l.mu.Unlock()
+		var once sync.Once
+		m.SetFail(func(op vfs.Op, name string) (err error) {
+			if op == at && strings.HasPrefix(name, "d/t-0") {
+				once.Do(func() {
+					if e := d.remove(testID); e != nil {
+						t.Error(e)
+					}
+					err = fs.ErrNotExist
+				})
+			}
+			return err
+		})
+		done := make(waiter, 1)
+		if pending, err := l.await(res.end, done); err != nil || !pending {
+			t.Fatal(pending, err)
+		}
+		<-done
+		if err := d.failure(); err != nil {
+			t.Error(at, err)
+		}
+		if l.dirPath() == "d/t-0" {
+			t.Error(at, "it was not removed")
+		}
+		m.SetFail(nil)
+		if err := d.close(); err != nil {
+			t.Error(err)
+		}
 	}
 }

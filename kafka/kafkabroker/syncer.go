@@ -226,14 +226,19 @@ func (s *syncer) each(work []unsynced) error {
 		u := &work[i]
 		for _, g := range u.segs {
 			tasks = append(tasks, func() error {
-				if err := syncHandle(g.log); err != nil && !errors.Is(err, errGone) {
+				if err := syncHandle(g.log); err != nil && !errors.Is(err, errGone) && !u.l.removed.Load() {
 					return err
 				}
 				return nil
 			})
 		}
 		if u.dir {
-			tasks = append(tasks, func() error { return s.d.fs.SyncDir(u.l.path) })
+			tasks = append(tasks, func() error {
+				if err := s.d.fs.SyncDir(u.l.dirPath()); err != nil && !u.l.removed.Load() {
+					return err
+				}
+				return nil
+			})
 		}
 	}
 	if len(tasks) == 1 {
