@@ -10,6 +10,10 @@ import (
 // producerIDBlock is how many producer ids are taken out of the metadata at once.
 const producerIDBlock = 1000
 
+// maxProducerID is more than the producer ids that are ever given out. Records with higher ones are of producers who made
+// them up, and do not count: nothing would be left behind them.
+const maxProducerID = 1 << 62
+
 // producerIDs gives out producer ids, each once. The metadata say from where on they are free, and are ahead of those that
 // are given out. It is safe for concurrent use.
 type producerIDs struct {

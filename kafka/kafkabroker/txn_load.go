@@ -11,6 +11,11 @@ import (
 func (b *Broker) openTransactions() error {
 	c := &txnCoordinator{b: b, shards: make(map[*partition]*txnShard)}
 	seen := int64(-1)
+	note := func(id int64) {
+		if id < maxProducerID { // clients may say what they want
+			seen = max(seen, id)
+		}
+	}
 	if t := b.topic(transactionsTopic); t != nil {
 		for _, p := range t.partitions() {
 			s := c.shardOf(p)
@@ -19,13 +24,14 @@ func (b *Broker) openTransactions() error {
 			}
 			for _, e := range s.entries {
 				r, _ := e.txn.Record()
-				seen = max(seen, int64(r.ProducerID), int64(r.NextID))
+				note(int64(r.ProducerID))
+				note(int64(r.NextID))
 			}
 		}
 	}
 	for _, l := range b.logs.all() {
 		for _, p := range l.activeProducers() {
-			seen = max(seen, p.id)
+			note(p.id)
 		}
 	}
 	if err := c.ids.load(b, seen); err != nil {

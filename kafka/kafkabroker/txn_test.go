@@ -2,6 +2,7 @@ package kafkabroker
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"syscall"
@@ -537,6 +538,33 @@ func TestOrphans(t *testing.T) {
 			t.Error(d.p, c.p)
 		}
 	})
+}
+
+// TestProducerIDsThatAreMadeUp: a client that makes up the last producer ids leaves some to the others.
+func TestProducerIDsThatAreMadeUp(t *testing.T) {
+	o := smallOptions()
+	o.Dir, o.fs = "d", vfs.NewMem()
+	for i := range 3 {
+		b, err := Open(o)
+		if err != nil {
+			t.Fatal(i, err)
+		}
+		p := connect(t, b)
+		if i == 0 {
+			p.mustCreate("t", 1)
+			made := testBatch{records: []testRecord{{time: time.Now().UnixMilli(), key: "k", value: "v"}}, producer: math.MaxInt64 - 1}
+			p.mustProduce("t", 0, made.bytes(t))
+		}
+		for range 3 {
+			m := &kafkawire.InitProducerIDRequest{TransactionTimeoutMs: 10_000, ProducerID: -1, ProducerEpoch: -1}
+			if r := ask[*kafkawire.InitProducerIDResponse](p, m, 5); r.ErrorCode != noError || r.ProducerID < 0 || r.ProducerID > 1e6 {
+				t.Errorf("%d: %+v", i, r)
+			}
+		}
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // TestUnreadableTransaction: a record that nobody can read keeps nobody else from being served, and nothing is aborted that
