@@ -1,8 +1,10 @@
 package kafkabroker
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"math"
 	"strings"
 	"testing"
@@ -248,6 +250,24 @@ func TestVerificationIsForgotten(t *testing.T) {
 	l.expireProducers(0, 1000)
 	if n := len(l.producers.guards); n != 1 {
 		t.Error(n)
+	}
+}
+
+// TestImpossibleCount: a compressed batch, whose records are not looked at, does not claim more of them than there can be.
+func TestImpossibleCount(t *testing.T) {
+	l, _ := testLog(t, smallConfig())
+	v := values("a")
+	v.method = compress.Gzip
+	b := kafka.Batch(v.bytes(t))
+	const n = math.MaxInt32
+	binary.BigEndian.PutUint32(b[23:], n-1)
+	binary.BigEndian.PutUint32(b[57:], n)
+	binary.BigEndian.PutUint32(b[17:], crc32.Checksum(b[21:], crc32.MakeTable(crc32.Castagnoli)))
+	if b.Count() != n || b.Check() != nil {
+		t.Fatal(b.Count(), b.Check())
+	}
+	if _, err := l.append(&appendRequest{records: b}); !errors.Is(err, kafkawire.ErrInvalidRecord) {
+		t.Error(err)
 	}
 }
 

@@ -2,6 +2,7 @@ package kafkabroker
 
 import (
 	"math"
+	"runtime"
 
 	"github.com/quartet-mq/quartet/codec/compress"
 	"github.com/quartet-mq/quartet/kafka"
@@ -68,6 +69,7 @@ func checkAppend(r *appendRequest, c *logConfig) error {
 // recompress compresses a batch of a client as the topic wants it. Whether it is too large is decided by what the client sent,
 // and by what becomes of it.
 func recompress(b kafka.Batch, c *logConfig) (kafka.Batch, error) {
+	defer decode()()
 	out, _, err := b.Recompress(nil, nil, c.method, c.level, int(min(c.maxDecoded, math.MaxInt32)))
 	if err != nil {
 		return b, err
@@ -82,6 +84,18 @@ func checkSize(b kafka.Batch, c *logConfig) error {
 	return nil
 }
 
+// minRecord is the size of the smallest record.
+const minRecord = 7
+
+// decoders is how many batches of clients are decompressed at a time: a small one may become large.
+var decoders = make(chan struct{}, max(runtime.GOMAXPROCS(0), 2))
+
+// decode waits for a turn to decompress batches, and returns what ends it.
+func decode() (done func()) {
+	decoders <- struct{}{}
+	return func() { <-decoders }
+}
+
 // checkProduced checks a batch of a client.
 func checkProduced(b kafka.Batch, now int64, c *logConfig) error {
 	if err := checkSize(b, c); err != nil {
@@ -92,6 +106,10 @@ func checkProduced(b kafka.Batch, now int64, c *logConfig) error {
 	}
 	if err := b.CheckProduced(); err != nil {
 		return err
+	}
+	if int64(b.Count()) > c.maxDecoded/minRecord {
+		// Each would have a segment of its own, and be of no use for consumers.
+		return logError(kafkawire.ErrInvalidRecord, "a batch of %d records in %d bytes", b.Count(), len(b))
 	}
 	// The records of a compressed batch are looked at only when their keys matter: decompressing costs more than all else.
 	// The times of the head bound those of the records.
@@ -116,6 +134,9 @@ const maxRecordErrors = 1000
 
 // checkRecords checks the records of a batch one by one.
 func checkRecords(b kafka.Batch, now int64, times bool, c *logConfig) error {
+	if b.Attributes().Compression() != compress.None {
+		defer decode()()
+	}
 	recs, err := kafka.Open(b, nil, int(min(c.maxDecoded, math.MaxInt32)))
 	if err != nil {
 		return err
