@@ -119,10 +119,12 @@ func (b *Broker) AddACLs(list ...kafka.ACL) error {
 	defer a.changing.Unlock()
 	var changes []metaChange
 	var added []kafka.ACL
+	seen := make(map[kafka.ACL]bool)
 	a.mu.RLock()
 	n := a.set.Len()
 	for _, entry := range list {
-		if !a.set.Has(entry) && !slices.Contains(added, entry) {
+		if !a.set.Has(entry) && !seen[entry] {
+			seen[entry] = true
 			added = append(added, entry)
 			changes = append(changes, metaChange{metaACL, encodeACL(entry), []byte{}})
 		}

@@ -124,8 +124,14 @@ func (b *Broker) changeUsers(list []credentialChange) error {
 	}
 	u.mu.RLock()
 	n := len(u.all)
+	more := 0
+	for i := range list {
+		if _, ok := u.all[list[i].key]; !ok && !list[i].deletes() {
+			more++
+		}
+	}
 	u.mu.RUnlock()
-	if n+len(list) > maxUsers {
+	if more > 0 && n+more > maxUsers {
 		return logError(kafkawire.ErrPolicyViolation, "there are too many users: at most %d", maxUsers)
 	}
 	if err := b.setMeta(changes...); err != nil {

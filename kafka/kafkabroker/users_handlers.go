@@ -76,7 +76,7 @@ func (s *session) alterUsers(r *kafkaserver.Request) {
 		r.Fail(err)
 		return
 	}
-	w := userWork{b: s.b, errs: make(map[string]error)}
+	w := userWork{b: s.b, errs: make(map[string]error), changed: make(map[string]bool)}
 	may := s.allowed(opAlter, resourceCluster, clusterName)
 	for i := range req.Deletions {
 		d := &req.Deletions[i]
@@ -102,6 +102,7 @@ type userWork struct {
 	names   []string // in the order of the request
 	errs    map[string]error
 	changes []credentialChange
+	changed map[string]bool // users that are in changes
 }
 
 // note makes a change of a user unless there is an error already.
@@ -124,9 +125,10 @@ func (w *userWork) note(name string, may bool, f func() error) {
 
 // add adds a change. Apache Kafka takes one of each user, also where the mechanisms differ.
 func (w *userWork) add(c credentialChange) error {
-	if slices.ContainsFunc(w.changes, func(other credentialChange) bool { return other.key.name == c.key.name }) {
+	if w.changed[c.key.name] {
 		return logError(kafkawire.ErrDuplicateResource, "the request changes this user more than once")
 	}
+	w.changed[c.key.name] = true
 	w.changes = append(w.changes, c)
 	return nil
 }

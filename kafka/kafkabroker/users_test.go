@@ -209,3 +209,23 @@ func TestAlterUsers(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// TestFullOfUsers: when there is no room for more users, those that there are can be changed and deleted.
+func TestFullOfUsers(t *testing.T) {
+	b := openBroker(t, nil)
+	if err := b.SetUser("alice", "secret"); err != nil {
+		t.Fatal(err)
+	}
+	for i := len(b.users.all); i < maxUsers; i++ {
+		b.users.all[userKey{fmt.Sprint("user", i), sasl.SCRAMSHA256}] = sasl.Credential{}
+	}
+	if err := b.SetUser("bob", "secret"); !errors.Is(err, kafkawire.ErrPolicyViolation) {
+		t.Error(err)
+	}
+	if err := b.SetUser("alice", "other"); err != nil {
+		t.Error(err)
+	}
+	if err := b.DeleteUser("alice"); err != nil {
+		t.Error(err)
+	}
+}
