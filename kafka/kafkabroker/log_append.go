@@ -32,7 +32,7 @@ type appendResult struct {
 // by others at once and durable according to the flush policy, or when await says so.
 func (l *partitionLog) append(r *appendRequest) (appendResult, error) {
 	c := l.conf.Load()
-	if err := checkAppend(r, c); err != nil {
+	if err := checkAppend(r, c, l.dir.decoders); err != nil {
 		return appendResult{}, err
 	}
 	l.writing.Lock()

@@ -110,6 +110,7 @@ type logDir struct {
 	handles  handlePool
 	sync     *syncer
 	flusher  *flusher
+	decoders decoders
 	failed   atomic.Pointer[storageError]
 	advanced func(*partitionLog)
 	wasClean bool // it was closed in order
@@ -134,7 +135,7 @@ func openLogDir(path string, o *logDirOptions) (*logDir, error) {
 	d := &logDir{path: path, opt: o.withDefaults(), logs: make(map[partitionID]*partitionLog), pending: make(map[partitionID]bool)}
 	d.fs, d.log = d.opt.fs, d.opt.log
 	d.handles.fs, d.handles.max = d.fs, d.opt.maxOpen
-	d.sync, d.flusher = newSyncer(d), newFlusher()
+	d.sync, d.flusher, d.decoders = newSyncer(d), newFlusher(), newDecoders()
 	d.quit = make(chan struct{})
 	if d.advanced = d.opt.advanced; d.advanced == nil {
 		d.advanced = func(*partitionLog) {}

@@ -10,17 +10,17 @@ import (
 )
 
 // checkAppend checks what needs no look at the log: sizes, checksums, flags, records. It sets the time of appending.
-func checkAppend(r *appendRequest, c *logConfig) error {
+func checkAppend(r *appendRequest, c *logConfig, d decoders) error {
 	if len(r.records) == 0 {
 		return logError(kafkawire.ErrInvalidRecord, "no record batch")
 	}
 	if r.origin == fromClient {
 		b, err := kafka.SplitProduced(r.records)
 		if err == nil {
-			err = checkProduced(b, r.now, c)
+			err = checkProduced(b, r.now, c, d)
 		}
 		if err == nil && c.recompress && b.Attributes().Compression() != c.method {
-			b, err = recompress(b, c)
+			b, err = recompress(b, c, d)
 			r.records = b
 		}
 		if err == nil && c.appendTime {
@@ -68,8 +68,8 @@ func checkAppend(r *appendRequest, c *logConfig) error {
 
 // recompress compresses a batch of a client as the topic wants it. Whether it is too large is decided by what the client sent,
 // and by what becomes of it.
-func recompress(b kafka.Batch, c *logConfig) (kafka.Batch, error) {
-	defer decode()()
+func recompress(b kafka.Batch, c *logConfig, d decoders) (kafka.Batch, error) {
+	defer d.begin()()
 	out, _, err := b.Recompress(nil, nil, c.method, c.level, int(min(c.maxDecoded, math.MaxInt32)))
 	if err != nil {
 		return b, err
@@ -87,17 +87,22 @@ func checkSize(b kafka.Batch, c *logConfig) error {
 // minRecord is the size of the smallest record.
 const minRecord = 7
 
-// decoders is how many batches of clients are decompressed at a time: a small one may become large.
-var decoders = make(chan struct{}, max(runtime.GOMAXPROCS(0), 2))
+// decoders bounds how many batches of clients are decompressed at a time: a small one may become large. nil is no bound.
+type decoders chan struct{}
 
-// decode waits for a turn to decompress batches, and returns what ends it.
-func decode() (done func()) {
-	decoders <- struct{}{}
-	return func() { <-decoders }
+func newDecoders() decoders { return make(decoders, max(runtime.GOMAXPROCS(0), 2)) }
+
+// begin waits for a turn, and returns what ends it.
+func (d decoders) begin() (end func()) {
+	if d == nil {
+		return func() {}
+	}
+	d <- struct{}{}
+	return func() { <-d }
 }
 
 // checkProduced checks a batch of a client.
-func checkProduced(b kafka.Batch, now int64, c *logConfig) error {
+func checkProduced(b kafka.Batch, now int64, c *logConfig, d decoders) error {
 	if err := checkSize(b, c); err != nil {
 		return err
 	}
@@ -118,7 +123,7 @@ func checkProduced(b kafka.Batch, now int64, c *logConfig) error {
 	if b.Attributes().Compression() != compress.None && !c.compact && !late {
 		return nil
 	}
-	return checkRecords(b, now, times, c)
+	return checkRecords(b, now, times, c, d)
 }
 
 // inTime reports whether a time is within the bounds of the topic. None always is.
@@ -133,9 +138,9 @@ func inTime(t, now int64, c *logConfig) bool {
 const maxRecordErrors = 1000
 
 // checkRecords checks the records of a batch one by one.
-func checkRecords(b kafka.Batch, now int64, times bool, c *logConfig) error {
+func checkRecords(b kafka.Batch, now int64, times bool, c *logConfig, d decoders) error {
 	if b.Attributes().Compression() != compress.None {
-		defer decode()()
+		defer d.begin()()
 	}
 	recs, err := kafka.Open(b, nil, int(min(c.maxDecoded, math.MaxInt32)))
 	if err != nil {
