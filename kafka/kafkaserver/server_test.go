@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -182,7 +183,7 @@ func TestSplices(t *testing.T) {
 				out = append(out, head...)
 				data := make([]byte, rnd.Intn(1<<uint(rnd.Intn(20))))
 				rnd.Read(data)
-				owned++
+				owned.Add(1)
 				splices = append(splices, kafkaserver.Splice{At: len(out), Data: data, Owner: &owned})
 				want = append(append(want, head...), data...)
 			}
@@ -204,16 +205,16 @@ func TestSplices(t *testing.T) {
 			}
 		}
 		synctest.Wait()
-		if owned != 0 {
-			t.Errorf("%d pieces are still owned", owned)
+		if n := owned.Load(); n != 0 {
+			t.Errorf("%d pieces are still owned", n)
 		}
 	})
 }
 
 // counter counts pieces of data that are not released.
-type counter int
+type counter struct{ atomic.Int64 }
 
-func (c *counter) Release() { *c-- }
+func (c *counter) Release() { c.Add(-1) }
 
 // TestAnsweredTwice: the second answer does nothing.
 func TestAnsweredTwice(t *testing.T) {
@@ -374,13 +375,14 @@ func TestAnswerAfterEnd(t *testing.T) {
 		if ends := b.ends(); len(held) != 5 || len(ends) != 1 || ctx.Err() == nil {
 			t.Fatal(len(held), ends, ctx.Err())
 		}
-		owned := counter(1)
+		var owned counter
+		owned.Add(1)
 		held[1].ReplyEncoded(held[1].Start(), kafkaserver.Splice{Data: []byte("x"), Owner: &owned})
 		held[4].Fail(errTest)
 		held[0].Reply(new(kafkawire.HeartbeatResponse))
 		held[2].ReplyNothing()
 		held[3].Reply(new(kafkawire.HeartbeatResponse))
-		if owned != 0 {
+		if owned.Load() != 0 {
 			t.Error("the data were not released")
 		}
 		if s.MemoryInUse() != 0 {
