@@ -156,13 +156,13 @@ func (a *actor) act() {
 }
 
 func (a *actor) connect() {
-	a.p = a.w.begin(mqtt.Version5, a.one("one", "two", "three", "four", "five", "six"),
+	a.p = a.w.beginAutomatic(mqtt.Version5, a.one("one", "two", "three", "four", "five", "six"),
 		expiry(uint32(a.rnd.IntN(3))), receiveMaximum(uint16(1+a.rnd.IntN(5))), func(c *mqtt.Connect) {
 			c.CleanStart = a.rnd.IntN(3) == 0
 			if a.rnd.IntN(2) == 0 {
 				c.Will = &mqtt.Will{Topic: "a/2", QoS: mqtt.QoS(a.rnd.IntN(3)), Properties: willDelay(uint32(a.rnd.IntN(3)))}
 			}
-		}).automatic()
+		})
 }
 
 // application does what the application might.

@@ -102,7 +102,7 @@ func orderOfPublishers(w *world, t *testing.T, rnd *rand.Rand, publishers, count
 		w.sleep(time.Duration(rnd.IntN(5)) * time.Millisecond)
 		restless.drop()
 		all = append(all, restless.all()...)
-		restless = w.begin(mqtt.Version5, "restless", expiry(60), resume, receiveMaximum(5)).automatic()
+		restless = w.beginAutomatic(mqtt.Version5, "restless", expiry(60), resume, receiveMaximum(5))
 	}
 	wg.Wait()
 	w.pass(time.Second)
@@ -147,7 +147,7 @@ func TestOrderOfRetained(t *testing.T) {
 			}
 			var all []*peer
 			for i := range subscribers {
-				s := w.begin(mqtt.Version5, fmt.Sprint("s", i), receiveMaximum(uint16(1+rnd.IntN(3)))).automatic()
+				s := w.beginAutomatic(mqtt.Version5, fmt.Sprint("s", i), receiveMaximum(uint16(1+rnd.IntN(3))))
 				s.send(&mqtt.Subscribe{ID: 1, Filters: []mqtt.Subscription{{Filter: "r/#", QoS: mqtt.QoS(i % 2)}}})
 				all = append(all, s)
 				yield(rnd.IntN(500))
@@ -270,7 +270,7 @@ func TestOrderBehindTheQueue(t *testing.T) {
 				m := &mqtt.Publish{Topic: []byte("t"), Payload: strconv.AppendInt(nil, int64(2000+i), 10), QoS: 1, ID: uint16(3000 + i)}
 				rest, _ = mqtt.AppendPublish(rest, m, mqtt.Version5)
 			}
-			s = w.begin(mqtt.Version5, "s", resume).automatic()
+			s = w.beginAutomatic(mqtt.Version5, "s", resume)
 			yield(rnd.IntN(200))
 			p.conn.Write(rest)
 			w.wait()

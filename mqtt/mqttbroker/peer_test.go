@@ -323,9 +323,19 @@ func (w *world) refused(v mqtt.Version, id string, edit ...func(c *mqtt.Connect)
 
 func (w *world) begin(v mqtt.Version, id string, edit ...func(c *mqtt.Connect)) *peer {
 	w.t.Helper()
-	p := w.dial(v)
+	return w.start(w.dial(v), id, edit...)
+}
+
+// beginAutomatic is begin for a peer that answers from its first message on.
+func (w *world) beginAutomatic(v mqtt.Version, id string, edit ...func(c *mqtt.Connect)) *peer {
+	w.t.Helper()
+	return w.start(w.dial(v).automatic(), id, edit...)
+}
+
+func (w *world) start(p *peer, id string, edit ...func(c *mqtt.Connect)) *peer {
+	w.t.Helper()
 	p.id = id
-	c := &mqtt.Connect{Version: v, ClientID: id, CleanStart: true}
+	c := &mqtt.Connect{Version: p.v, ClientID: id, CleanStart: true}
 	for _, f := range edit {
 		f(c)
 	}

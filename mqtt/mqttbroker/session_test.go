@@ -266,7 +266,7 @@ func TestQueueOrder(t *testing.T) {
 				p.publish(fmt.Sprint("t=", i), 1)
 			}
 			w.wait()
-			s = w.begin(mqtt.Version5, "s", resume, receiveMaximum(7)).automatic()
+			s = w.beginAutomatic(mqtt.Version5, "s", resume, receiveMaximum(7))
 			w.wait()
 			checkOrder(t, s, 60)
 		})
@@ -336,7 +336,7 @@ func TestQuota(t *testing.T) {
 			p.publish(fmt.Sprint("t=", i), 2)
 		}
 		w.wait()
-		s = w.begin(mqtt.Version311, "s", resume).automatic()
+		s = w.beginAutomatic(mqtt.Version311, "s", resume)
 		w.wait()
 		checkOrder(t, s, 300)
 	})
