@@ -8,7 +8,6 @@ import (
 	"math"
 	"net"
 	"slices"
-	"syscall"
 	"testing"
 	"time"
 
@@ -38,13 +37,6 @@ func benchServer(b *testing.B, o *Options) net.Conn {
 		<-done
 	})
 	return nc
-}
-
-// cpu returns the time that the process has used.
-func cpu() time.Duration {
-	var u syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // BenchmarkProduce sends produce requests without pause, some in flight, each with a batch for each partition. The client
