@@ -112,7 +112,8 @@ func (p *txnPlay) player(id string, version int) *player {
 func again(f func() kafkawire.ErrorCode) kafkawire.ErrorCode {
 	for range 200 {
 		switch code := f(); code {
-		case kafkawire.ErrConcurrentTransactions, kafkawire.ErrCoordinatorLoadInProgress, kafkawire.ErrNotEnoughReplicas:
+		case kafkawire.ErrConcurrentTransactions, kafkawire.ErrCoordinatorLoadInProgress, kafkawire.ErrNotEnoughReplicas,
+			kafkawire.ErrNotCoordinator, kafkawire.ErrCoordinatorNotAvailable:
 			time.Sleep(50 * time.Millisecond)
 		default:
 			return code
