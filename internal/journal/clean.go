@@ -283,10 +283,14 @@ func (j *Journal[T]) remove(run []*segment) error {
 }
 
 // settled waits until everything appended is durable. What a segment's removal rests on must not be lost when its records
-// are. It gives up when the writer waits for room.
+// are. It gives up when the writer waits for room, and when the journal ends: what the owner wanted to append since then
+// was refused, and its state is not what is recorded.
 func (j *Journal[T]) settled() error {
 	if err := j.awaitSettled(); err != nil {
 		return err
+	}
+	if !j.running() {
+		return ErrClosed
 	}
 	if !j.s.opt.NoSync {
 		return nil
@@ -310,6 +314,12 @@ func (j *Journal[T]) settled() error {
 		g.synced = g.sealed // the last one may have been sealed since
 	}
 	return nil
+}
+
+func (j *Journal[T]) running() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.state == running
 }
 
 // awaitSettled waits until everything appended is durable, unless the writer waits for room: perhaps for that which the

@@ -344,3 +344,49 @@ func TestDirtySlowsProducers(t *testing.T) {
 		}
 	}
 }
+
+// TestCloseInCheckpoint: a checkpoint during which the journal is closed makes nothing unnecessary, for what it appends
+// is refused.
+func TestCloseInCheckpoint(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := vfs.NewMem()
+		o := &Options{FS: fs, SegmentSize: 64 << 10, MinFree: -1}
+		j := mustOpen(t, "d", o)
+		begun := make(chan struct{})
+		refused := false
+		h := newCollector().handler()
+		h.Keep = func(uint64, []byte) Verdict { return Drop }
+		h.Checkpoint = func(uint64) {
+			close(begun)
+			<-j.closing
+			refused = j.Append(record(1, 100), nil, 0) == 0
+		}
+		if err := j.Start(h); err != nil {
+			t.Fatal(err)
+		}
+		note := j.Append(record(1, 100), nil, 0) // the checkpoint is to append it again
+		for {
+			lsn := j.Append(record(note+1, 9000), nil, 9000)
+			if err := j.Sync(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			j.Release(lsn, 9000)
+			note = lsn
+			select {
+			case <-begun:
+			case <-time.After(time.Second):
+				continue
+			}
+			break
+		}
+		if err := j.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if !refused {
+			t.Error("the journal took a record after Close")
+		}
+		if got := replayed(t, "d", o); len(got) == 0 || got[0] != "1:100" {
+			t.Errorf("the note is gone; there is %v", got)
+		}
+	})
+}

@@ -164,8 +164,8 @@ func (w *owner) start() error {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			for key, lsn := range w.m.notes {
-				if lsn < below {
-					w.append(action{kind: kindNote, key: key, value: w.m.values[key], size: 20})
+				if lsn < below { // nobody awaits it: Close may come first
+					w.record(action{kind: kindNote, key: key, value: w.m.values[key], size: 20})
 				}
 			}
 		},
@@ -187,8 +187,15 @@ func (w *owner) start() error {
 	})
 }
 
-// append appends a record and notes it. The caller holds mu.
+// append appends a record, notes it and awaits it. The caller holds mu.
 func (w *owner) append(a action) {
+	if lsn := w.record(a); lsn != 0 {
+		w.j.Await(lsn)
+	}
+}
+
+// record appends a record and notes it. The caller holds mu.
+func (w *owner) record(a action) uint64 {
 	b := a.encode()
 	switch a.kind {
 	case kindTombstone:
@@ -199,12 +206,11 @@ func (w *owner) append(a action) {
 	default:
 		a.lsn = w.j.Append(b, nil, 0)
 	}
-	if a.lsn == 0 {
-		return
+	if a.lsn != 0 {
+		w.m.apply(a)
+		w.history = append(w.history, a)
 	}
-	w.m.apply(a)
-	w.history = append(w.history, a)
-	w.j.Await(a.lsn)
+	return a.lsn
 }
 
 // act does something at random.
