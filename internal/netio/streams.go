@@ -49,3 +49,17 @@ type Stream interface {
 	SetReadDeadline(t time.Time) error
 	SetWriteDeadline(t time.Time) error
 }
+
+// EarlyData is implemented by a net.Conn whose first bytes may be a replay (0-RTT data: RFC 8446, section 8, and RFC 9001,
+// section 5.6). A conn without it is confirmed from the start.
+type EarlyData interface {
+	// Confirmed is closed once the handshake is complete. What a server has read before may be sent a second time by
+	// somebody who recorded it, and so may what a client has written before.
+	Confirmed() <-chan struct{}
+}
+
+// Negotiated is implemented by a net.Conn that agreed with its peer on a protocol.
+type Negotiated interface {
+	// Protocol returns the name of the protocol (ALPN, RFC 7301), or nothing.
+	Protocol() string
+}
