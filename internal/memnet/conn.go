@@ -2,6 +2,7 @@ package memnet
 
 import (
 	"net"
+	"sync"
 	"time"
 
 	"github.com/quartet-mq/quartet/internal/netio"
@@ -21,9 +22,11 @@ func (a Addr) String() string { return string(a) }
 type Conn struct{ stream }
 
 var (
-	_ net.Conn      = (*Conn)(nil)
-	_ netio.Streams = (*Conn)(nil)
-	_ netio.Stream  = (*stream)(nil)
+	_ net.Conn         = (*Conn)(nil)
+	_ netio.Streams    = (*Conn)(nil)
+	_ netio.EarlyData  = (*Conn)(nil)
+	_ netio.Negotiated = (*Conn)(nil)
+	_ netio.Stream     = (*stream)(nil)
 )
 
 // Pipe returns the two ends of a connection over a perfect network.
@@ -45,6 +48,11 @@ func newConns(o *Options, clientAddr, serverAddr Addr) (client, server *Conn) {
 	c := newMux(o.capacity(), up, clientAddr, serverAddr)
 	s := newMux(o.capacity(), down, serverAddr, clientAddr)
 	c.peer, s.peer = s, c
+	h := &handshake{protocol: o.Protocol, confirmed: make(chan struct{})}
+	c.handshake, s.handshake = h, h
+	if !o.Early {
+		h.confirm()
+	}
 	a, b := newStreams(c, 0)
 	c.nextID, s.nextID = 4, 1 // the conn itself is stream 0
 	client, server = &Conn{*a}, &Conn{*b}
@@ -66,6 +74,24 @@ func (c *Conn) Close() error {
 	}
 	return nil
 }
+
+// Confirm ends the handshake of a connection with Options.Early, for both ends.
+func (c *Conn) Confirm() { c.mux.handshake.confirm() }
+
+// Confirmed implements netio.EarlyData. Without Options.Early the handshake is complete from the start.
+func (c *Conn) Confirmed() <-chan struct{} { return c.mux.handshake.confirmed }
+
+// Protocol implements netio.Negotiated: it returns Options.Protocol.
+func (c *Conn) Protocol() string { return c.mux.handshake.protocol }
+
+// handshake is what the ends of a connection have agreed on.
+type handshake struct {
+	protocol  string
+	once      sync.Once
+	confirmed chan struct{}
+}
+
+func (h *handshake) confirm() { h.once.Do(func() { close(h.confirmed) }) }
 
 // Abort ends the connection as a reset does: what is under way in either direction is lost and the peer gets
 // ECONNRESET.
@@ -117,6 +143,14 @@ func (s *stream) Close() error {
 	s.in.closeRead()
 	s.mux.remove(s)
 	return nil
+}
+
+// Reset ends both directions of the stream as resets do: what is under way is lost, and the peer gets ECONNRESET. Of a
+// Conn it is stream 0 alone.
+func (s *stream) Reset() {
+	s.in.abort()
+	s.out.abort()
+	_ = s.Close()
 }
 
 // SetDeadline sets both deadlines.

@@ -14,6 +14,12 @@ type Options struct {
 	// Capacity is how many bytes each direction of each stream holds before a Write waits; zero means DefaultCapacity.
 	Capacity int
 
+	// Early leaves the handshake incomplete until Conn.Confirm is called: what is written before is early data.
+	Early bool
+
+	// Protocol is the name of the protocol that the ends have agreed on.
+	Protocol string
+
 	// ToServer is the direction from the dialer to the listener, ToClient the other one.
 	ToServer, ToClient Link
 }

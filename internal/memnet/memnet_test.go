@@ -413,3 +413,51 @@ func TestMoreThanCapacity(t *testing.T) {
 		t.Fatalf("read %d bytes, %v; want %d", len(got), err, len(want))
 	}
 }
+
+func TestEarlyDataAndProtocol(t *testing.T) {
+	c, s := pipe(t, nil)
+	for _, e := range []*memnet.Conn{c, s} {
+		select {
+		case <-e.Confirmed():
+		default:
+			t.Fatal("a connection without early data is not confirmed")
+		}
+		if got := e.Protocol(); got != "" {
+			t.Fatalf("protocol %q", got)
+		}
+	}
+	c, s = pipe(t, &memnet.Options{Early: true, Protocol: "mqtt"})
+	write(t, c, "early")
+	read(t, s, "early")
+	select {
+	case <-s.Confirmed():
+		t.Fatal("confirmed already")
+	default:
+	}
+	s.Confirm()
+	c.Confirm()
+	<-s.Confirmed()
+	<-c.Confirmed()
+	if c.Protocol() != "mqtt" || s.Protocol() != "mqtt" {
+		t.Fatalf("protocols %q and %q", c.Protocol(), s.Protocol())
+	}
+}
+
+func TestStreamReset(t *testing.T) {
+	c, s := pipe(t, nil)
+	near, err := c.OpenStream(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, near, "lost")
+	far, err := s.AcceptStream(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	near.(interface{ Reset() }).Reset()
+	wantErr(t, "the peer's Read", one(far.Read), syscall.ECONNRESET)
+	wantErr(t, "the peer's Write", one(far.Write), syscall.ECONNRESET)
+	wantErr(t, "own Read", one(near.Read), net.ErrClosed)
+	write(t, c, "others go on")
+	read(t, s, "others go on")
+}

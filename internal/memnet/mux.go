@@ -23,6 +23,7 @@ type mux struct {
 	capacity      int
 	out           *link
 	peer          *mux
+	handshake     *handshake
 	accept        chan *stream
 	datagrams     chan []byte
 	done          chan struct{} // closed with the connection, by this end
