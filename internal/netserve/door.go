@@ -35,9 +35,13 @@ type DoorOptions struct {
 	// Subprotocols and Origins are those of WebSocket.
 	Subprotocols, Origins []string
 	Logger                *slog.Logger
-	// Start serves a connection on a goroutine of its own. It calls Add first. The handshake ends at the deadline.
-	Start func(nc net.Conn, o *ListenerOptions, refuse uint8, deadline time.Time)
+	// Start serves a connection.
+	Start Start
 }
+
+// Start serves a connection that came through a [Door], on a goroutine of its own. It calls Add first. The handshake ends at the
+// deadline.
+type Start func(nc net.Conn, o *ListenerOptions, refuse uint8, deadline time.Time)
 
 // Door is what the connections of a server come through. It has the server's listeners, does what comes before the protocol (PROXY
 // protocol, TLS, WebSocket), limits and counts connections, and knows those that there are. C is the server's type of them. It is
@@ -124,6 +128,11 @@ func (d *Door[C]) Close() {
 
 // Serve accepts connections from l until Stop is called or l fails, and closes l. o may be nil.
 func (d *Door[C]) Serve(l net.Listener, o *ListenerOptions) error {
+	return d.ServeStart(l, o, d.o.Start)
+}
+
+// ServeStart is Serve with a Start of the listener's own, for a listener without WebSocket.
+func (d *Door[C]) ServeStart(l net.Listener, o *ListenerOptions, start Start) error {
 	if o == nil {
 		o = new(ListenerOptions)
 	}
@@ -134,7 +143,7 @@ func (d *Door[C]) Serve(l net.Listener, o *ListenerOptions) error {
 	defer d.unlisten(l)
 	err := Accept(l, d.Stopping, func(pause time.Duration, err error) {
 		d.o.Logger.Warn("cannot accept a connection", "listener", o.Name, "err", err, "pause", pause)
-	}, func(nc net.Conn) { d.ServeConn(nc, o) })
+	}, func(nc net.Conn) { d.ServeConnStart(nc, o, start) })
 	if err == nil {
 		err = d.o.Closed
 	}
@@ -158,7 +167,10 @@ func (d *Door[C]) unlisten(l net.Listener) {
 }
 
 // ServeConn serves one connection, and returns at once. o may be nil.
-func (d *Door[C]) ServeConn(nc net.Conn, o *ListenerOptions) {
+func (d *Door[C]) ServeConn(nc net.Conn, o *ListenerOptions) { d.ServeConnStart(nc, o, d.o.Start) }
+
+// ServeConnStart is ServeConn with a Start of the connection's own, without WebSocket.
+func (d *Door[C]) ServeConnStart(nc net.Conn, o *ListenerOptions, start Start) {
 	if o == nil {
 		o = new(ListenerOptions)
 	}
@@ -187,7 +199,7 @@ func (d *Door[C]) ServeConn(nc net.Conn, o *ListenerOptions) {
 		case o.WebSocket:
 			d.giveWeb(inner, o)
 		default:
-			d.o.Start(inner, o, refuse, deadline)
+			start(inner, o, refuse, deadline)
 		}
 	}()
 }

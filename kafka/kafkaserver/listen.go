@@ -19,80 +19,35 @@ func (s *Server) ListenAndServe(addr string, o *ListenerOptions) error {
 // Serve accepts connections from l until the server is closed or l fails, and closes l. It returns ErrServerClosed after
 // Shutdown or Close. o may be nil. A server may serve several listeners at a time.
 func (s *Server) Serve(l net.Listener, o *ListenerOptions) error {
-	if o == nil {
-		o = new(ListenerOptions)
-	}
-	defer l.Close()
-	if !s.listen(l) {
-		return ErrServerClosed
-	}
-	defer s.unlisten(l)
-	err := netserve.Accept(l, s.draining, func(pause time.Duration, err error) {
-		s.logger.Warn("cannot accept a connection", "listener", o.Name, "err", err, "pause", pause)
-	}, func(nc net.Conn) { s.begin(nc, o) })
-	if err == nil {
-		err = ErrServerClosed
-	}
-	return err
+	door, start := s.through(o)
+	return s.door.ServeStart(l, door, start)
 }
 
 // ServeConn serves one connection that is there already, and returns at once. o may be nil.
 func (s *Server) ServeConn(nc net.Conn, o *ListenerOptions) {
+	door, start := s.through(o)
+	s.door.ServeConnStart(nc, door, start)
+}
+
+// through returns what the door has to know of a listener, and what follows it.
+func (s *Server) through(o *ListenerOptions) (*netserve.ListenerOptions, netserve.Start) {
 	if o == nil {
 		o = new(ListenerOptions)
 	}
-	s.begin(nc, o)
+	return &netserve.ListenerOptions{Name: o.Name, TLS: o.TLS, ProxyProtocol: o.ProxyProtocol},
+		func(nc net.Conn, _ *netserve.ListenerOptions, _ uint8, _ time.Time) { s.start(nc, o) }
 }
 
-func (s *Server) listen(l net.Listener) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.stopping.Load() {
-		return false
-	}
-	s.listeners[l] = struct{}{}
-	return true
-}
-
-func (s *Server) unlisten(l net.Listener) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.listeners, l)
-}
-
-// begin starts a connection.
-func (s *Server) begin(nc net.Conn, o *ListenerOptions) {
-	if !s.admit() {
+// start serves a connection that came through the door. One too many of its address is closed.
+func (s *Server) start(nc net.Conn, o *ListenerOptions) {
+	c := newConn(s, nc, o)
+	if !s.door.Add(c) {
 		nc.Close()
 		return
 	}
-	s.mu.Lock()
-	s.begun[nc] = struct{}{}
-	s.mu.Unlock()
-	deadline := time.Now().Add(s.limits.HandshakeTimeout)
-	go func() {
-		inner, err := netserve.Unwrap(s.ctx, nc, o.ProxyProtocol, o.TLS, deadline)
-		s.mu.Lock()
-		delete(s.begun, nc)
-		if err != nil {
-			s.past.Refused++
-			s.release()
-		}
-		s.mu.Unlock()
-		if err != nil {
-			s.logger.Debug("connection failed", "listener", o.Name, "remote", nc.RemoteAddr(), "err", err)
-			nc.Close()
-			return
-		}
-		s.start(inner, o)
-	}()
-}
-
-// start serves a connection that was counted.
-func (s *Server) start(nc net.Conn, o *ListenerOptions) {
-	c := newConn(s, nc, o)
-	if !s.add(c) {
+	if !s.enter(c.peer) {
 		nc.Close()
+		s.door.Remove(c, func() (refused bool) { return true })
 		return
 	}
 	if f := s.trace.Open; f != nil {

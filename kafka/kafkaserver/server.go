@@ -6,10 +6,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"log/slog"
-	"net"
 	"net/netip"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/quartet-mq/quartet/internal/netserve"
@@ -35,18 +33,11 @@ type Server struct {
 	readers     sync.Pool
 	memory      memory
 	counts      keyCounts
-	ctx         context.Context // ends at Close
-	cancel      context.CancelFunc
-	stopping    atomic.Bool
+	door        *netserve.Door[*Conn] // its lock is taken before that of a Conn
+	past        Stats                 // of connections that have ended, but for their numbers; under the door's lock
 
-	mu        sync.Mutex // taken before that of a Conn
-	listeners map[net.Listener]struct{}
-	begun     map[net.Conn]struct{} // no Conn yet: PROXY protocol, TLS
-	conns     map[*Conn]struct{}
-	peers     map[netip.Addr]int
-	open      int   // connections that count, those of begun too
-	past      Stats // of connections that have ended
-	idle      chan struct{}
+	mu    sync.Mutex
+	peers map[netip.Addr]int
 }
 
 // New returns a server for a backend. It does nothing until Serve is called. o may be nil.
@@ -65,9 +56,6 @@ func New(backend Backend, o *Options) *Server {
 		epoch:       time.Now(),
 		secret:      make([]byte, 32),
 		chunks:      netserve.NewChunks(),
-		listeners:   make(map[net.Listener]struct{}),
-		begun:       make(map[net.Conn]struct{}),
-		conns:       make(map[*Conn]struct{}),
 		peers:       make(map[netip.Addr]int),
 	}
 	rand.Read(s.secret)
@@ -79,14 +67,16 @@ func New(backend Backend, o *Options) *Server {
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
-	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.door = netserve.NewDoor[*Conn](netserve.DoorOptions{
+		Closed: ErrServerClosed, Timeout: s.limits.HandshakeTimeout, Max: s.limits.MaxConnections, Logger: s.logger,
+	})
 	return s
 }
 
 // Shutdown stops listening and reads no more requests. It waits until those in process are answered and the clients have
 // taken the responses, or until ctx ends; then it closes what is left, like Close, and returns ctx's error.
 func (s *Server) Shutdown(ctx context.Context) error {
-	idle, conns := s.stop()
+	idle, conns := s.door.Stop()
 	for _, c := range conns {
 		c.drain()
 	}
@@ -101,8 +91,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // Close stops listening and closes all connections. It waits for calls of the backend that are under way, not for
 // clients.
 func (s *Server) Close() error {
-	idle, conns := s.stop()
-	s.cancel()
+	idle, conns := s.door.Stop()
+	s.door.Close()
 	for _, c := range conns {
 		c.Close()
 	}
@@ -110,89 +100,41 @@ func (s *Server) Close() error {
 	return nil
 }
 
-// stop stops listening. It returns the connections and a channel that is closed when there is none any more.
-func (s *Server) stop() (idle <-chan struct{}, conns []*Conn) {
+// enter counts a connection of an address. It is false when there are too many.
+func (s *Server) enter(peer netip.Addr) bool {
+	if !peer.IsValid() {
+		return true
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.stopping.Store(true)
-	for l := range s.listeners {
-		l.Close()
-	}
-	for nc := range s.begun {
-		nc.Close()
-	}
-	if s.idle == nil {
-		s.idle = make(chan struct{})
-		if s.open == 0 {
-			close(s.idle)
-		}
-	}
-	for c := range s.conns {
-		conns = append(conns, c)
-	}
-	return s.idle, conns
-}
-
-// draining reports whether the server is shutting down.
-func (s *Server) draining() bool { return s.stopping.Load() }
-
-// admit counts a new connection. It is false when it is to be closed at once.
-func (s *Server) admit() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.stopping.Load() {
+	if s.peers[peer] >= s.limits.MaxConnectionsPerIP {
 		return false
 	}
-	s.past.Accepted++
-	if s.open >= s.limits.MaxConnections {
-		s.past.Refused++
-		return false
-	}
-	s.open++
+	s.peers[peer]++
 	return true
 }
 
-// release ends the count of a connection, with s.mu held.
-func (s *Server) release() {
-	s.open--
-	if s.open == 0 && s.idle != nil {
-		close(s.idle)
+// leave ends what enter began.
+func (s *Server) leave(peer netip.Addr) {
+	if !peer.IsValid() {
+		return
 	}
-}
-
-// add adds a connection that was counted before. It is false when the server is stopped, or has too many from its address.
-func (s *Server) add(c *Conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.stopping.Load() || c.peer.IsValid() && s.peers[c.peer] >= s.limits.MaxConnectionsPerIP {
-		s.past.Refused++
-		s.release()
-		return false
+	if s.peers[peer]--; s.peers[peer] == 0 {
+		delete(s.peers, peer)
 	}
-	if c.peer.IsValid() {
-		s.peers[c.peer]++
-	}
-	s.conns[c] = struct{}{}
-	return true
 }
 
 // remove ends a connection.
 func (s *Server) remove(c *Conn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c.mu.Lock()
-	s.past.add(&c.counts)
-	if !c.authentic {
-		s.past.Refused++
-	}
-	c.mu.Unlock()
-	delete(s.conns, c)
-	if c.peer.IsValid() {
-		if s.peers[c.peer]--; s.peers[c.peer] == 0 {
-			delete(s.peers, c.peer)
-		}
-	}
-	s.release()
+	s.leave(c.peer)
+	s.door.Remove(c, func() (refused bool) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		s.past.add(&c.counts)
+		return !c.authentic
+	})
 }
 
 func (s *Server) takeReader() *reader {

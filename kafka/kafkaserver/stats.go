@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/quartet-mq/quartet/internal/netserve"
 	"github.com/quartet-mq/quartet/kafka/kafkawire"
 )
 
@@ -70,15 +71,16 @@ func (s *Stats) addNow(c *Conn) {
 // Stats returns the counts of all connections, those that have ended too. It looks at each connection: it is for
 // monitoring, a few times a second at most.
 func (s *Server) Stats() Stats {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	st := s.past
-	st.Connections = int64(s.open)
-	for c := range s.conns {
-		c.mu.Lock()
-		st.addNow(c)
-		c.mu.Unlock()
-	}
+	var st Stats
+	s.door.Look(func(conns map[*Conn]struct{}, n netserve.Counts) {
+		st = s.past
+		st.Connections, st.Accepted, st.Refused = int64(n.Open), n.Accepted, n.Refused
+		for c := range conns {
+			c.mu.Lock()
+			st.addNow(c)
+			c.mu.Unlock()
+		}
+	})
 	return st
 }
 
