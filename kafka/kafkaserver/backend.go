@@ -36,8 +36,8 @@ type SCRAM interface {
 	Credential(ctx context.Context, c *Conn, mechanism, user string) (Credential, error)
 }
 
-// Session serves one connection. The server calls its methods one at a time, from the goroutine that reads the
-// connection, and holds no lock meanwhile.
+// Session serves one connection. The server calls its methods one at a time and holds no lock meanwhile. It calls them from
+// the goroutine that reads the connection, but for large requests and those behind them, which it reads on beside.
 type Session interface {
 	// Handle answers a request with one of the methods of [Request] that do so, now or later, from any goroutine. It is
 	// called in the order of the requests and must not wait for another connection: whoever waits stops the reader of this

@@ -36,9 +36,10 @@ type Conn struct {
 
 	mu        sync.Mutex
 	queue     queue // requests in process
-	current   *Request
-	bytes     int // of requests in process
-	fetches   int // requests of type Fetch in process
+	aside     aside
+	current   *Request // that the reader handles: its answer leaves with the reader's flush
+	bytes     int      // of requests in process
+	fetches   int      // requests of type Fetch in process
 	out       netserve.Output
 	vector    net.Buffers
 	timer     *time.Timer

@@ -100,6 +100,7 @@ func (c *Conn) finish(err error) {
 // leave tells the session that it is over, once.
 func (c *Conn) leave(cause error) {
 	if s := c.session; s != nil && !c.left {
+		c.awaitAside()
 		c.left = true
 		s.Closed(cause)
 	}
@@ -124,6 +125,7 @@ func (c *Conn) lingers(err error) bool {
 		return false
 	}
 	if d, is := c.session.(Drainer); draining && is {
+		c.awaitAside()
 		d.Drain()
 	} else if !draining {
 		c.leave(cause)

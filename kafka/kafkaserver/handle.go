@@ -16,7 +16,10 @@ func (c *Conn) dispatch(r *Request) bool {
 		return false
 	}
 	c.queue.push(r)
-	c.current = r
+	beside := c.aside.busy || r.size >= asideSize
+	if c.current = r; beside {
+		c.current = nil
+	}
 	c.bytes += r.size
 	if r.Key == kafkawire.KeyFetch {
 		c.fetches++
@@ -39,7 +42,7 @@ func (c *Conn) dispatch(r *Request) bool {
 		r.Fail(err)
 		return false
 	}
-	c.session.Handle(r)
+	c.handle(r, beside)
 	return true
 }
 

@@ -1,0 +1,68 @@
+package kafkaserver
+
+// asideSize is how large a request is that the session handles while the reader goes on with the next one: to check and to
+// store its records takes about as long as to read them.
+const asideSize = 64 << 10
+
+// aside has the requests that a goroutine beside the reader hands to the session, in their order. The goroutine ends when
+// there are none. Limits bound them as they bound all requests in process.
+type aside struct {
+	list []*Request
+	busy bool          // the goroutine runs; only the reader starts it
+	idle chan struct{} // closed when it has ended, for who waits for that
+	run  func()        // handleAside; a go statement with arguments allocates
+}
+
+// handle hands a request to the session, or leaves that to the goroutine beside the reader.
+func (c *Conn) handle(r *Request, beside bool) {
+	if !beside {
+		c.session.Handle(r)
+		return
+	}
+	c.mu.Lock()
+	a := &c.aside
+	a.list = append(a.list, r)
+	start := !a.busy
+	a.busy = true
+	if a.run == nil {
+		a.run = c.handleAside
+	}
+	c.mu.Unlock()
+	if start {
+		go a.run()
+	}
+}
+
+// handleAside is the goroutine beside the reader.
+func (c *Conn) handleAside() {
+	a := &c.aside
+	c.mu.Lock()
+	for len(a.list) > 0 {
+		r := a.list[0]
+		n := copy(a.list, a.list[1:])
+		a.list[n] = nil
+		a.list = a.list[:n]
+		c.mu.Unlock()
+		c.session.Handle(r)
+		c.mu.Lock()
+	}
+	a.busy = false
+	if a.idle != nil {
+		close(a.idle)
+		a.idle = nil
+	}
+	c.mu.Unlock()
+}
+
+// awaitAside waits until the session has every request that is for it. It is for the reader.
+func (c *Conn) awaitAside() {
+	c.mu.Lock()
+	if !c.aside.busy {
+		c.mu.Unlock()
+		return
+	}
+	idle := make(chan struct{})
+	c.aside.idle = idle
+	c.mu.Unlock()
+	<-idle
+}
