@@ -36,7 +36,8 @@ const (
 	// DeltaSettled.
 	EventSettled
 	// EventLost (client): the server does not have the session, the outbound QoS 1 or 2 message Ref is not in flight any
-	// more. Reason is ReasonSuccess when the server had received it (PUBREC), otherwise it may be published anew.
+	// more. Reason is ReasonSuccess when the server had received it (PUBREC), otherwise it may be published anew. In both
+	// roles it comes also from Session.CloseStream, then with DeltaSettled; there Ref may be a request, too.
 	EventLost
 	// EventQuota: the send quota was exhausted and is not any more; Publish may be called again.
 	EventQuota
