@@ -1,0 +1,177 @@
+package quicnet
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/quartet-mq/quartet/internal/netio"
+	"github.com/quic-go/quic-go"
+)
+
+// Conn is a QUIC connection as a net.Conn: its bytes are those of the first bidirectional stream that the client
+// opened, stream 0. It has further streams and datagrams too. All methods may be called concurrently.
+//
+// A server learns of a connection with the first byte that the client writes, so a protocol in which the server speaks
+// first does not work over a Conn.
+type Conn struct {
+	qc     *quic.Conn
+	cfg    *Config
+	client bool
+	group  *group
+	start  time.Time
+
+	control *stream
+	grams   datagrams
+
+	closing context.Context // ends with Close, Abort and the connection
+	cancel  context.CancelFunc
+	done    chan struct{} // closed when the connection is gone
+
+	mu      sync.Mutex
+	closed  bool
+	streams map[*stream]struct{} // all that are not at their end
+}
+
+var (
+	_ net.Conn         = (*Conn)(nil)
+	_ netio.Streams    = (*Conn)(nil)
+	_ netio.EarlyData  = (*Conn)(nil)
+	_ netio.Negotiated = (*Conn)(nil)
+	_ netio.Stream     = (*stream)(nil)
+)
+
+// newConn returns the Conn of a connection and its stream 0.
+func newConn(qc *quic.Conn, control *quic.Stream, cfg *Config, client bool, g *group, start time.Time) *Conn {
+	c := &Conn{qc: qc, cfg: cfg, client: client, group: g, start: start, done: make(chan struct{})}
+	c.closing, c.cancel = context.WithCancel(context.Background())
+	c.control = newStream(c, control)
+	c.streams = map[*stream]struct{}{c.control: {}}
+	g.add(c)
+	context.AfterFunc(qc.Context(), c.gone)
+	return c
+}
+
+// gone is called once, when the connection is gone.
+func (c *Conn) gone() {
+	c.cancel()
+	c.group.remove(c)
+	close(c.done)
+}
+
+// Read reads from stream 0. It waits for the first byte, and returns io.EOF once the peer has ended its side and
+// everything was read.
+func (c *Conn) Read(p []byte) (int, error) { return c.control.Read(p) }
+
+// Write writes to stream 0. It waits for flow and congestion control, until all but the last packet of p is sent.
+func (c *Conn) Write(p []byte) (int, error) { return c.control.Write(p) }
+
+// CloseWrite ends the sending side of stream 0. The peer reads what was written, then io.EOF.
+func (c *Conn) CloseWrite() error { return c.control.CloseWrite() }
+
+// SetDeadline sets both deadlines of stream 0.
+func (c *Conn) SetDeadline(t time.Time) error { return c.control.SetDeadline(t) }
+
+// SetReadDeadline makes reads of stream 0 fail from t on; the zero time means never.
+func (c *Conn) SetReadDeadline(t time.Time) error { return c.control.SetReadDeadline(t) }
+
+// SetWriteDeadline makes writes to stream 0 fail from t on; the zero time means never. A Write that it cut short says
+// how much was written and may be followed by another one.
+func (c *Conn) SetWriteDeadline(t time.Time) error { return c.control.SetWriteDeadline(t) }
+
+// LocalAddr returns the address of the socket.
+func (c *Conn) LocalAddr() net.Addr { return c.qc.LocalAddr() }
+
+// RemoteAddr returns the address that the peer has now. It changes when a client moves to another network.
+func (c *Conn) RemoteAddr() net.Addr { return c.qc.RemoteAddr() }
+
+// TLS returns the state of TLS, with the certificates of the peer. On a server those of the client are there from
+// Confirmed on, unless it resumed a session.
+func (c *Conn) TLS() *tls.ConnectionState {
+	st := c.qc.ConnectionState().TLS
+	return &st
+}
+
+// Protocol returns the name of the protocol that both sides agreed on (ALPN, RFC 7301).
+func (c *Conn) Protocol() string { return c.qc.ConnectionState().TLS.NegotiatedProtocol }
+
+// Confirmed is closed once the handshake is complete, see netio.EarlyData.
+func (c *Conn) Confirmed() <-chan struct{} { return c.qc.HandshakeComplete() }
+
+// Done is closed once the connection is gone and nothing more is delivered, which may be a while after Close.
+func (c *Conn) Done() <-chan struct{} { return c.done }
+
+// OpenStream opens a bidirectional stream. It waits while the peer's limit of open streams is reached. The peer learns
+// of the stream with its first byte.
+func (c *Conn) OpenStream(ctx context.Context) (netio.Stream, error) {
+	return c.stream(ctx, "open", c.qc.OpenStreamSync)
+}
+
+// AcceptStream waits for the next stream that the peer opens. Streams that are not accepted count for MaxStreams.
+func (c *Conn) AcceptStream(ctx context.Context) (netio.Stream, error) {
+	return c.stream(ctx, "accept", c.qc.AcceptStream)
+}
+
+func (c *Conn) stream(ctx context.Context, op string, get func(context.Context) (*quic.Stream, error)) (netio.Stream, error) {
+	both, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(c.closing, cancel)()
+	q, err := get(both)
+	if err == nil {
+		s := newStream(c, q)
+		if c.add(s) {
+			return s, nil
+		}
+		_ = s.Close()
+		err = net.ErrClosed
+	}
+	if ctx.Err() != nil {
+		return nil, c.opError(op, context.Cause(ctx))
+	}
+	return nil, c.opError(op, c.errOf(err))
+}
+
+// add makes s a stream of the connection, unless that is closed.
+func (c *Conn) add(s *stream) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return false
+	}
+	c.streams[s] = struct{}{}
+	return true
+}
+
+// remove forgets a stream that is at its end.
+func (c *Conn) remove(s *stream) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.streams, s)
+}
+
+// errOf returns what an error of quic-go means for this connection.
+func (c *Conn) errOf(err error) error {
+	if c.isClosed() && (errors.Is(err, net.ErrClosed) || errors.Is(err, context.Canceled)) {
+		return net.ErrClosed
+	}
+	if errors.Is(err, context.Canceled) { // the connection is gone, and the caller's context is not
+		if cause := context.Cause(c.qc.Context()); cause != nil {
+			return errOf(cause)
+		}
+	}
+	return errOf(err)
+}
+
+func (c *Conn) isClosed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closed
+}
+
+// opError wraps err as package net does.
+func (c *Conn) opError(op string, err error) error {
+	return &net.OpError{Op: op, Net: "quic", Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: err}
+}

@@ -1,0 +1,123 @@
+package quicnet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+
+	"github.com/quic-go/quic-go"
+)
+
+// maxGrams is how many datagrams wait to be sent before further ones are dropped.
+const maxGrams = 128
+
+// errNoDatagrams is returned when one side does not take datagrams.
+var errNoDatagrams = fmt.Errorf("quicnet: datagrams are off: %w", errors.ErrUnsupported)
+
+// datagrams is the sending side of a connection's datagrams. quic-go waits when 32 of them are queued; a goroutine of
+// ours does that, so that a caller never does. It runs while there is something to send.
+type datagrams struct {
+	mu      sync.Mutex
+	queue   [][]byte
+	running bool
+	max     int // the largest payload, as far as known
+
+	sent    atomic.Uint64
+	dropped atomic.Uint64
+}
+
+// SendDatagram sends one datagram without waiting and does not keep b (RFC 9221). It returns a *DatagramTooLargeError
+// when b does not fit, and an error that wraps errors.ErrUnsupported when one of the peers takes no datagrams. When too
+// many are waiting, or the path has become narrower since, the datagram is dropped, which Stats counts; what the
+// network loses nobody counts.
+func (c *Conn) SendDatagram(b []byte) error {
+	if c.isClosed() {
+		return c.opError("write", net.ErrClosed)
+	}
+	if err := context.Cause(c.qc.Context()); err != nil {
+		return c.opError("write", c.errOf(err))
+	}
+	d := &c.grams
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(b) > d.max { // it may be larger by now
+		d.max = c.maxDatagram()
+		switch {
+		case d.max == 0:
+			return c.opError("write", errNoDatagrams)
+		case len(b) > d.max:
+			return c.opError("write", &DatagramTooLargeError{Size: len(b), Max: d.max})
+		}
+	}
+	if len(d.queue) >= maxGrams {
+		d.dropped.Add(1)
+		return nil
+	}
+	d.queue = append(d.queue, append([]byte(nil), b...))
+	if !d.running {
+		d.running = true
+		go c.sendDatagrams()
+	}
+	return nil
+}
+
+// sendDatagrams sends what waits.
+func (c *Conn) sendDatagrams() {
+	d := &c.grams
+	for {
+		d.mu.Lock()
+		batch := d.queue
+		d.queue = nil
+		d.running = len(batch) > 0
+		d.mu.Unlock()
+		if len(batch) == 0 {
+			return
+		}
+		for _, b := range batch {
+			err := c.qc.SendDatagram(b)
+			if err == nil {
+				d.sent.Add(1)
+				continue
+			}
+			d.dropped.Add(1)
+			if e, ok := errors.AsType[*quic.DatagramTooLargeError](err); ok {
+				d.mu.Lock()
+				d.max = int(e.MaxDatagramPayloadSize)
+				d.mu.Unlock()
+			}
+		}
+	}
+}
+
+// maxDatagram returns the largest payload now, or 0. quic-go says it only when refusing a larger one.
+func (c *Conn) maxDatagram() int {
+	if st := c.qc.ConnectionState().SupportsDatagrams; !st.Local || !st.Remote {
+		return 0
+	}
+	if e, ok := errors.AsType[*quic.DatagramTooLargeError](c.qc.SendDatagram(make([]byte, 1<<16))); ok {
+		return int(e.MaxDatagramPayloadSize)
+	}
+	return 0
+}
+
+// ReceiveDatagram waits for the next datagram. The caller owns the slice. When more than 128 wait, further ones are
+// dropped.
+func (c *Conn) ReceiveDatagram(ctx context.Context) ([]byte, error) {
+	if c.cfg.NoDatagrams {
+		return nil, c.opError("read", errNoDatagrams)
+	}
+	both, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(c.closing, cancel)()
+	b, err := c.qc.ReceiveDatagram(both)
+	if err == nil {
+		return b, nil
+	}
+	if ctx.Err() != nil {
+		return nil, c.opError("read", context.Cause(ctx))
+	}
+	return nil, c.opError("read", c.errOf(err))
+}

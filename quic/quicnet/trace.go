@@ -1,0 +1,4 @@
+package quicnet
+
+// Trace observes connections. Nil functions are not called.
+type Trace struct{}
