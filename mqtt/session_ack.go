@@ -14,12 +14,10 @@ type inbound struct {
 	props map[uint16]Properties
 	// Streams of SUBSCRIBE and UNSUBSCRIBE packets that came on data streams and are not answered.
 	streams map[uint16]uint64
-	// Streams of QoS 2 messages that came on data streams and are not released.
-	owners map[uint16]uint64
 }
 
 func (in *inbound) idle() bool {
-	return in.pubacks.n == 0 && in.pubrecs.n == 0 && len(in.props) == 0 && len(in.streams) == 0 && len(in.owners) == 0
+	return in.pubacks.n == 0 && in.pubrecs.n == 0 && len(in.props) == 0 && len(in.streams) == 0
 }
 
 // owes returns the acknowledgements that are owed.
@@ -177,7 +175,7 @@ func (s *Session) Ack(now time.Time, id uint16, reason ReasonCode, props Propert
 		}
 		if reason.IsError() {
 			st.in.received.Remove(id) // [MQTT-4.3.3-9]
-			s.disown(id)
+			st.in.own(id, 0)
 		} else {
 			st.in.owned.Add(id)
 		}

@@ -123,7 +123,7 @@ func (s *Session) receivePublish(now time.Time, stream uint64, p *Publish) error
 	}
 	switch {
 	case received: // again [MQTT-4.3.3-10]
-		in.own(p.ID, stream)
+		s.st.in.own(p.ID, stream)
 		if !in.pubrecs.has(p.ID) {
 			in.pubrecs.push(owed{stream: stream, id: p.ID, acked: owned})
 			s.flush(now, &in.pubrecs, TypePubrec, stream)
@@ -138,7 +138,7 @@ func (s *Session) receivePublish(now time.Time, stream uint64, p *Publish) error
 		return err
 	}
 	s.st.qos2().received.Add(p.ID)
-	in.own(p.ID, stream)
+	s.st.in.own(p.ID, stream)
 	in.pubrecs.push(owed{stream: stream, id: p.ID})
 	e := s.tell(EventPublish, stream, p)
 	e.ID, e.QoS, e.Dup = p.ID, QoS2, p.Dup
@@ -183,7 +183,7 @@ func (s *Session) receivePubrel(now time.Time, stream uint64, p *Pubrel) error {
 		return s.fail(now, ReasonProtocolError, "PUBREL before PUBREC")
 	case received:
 		s.st.in.received.Remove(p.ID)
-		s.disown(p.ID)
+		s.st.in.own(p.ID, 0)
 	case owned: // again: PUBCOMP follows when its release is durable
 		return nil
 	default:

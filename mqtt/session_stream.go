@@ -6,24 +6,26 @@ import (
 	"time"
 )
 
-// CloseStream tells that a data stream has ended while its connection goes on, or ends too: then call it before Lost.
-// Stream 0 is not a data stream, it ends with the connection.
+// CloseStream tells that a data stream has ended, alone or with its connection. Stream 0 is not a data stream, it ends
+// with the connection.
 //
 // Without keep everything that was in flight on the stream goes with it, as the servers of MQTT over QUIC have it. An
 // EventLost comes for each outbound message (its Reason is ReasonSuccess when PUBREC was there), and for each request
 // without an answer (QoS 0). Inbound messages are forgotten: Ack returns ErrState for them, and their identifiers are
-// free; with Config.Barriers an EventPersist without a barrier tells of each.
+// free; with Config.Barriers an EventPersist without a barrier tells of each of QoS 2. When the connection has ended,
+// call it for each of its data streams before another Session gets the State; these events come after EventClose then.
 //
 // With keep, which the peer must have agreed to, the state of the session stays. Outbound messages come again as
 // EventResend, to be sent on another stream, and PUBREL goes again on stream 0. Inbound messages are acknowledged when
-// the peer has sent them again. Requests are lost all the same.
+// the peer has sent them again. Requests are lost all the same. When the connection has ended it does nothing: the next
+// one does that for all streams.
 //
 // The shell drops packets for a stream that it does not have any more.
 func (s *Session) CloseStream(now time.Time, stream uint64, keep bool) {
-	if stream == 0 || s.phase != phaseOpen {
+	if stream == 0 || s.phase < phaseOpen || s.st == nil || keep && s.phase == phaseClosed {
 		return
 	}
-	s.forgetInbound(now, stream, keep)
+	s.forgetInbound(stream, keep)
 	again := false
 	for seq := s.st.out.Low(); seq < s.st.out.Next(); seq++ {
 		e := s.st.out.Get(seq)
@@ -45,6 +47,9 @@ func (s *Session) CloseStream(now time.Time, stream uint64, keep bool) {
 			e.stream, e.counted, again = 0, false, true
 			s.credit.Grant(1)
 		}
+	}
+	if s.phase == phaseClosed {
+		return
 	}
 	if again {
 		if s.redo == nil {
@@ -72,25 +77,27 @@ func (s *Session) loseOutbound(seq uint64, e *outbound) {
 }
 
 // forgetInbound drops what is owed on a stream.
-func (s *Session) forgetInbound(now time.Time, stream uint64, keep bool) {
-	in := s.in
+func (s *Session) forgetInbound(stream uint64, keep bool) {
+	if in := s.in; in != nil {
+		for range in.pubacks.removeStream(stream, in.props) {
+			s.restore()
+		}
+		in.pubrecs.removeStream(stream, in.props)
+	}
+	in := s.st.in
 	if in == nil {
 		return
 	}
-	for range in.pubacks.removeStream(stream, in.props) {
-		s.restore()
-	}
-	in.pubrecs.removeStream(stream, in.props)
-	for _, id := range slices.Sorted(maps.Keys(in.owners)) {
-		if in.owners[id] != stream {
+	for _, id := range slices.Sorted(maps.Keys(in.streams)) {
+		if in.streams[id] != stream {
 			continue
 		}
-		delete(in.owners, id)
+		delete(in.streams, id)
 		if keep {
 			continue
 		}
-		s.st.in.received.Remove(id)
-		s.st.in.owned.Remove(id)
+		in.received.Remove(id)
+		in.owned.Remove(id)
 		s.restore()
 		if s.cfg.Barriers {
 			s.hold(held{id: id}, DeltaReleased, nil)
@@ -98,25 +105,18 @@ func (s *Session) forgetInbound(now time.Time, stream uint64, keep bool) {
 	}
 }
 
-// own notes that the QoS 2 message id came on a stream.
-func (in *inbound) own(id uint16, stream uint64) {
+// own notes that the QoS 2 message id came on a stream. Stream 0 needs no note.
+func (in *inbound2) own(id uint16, stream uint64) {
 	if stream == 0 {
-		if in.owners != nil {
-			delete(in.owners, id)
+		if in.streams != nil {
+			delete(in.streams, id)
 		}
 		return
 	}
-	if in.owners == nil {
-		in.owners = make(map[uint16]uint64)
+	if in.streams == nil {
+		in.streams = make(map[uint16]uint64)
 	}
-	in.owners[id] = stream
-}
-
-// disown forgets on which stream the QoS 2 message id came.
-func (s *Session) disown(id uint16) {
-	if s.in != nil && s.in.owners != nil {
-		delete(s.in.owners, id)
-	}
+	in.streams[id] = stream
 }
 
 // removeStream removes the entries of a stream that are not sent, with their properties, and returns how many they were.

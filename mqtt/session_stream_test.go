@@ -282,3 +282,33 @@ func TestCloseStreamBehindBarrier(t *testing.T) {
 		t.Fatalf("again %v", refs(e.again))
 	}
 }
+
+// TestCloseStreamAfterTheEnd: what was in flight on data streams is lost with the connection, too, when nothing else was
+// agreed.
+func TestCloseStreamAfterTheEnd(t *testing.T) {
+	e := newEnds(t, Config{})
+	e.hold = true
+	e.publish(e.client, 0, QoS2, "control", true)
+	e.publish(e.client, 4, QoS2, "data", true)
+	e.publish(e.client, 8, QoS2, "kept", true)
+	e.run()
+	if err := e.client.Disconnect(e.now, &Disconnect{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, ok := e.client.Next(); ok; _, ok = e.client.Next() {
+	}
+	e.server.Lost()
+	for _, s := range []*Session{e.client, e.server} {
+		s.CloseStream(e.now, 4, false)
+		s.CloseStream(e.now, 8, true)
+	}
+	e.run()
+	if want := []any{"data"}; !slices.Equal(refs(e.lost), want) {
+		t.Errorf("lost %v, want %v", refs(e.lost), want)
+	}
+	if a, b := e.ours.out.Len(), e.theirs.in.received.Len(); a != 2 || b != 2 {
+		t.Errorf("%d messages are in flight and %d received, want 2", a, b)
+	}
+	e.client.CloseStream(e.now, 4, false)
+	NewSession(Config{Role: Server}).CloseStream(e.now, 4, false)
+}

@@ -25,6 +25,7 @@ type State struct {
 type inbound2 struct {
 	received delivery.IDs
 	owned    delivery.IDs
+	streams  map[uint16]uint64 // of those received that came on data streams of the connection
 }
 
 // qos2 returns the identifiers of inbound QoS 2 messages.
@@ -96,11 +97,12 @@ func (st *State) add(e outbound) uint16 { return idOf(st.out.Add(e)) }
 func (st *State) reset() { *st = State{} }
 
 // forgetReleases drops the identifiers of which the release was not durable when the connection ended: the peer asks
-// again, and their deltas are on their way.
+// again, and their deltas are on their way. The streams of the connection are gone, too.
 func (st *State) forgetReleases() {
 	if st.in == nil {
 		return
 	}
+	st.in.streams = nil
 	for id := range st.in.owned.All() {
 		if !st.in.received.Has(id) {
 			st.in.owned.Remove(id)
