@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quartet-mq/quartet/internal/netio"
@@ -24,8 +25,9 @@ type Conn struct {
 	group  *group
 	start  time.Time
 
-	control *stream
-	grams   datagrams
+	control  *stream
+	grams    datagrams
+	counters connCounters
 
 	closing context.Context // ends with Close, Abort and the connection
 	cancel  context.CancelFunc
@@ -34,6 +36,9 @@ type Conn struct {
 	mu      sync.Mutex
 	closed  bool
 	streams map[*stream]struct{} // all that are not at their end
+	peer    net.Addr             // the last address of the peer that was seen
+	local   net.Addr
+	agreed  *agreement // nil until the handshake is complete
 }
 
 var (
@@ -46,20 +51,78 @@ var (
 
 // newConn returns the Conn of a connection and its stream 0.
 func newConn(qc *quic.Conn, control *quic.Stream, cfg *Config, client bool, g *group, start time.Time) *Conn {
-	c := &Conn{qc: qc, cfg: cfg, client: client, group: g, start: start, done: make(chan struct{})}
+	c := &Conn{qc: qc, cfg: cfg, client: client, group: g, start: start, done: make(chan struct{}),
+		peer: qc.RemoteAddr(), local: qc.LocalAddr()}
 	c.closing, c.cancel = context.WithCancel(context.Background())
 	c.control = newStream(c, control)
 	c.streams = map[*stream]struct{}{c.control: {}}
 	g.add(c)
+	select {
+	case <-qc.HandshakeComplete():
+		c.connected()
+	default:
+		go func() {
+			select {
+			case <-qc.HandshakeComplete():
+				c.connected()
+			case <-qc.Context().Done():
+			}
+		}()
+	}
 	context.AfterFunc(qc.Context(), c.gone)
 	return c
+}
+
+// connected is called once the handshake is complete.
+func (c *Conn) connected() {
+	c.state()
+	took := time.Since(c.start)
+	c.counters.handshake.Store(int64(took))
+	c.group.stats.mu.Lock()
+	c.group.stats.handshake.add(took)
+	c.group.stats.mu.Unlock()
+	if t := c.cfg.Trace; t != nil && t.Connected != nil {
+		t.Connected(c, took)
+	}
 }
 
 // gone is called once, when the connection is gone.
 func (c *Conn) gone() {
 	c.cancel()
-	c.group.remove(c)
+	reason := errOf(context.Cause(c.qc.Context()))
+	if t := c.cfg.Trace; t != nil && t.Closed != nil {
+		t.Closed(c, reason)
+	}
 	close(c.done)
+	c.group.remove(c, reason)
+}
+
+// agreement is what the handshake settled.
+type agreement struct {
+	tls       tls.ConnectionState
+	datagrams bool
+}
+
+// state returns what the handshake has settled so far. quic-go's call for that must not run while a client switches to
+// another path, which cannot happen before the handshake is complete; after that the answer does not change.
+func (c *Conn) state() agreement {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.agreed != nil {
+		return *c.agreed
+	}
+	complete := false
+	select {
+	case <-c.qc.HandshakeComplete():
+		complete = true
+	default:
+	}
+	st := c.qc.ConnectionState()
+	a := agreement{tls: st.TLS, datagrams: st.SupportsDatagrams.Local && st.SupportsDatagrams.Remote}
+	if complete {
+		c.agreed = &a
+	}
+	return a
 }
 
 // Read reads from stream 0. It waits for the first byte, and returns io.EOF once the peer has ended its side and
@@ -83,20 +146,61 @@ func (c *Conn) SetReadDeadline(t time.Time) error { return c.control.SetReadDead
 func (c *Conn) SetWriteDeadline(t time.Time) error { return c.control.SetWriteDeadline(t) }
 
 // LocalAddr returns the address of the socket.
-func (c *Conn) LocalAddr() net.Addr { return c.qc.LocalAddr() }
+func (c *Conn) LocalAddr() net.Addr {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.local
+}
 
 // RemoteAddr returns the address that the peer has now. It changes when a client moves to another network.
-func (c *Conn) RemoteAddr() net.Addr { return c.qc.RemoteAddr() }
+func (c *Conn) RemoteAddr() net.Addr {
+	if c.client {
+		return c.peer // a server does not move
+	}
+	return c.checkMoved()
+}
+
+// checkMoved returns the peer's address and notes if it is another one than before.
+func (c *Conn) checkMoved() net.Addr {
+	if c.client {
+		return c.peer
+	}
+	now := c.qc.RemoteAddr()
+	c.mu.Lock()
+	before := c.peer
+	c.peer = now
+	c.mu.Unlock()
+	if before != now && before.String() != now.String() {
+		c.moved(before, now)
+	}
+	return now
+}
+
+// movedTo is called on a client that has switched to another path, with the address of its socket.
+func (c *Conn) movedTo(local net.Addr) {
+	c.mu.Lock()
+	before := c.local
+	c.local = local
+	c.mu.Unlock()
+	c.moved(before, local)
+}
+
+func (c *Conn) moved(from, to net.Addr) {
+	c.counters.migrations.Add(1)
+	if t := c.cfg.Trace; t != nil && t.Moved != nil {
+		t.Moved(c, from, to)
+	}
+}
 
 // TLS returns the state of TLS, with the certificates of the peer. On a server those of the client are there from
 // Confirmed on, unless it resumed a session.
 func (c *Conn) TLS() *tls.ConnectionState {
-	st := c.qc.ConnectionState().TLS
+	st := c.state().tls
 	return &st
 }
 
 // Protocol returns the name of the protocol that both sides agreed on (ALPN, RFC 7301).
-func (c *Conn) Protocol() string { return c.qc.ConnectionState().TLS.NegotiatedProtocol }
+func (c *Conn) Protocol() string { return c.state().tls.NegotiatedProtocol }
 
 // Confirmed is closed once the handshake is complete, see netio.EarlyData.
 func (c *Conn) Confirmed() <-chan struct{} { return c.qc.HandshakeComplete() }
@@ -107,15 +211,16 @@ func (c *Conn) Done() <-chan struct{} { return c.done }
 // OpenStream opens a bidirectional stream. It waits while the peer's limit of open streams is reached. The peer learns
 // of the stream with its first byte.
 func (c *Conn) OpenStream(ctx context.Context) (netio.Stream, error) {
-	return c.stream(ctx, "open", c.qc.OpenStreamSync)
+	return c.stream(ctx, "open", c.qc.OpenStreamSync, &c.counters.opened)
 }
 
 // AcceptStream waits for the next stream that the peer opens. Streams that are not accepted count for MaxStreams.
 func (c *Conn) AcceptStream(ctx context.Context) (netio.Stream, error) {
-	return c.stream(ctx, "accept", c.qc.AcceptStream)
+	return c.stream(ctx, "accept", c.qc.AcceptStream, &c.counters.accepted)
 }
 
-func (c *Conn) stream(ctx context.Context, op string, get func(context.Context) (*quic.Stream, error)) (netio.Stream, error) {
+func (c *Conn) stream(ctx context.Context, op string, get func(context.Context) (*quic.Stream, error),
+	count *atomic.Uint64) (netio.Stream, error) {
 	both, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(c.closing, cancel)()
@@ -123,6 +228,10 @@ func (c *Conn) stream(ctx context.Context, op string, get func(context.Context) 
 	if err == nil {
 		s := newStream(c, q)
 		if c.add(s) {
+			count.Add(1)
+			if t := c.cfg.Trace; t != nil && t.StreamOpened != nil {
+				t.StreamOpened(c, s.ID())
+			}
 			return s, nil
 		}
 		_ = s.Close()
@@ -148,8 +257,12 @@ func (c *Conn) add(s *stream) bool {
 // remove forgets a stream that is at its end.
 func (c *Conn) remove(s *stream) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	_, ok := c.streams[s]
 	delete(c.streams, s)
+	c.mu.Unlock()
+	if t := c.cfg.Trace; ok && t != nil && t.StreamClosed != nil {
+		t.StreamClosed(c, s.ID())
+	}
 }
 
 // errOf returns what an error of quic-go means for this connection.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"sync"
-	"sync/atomic"
 
 	"github.com/quic-go/quic-go"
 )
@@ -24,9 +23,6 @@ type datagrams struct {
 	queue   [][]byte
 	running bool
 	max     int // the largest payload, as far as known
-
-	sent    atomic.Uint64
-	dropped atomic.Uint64
 }
 
 // SendDatagram sends one datagram without waiting and does not keep b (RFC 9221). It returns a *DatagramTooLargeError
@@ -41,27 +37,38 @@ func (c *Conn) SendDatagram(b []byte) error {
 		return c.opError("write", c.errOf(err))
 	}
 	d := &c.grams
+	full, err := c.queueDatagram(d, b)
+	if err != nil {
+		return c.opError("write", err)
+	}
+	if full {
+		c.dropDatagram(len(b), false)
+	}
+	return nil
+}
+
+// queueDatagram queues b, unless it does not fit or too many wait.
+func (c *Conn) queueDatagram(d *datagrams, b []byte) (full bool, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(b) > d.max { // it may be larger by now
 		d.max = c.maxDatagram()
 		switch {
 		case d.max == 0:
-			return c.opError("write", errNoDatagrams)
+			return false, errNoDatagrams
 		case len(b) > d.max:
-			return c.opError("write", &DatagramTooLargeError{Size: len(b), Max: d.max})
+			return false, &DatagramTooLargeError{Size: len(b), Max: d.max}
 		}
 	}
 	if len(d.queue) >= maxGrams {
-		d.dropped.Add(1)
-		return nil
+		return true, nil
 	}
 	d.queue = append(d.queue, append([]byte(nil), b...))
 	if !d.running {
 		d.running = true
 		go c.sendDatagrams()
 	}
-	return nil
+	return false, nil
 }
 
 // sendDatagrams sends what waits.
@@ -79,10 +86,10 @@ func (c *Conn) sendDatagrams() {
 		for _, b := range batch {
 			err := c.qc.SendDatagram(b)
 			if err == nil {
-				d.sent.Add(1)
+				c.counters.gramsSent.Add(1)
 				continue
 			}
-			d.dropped.Add(1)
+			c.dropDatagram(len(b), false)
 			if e, ok := errors.AsType[*quic.DatagramTooLargeError](err); ok {
 				d.mu.Lock()
 				d.max = int(e.MaxDatagramPayloadSize)
@@ -94,7 +101,7 @@ func (c *Conn) sendDatagrams() {
 
 // maxDatagram returns the largest payload now, or 0. quic-go says it only when refusing a larger one.
 func (c *Conn) maxDatagram() int {
-	if st := c.qc.ConnectionState().SupportsDatagrams; !st.Local || !st.Remote {
+	if !c.state().datagrams {
 		return 0
 	}
 	if e, ok := errors.AsType[*quic.DatagramTooLargeError](c.qc.SendDatagram(make([]byte, 1<<16))); ok {

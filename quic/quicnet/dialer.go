@@ -43,7 +43,6 @@ type Dialer struct {
 	DialTCP func(ctx context.Context, network, address string) (net.Conn, error)
 
 	group group
-	stats dialerCounters
 
 	mu     sync.Mutex
 	closed bool
@@ -108,21 +107,22 @@ func (d *Dialer) dialAddr(ctx context.Context, addr *net.UDPAddr, tlsConfig *tls
 	if err != nil {
 		return nil, err
 	}
-	start := time.Now()
-	qc, err := s.tr.Dial(ctx, addr, tlsConfig, d.quicConfig())
+	start, obs := time.Now(), new(observer)
+	qc, err := s.tr.Dial(context.WithValue(ctx, observerKey{}, obs), addr, tlsConfig, d.quicConfig())
 	if err != nil {
 		s.release()
-		d.stats.failed.Add(1)
+		d.group.stats.failed.Add(1)
 		return nil, errOf(err)
 	}
 	q, err := qc.OpenStreamSync(ctx)
 	if err != nil {
 		_ = qc.CloseWithError(quic.ApplicationErrorCode(CodeControl), "")
 		s.release()
-		d.stats.failed.Add(1)
+		d.group.stats.failed.Add(1)
 		return nil, errOf(err)
 	}
 	c := newConn(qc, q, &d.Config, true, &d.group, start)
+	obs.conn.Store(c)
 	context.AfterFunc(qc.Context(), s.release)
 	d.mu.Lock()
 	closed := d.closed

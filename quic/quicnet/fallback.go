@@ -144,7 +144,10 @@ func (d *Dialer) race(ctx context.Context, address string, alpn []string, tcp st
 		case r := <-overTLS:
 			left--
 			if r.err == nil {
-				d.stats.fallbacks.Add(1)
+				d.group.stats.fallbacks.Add(1)
+				if t := d.Trace; t != nil && t.Fallback != nil {
+					t.Fallback(tcp, failed.QUIC)
+				}
 				if failed.QUIC == nil {
 					drop(overQUIC)
 				}

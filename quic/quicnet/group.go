@@ -10,6 +10,7 @@ type group struct {
 	mu      sync.Mutex
 	conns   map[*Conn]struct{}
 	waiting []chan struct{} // closed when there is no connection
+	stats   groupStats
 }
 
 func (g *group) add(c *Conn) {
@@ -19,12 +20,16 @@ func (g *group) add(c *Conn) {
 		g.conns = make(map[*Conn]struct{})
 	}
 	g.conns[c] = struct{}{}
+	g.stats.connected.Add(1)
 }
 
-func (g *group) remove(c *Conn) {
+// remove forgets a connection that is gone.
+func (g *group) remove(c *Conn, reason error) {
+	st := c.Stats()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	delete(g.conns, c)
+	g.stats.ended(st, reason) // with the lock: a snapshot counts a connection once
 	if len(g.conns) == 0 {
 		for _, w := range g.waiting {
 			close(w)

@@ -7,7 +7,6 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/quic-go/quic-go"
 )
@@ -67,7 +66,6 @@ type Listener struct {
 	pc      net.PacketConn
 	ownPC   bool // pc is ours to close
 	group   group
-	stats   listenerCounters
 	pending atomic.Int64 // handshakes under way
 
 	tlsConfig atomic.Pointer[tls.Config] // what handshakes use; made anew by each Protocol
@@ -204,33 +202,34 @@ func (l *Listener) accept() {
 		if err != nil {
 			return
 		}
-		go l.welcome(qc, time.Now())
+		go l.welcome(qc)
 	}
 }
 
 // welcome waits for the first stream of a connection and hands it to its protocol.
-func (l *Listener) welcome(qc *quic.Conn, start time.Time) {
-	if adm, ok := qc.Context().Value(admissionKey{}).(*admission); ok {
-		start = adm.start
-		context.AfterFunc(qc.Context(), adm.end)
-	}
+func (l *Listener) welcome(qc *quic.Conn) {
+	adm := qc.Context().Value(admissionKey{}).(*admission)
+	defer adm.end() // with a first stream, or without one, it is no handshake any more
 	ctx, cancel := context.WithTimeout(qc.Context(), l.o.handshakeTimeout())
 	defer cancel()
 	q, err := qc.AcceptStream(ctx)
 	if err != nil {
 		if qc.Context().Err() == nil {
-			l.stats.silent.Add(1)
+			l.group.stats.silent.Add(1)
+			l.o.logger().Debug("a client opened no stream", "remote", qc.RemoteAddr())
 			_ = qc.CloseWithError(quic.ApplicationErrorCode(CodeControl), "no stream was opened")
 		}
 		return
 	}
-	c := newConn(qc, q, &l.o.Config, false, &l.group, start)
+	c := newConn(qc, q, &l.o.Config, false, &l.group, adm.start)
+	adm.conn.Store(c)
 	name := c.Protocol()
 	l.mu.Lock()
 	p := l.protocols[name]
 	l.mu.Unlock()
 	if p == nil || !p.push(c) {
-		l.stats.overloaded.Add(1)
+		l.group.stats.overloaded.Add(1)
+		l.o.logger().Warn("nobody accepts a connection", "remote", c.RemoteAddr(), "protocol", name)
 		c.Abort(CodeOverload, "too many connections")
 	}
 }

@@ -45,6 +45,7 @@ func (s *stream) Read(p []byte) (int, error) {
 	}
 	n, err := s.q.Read(p)
 	if n > 0 { // an error comes again
+		s.conn.checkMoved()
 		return n, nil
 	}
 	switch {
