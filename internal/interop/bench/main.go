@@ -39,10 +39,12 @@ type scenario struct {
 	// sync asks a Kafka broker to sync before it acknowledges.
 	sync bool
 	run  func(*env) (*outcome, error)
+	// apart, in the place of run, starts processes of our own library itself, and needs no broker.
+	apart func(context.Context, *apart) (*outcome, error)
 }
 
 func scenarios() []scenario {
-	return append([]scenario{
+	return slices.Concat([]scenario{
 		pairs("1→1 QoS 0", 1, 0),
 		pairs("50→50 QoS 0", 50, 0),
 		fanout("1→200 QoS 0", 200),
@@ -70,7 +72,7 @@ func scenarios() []scenario {
 		amqpDelayed("amqp 1 M delayed", 1_000_000),
 		amqpBacklog("amqp 1 M backlog", 1_000_000),
 		amqpStalled("amqp stalled consumer of 50", 50),
-	}, kafkaScenarios()...)
+	}, kafkaScenarios(), quicScenarios())
 }
 
 // options are the flags.
@@ -181,7 +183,7 @@ func prepare(ctx context.Context, o *options, todo []scenario, dir string) ([]pe
 		if o.brokers != "" && !slices.Contains(names, b.Name) {
 			continue
 		}
-		speaks := func(s scenario) bool { return b.Speaks(s.listeners) }
+		speaks := func(s scenario) bool { return s.isFor(b) }
 		if !slices.ContainsFunc(todo, speaks) {
 			continue
 		}
@@ -198,8 +200,22 @@ func prepare(ctx context.Context, o *options, todo []scenario, dir string) ([]pe
 	return brokers, nil
 }
 
+// isFor reports whether the scenario can be run with the broker.
+func (s *scenario) isFor(b peer.Broker) bool {
+	if s.apart != nil {
+		return b.Name == ours
+	}
+	return b.Speaks(s.listeners)
+}
+
 // runOne runs one scenario on a fresh broker.
 func runOne(ctx context.Context, o *options, s scenario, b peer.Broker, dir string) (*outcome, error) {
+	if s.apart != nil {
+		if !s.isFor(b) {
+			return nil, errors.ErrUnsupported
+		}
+		return s.apart(ctx, &apart{options: o, dir: dir})
+	}
 	p, err := peer.StartWith(ctx, b, dir, dir, peer.Config{Listeners: s.listeners, Durable: s.durable, Sync: s.sync})
 	if err != nil {
 		return nil, err

@@ -114,6 +114,10 @@ func (r *report) writeHead(w io.Writer, o *options) {
 		names = append(names, strings.TrimSpace(b.Name+" "+b.Version()))
 	}
 	fmt.Fprintf(w, "%s. %s.\n\n", strings.Join(names, ", "), machine())
+	if len(r.names) == 0 && !slices.ContainsFunc(r.figureNames, func(name string) bool { return !isQUIC(name) }) {
+		fmt.Fprintf(w, "MQTT over QUIC beside TLS over TCP, both ends ours and in processes of their own; %v for each measurement.\n", o.d)
+		return
+	}
 	if r.ran(isKafka) {
 		fmt.Fprint(w, "Kafka: acks=all, five requests under way on each of up to four connections, batches of 512 KiB in a request altogether. ")
 	}
@@ -139,11 +143,13 @@ func (r *report) writeHead(w io.Writer, o *options) {
 }
 
 // isMQTT tells the protocol of a scenario by its name.
-func isMQTT(name string) bool { return !isAMQP(name) && !isKafka(name) }
+func isMQTT(name string) bool { return !isAMQP(name) && !isKafka(name) && !isQUIC(name) }
 
 func isAMQP(name string) bool { return strings.HasPrefix(name, "amqp") }
 
 func isKafka(name string) bool { return strings.HasPrefix(name, "kafka") }
+
+func isQUIC(name string) bool { return strings.HasPrefix(name, "quic") }
 
 // ran reports whether a row is of a scenario that f is true for.
 func (r *report) ran(f func(name string) bool) bool { return slices.ContainsFunc(r.names, f) }

@@ -15,6 +15,13 @@ import (
 	"time"
 )
 
+// WriteCerts makes a certificate authority and a server certificate for loopback in dir, and returns the names of the files.
+func WriteCerts(dir string) (ca, cert, key string, err error) {
+	s := &Setup{Dir: dir}
+	err = writeCerts(s)
+	return s.CA, s.Cert, s.Key, err
+}
+
 // writeCerts makes a certificate authority and a server certificate for loopback in s.Dir.
 func writeCerts(s *Setup) error {
 	s.CA = filepath.Join(s.Dir, "ca.pem")

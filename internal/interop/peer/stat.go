@@ -13,8 +13,11 @@ import (
 const tick = 10 * time.Millisecond
 
 // CPU returns the processor time that the process has used, user and system.
-func (p *Proc) CPU() (time.Duration, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+func (p *Proc) CPU() (time.Duration, error) { return CPU(p.cmd.Process.Pid) }
+
+// CPU returns the processor time that a process has used, user and system.
+func CPU(pid int) (time.Duration, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, err
 	}
@@ -29,14 +32,17 @@ func (p *Proc) CPU() (time.Duration, error) {
 }
 
 // RSS returns the resident set size of the process in bytes.
-func (p *Proc) RSS() (int64, error) { return p.status("VmRSS:") }
+func (p *Proc) RSS() (int64, error) { return RSS(p.cmd.Process.Pid) }
+
+// RSS returns the resident set size of a process in bytes.
+func RSS(pid int) (int64, error) { return status(pid, "VmRSS:") }
 
 // PeakRSS returns the largest resident set size that the process has had, in bytes.
-func (p *Proc) PeakRSS() (int64, error) { return p.status("VmHWM:") }
+func (p *Proc) PeakRSS() (int64, error) { return status(p.cmd.Process.Pid, "VmHWM:") }
 
 // status returns a size of /proc/PID/status.
-func (p *Proc) status(name string) (int64, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+func status(pid int, name string) (int64, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
 	}
