@@ -23,7 +23,8 @@ import (
 // A connection may have several streams, each an ordered sequence of packets in both directions (MQTT over QUIC). Stream
 // 0 is the control stream and the only one on TCP: CONNECT, CONNACK, PINGREQ, PINGRESP, DISCONNECT and AUTH travel
 // there. Acknowledgements return on the stream of what they acknowledge. Packet identifiers belong to the session,
-// whatever the stream.
+// whatever the stream; a data stream that takes its state with it (IsolateStreams) frees those of the messages that came on
+// it.
 //
 // Sections 3.1, 3.2, 3.14, 3.15 and 4.3 to 4.13.
 type Session struct {
@@ -43,6 +44,7 @@ type Session struct {
 	tokens    uint64          // the last token given out
 	keepAlive time.Duration   // server: one and a half times the interval; 0 is off
 	maxPacket uint32          // largest packet the peer takes, 0 is any
+	orphans   uint32          // messages that wait for Ack, but their stream is gone
 	sendMax   uint16          // send quota at the begin
 	received  uint16          // the peer's quota that is used
 	bonus     uint16          // PUBRELs for unknown identifiers that gave some back
@@ -54,6 +56,7 @@ type Session struct {
 	noExpiry  bool // the session expiry interval of CONNECT was zero
 	resumed   bool
 	starved   bool // somebody found the send quota exhausted
+	isolated  bool // data streams take their state with them
 }
 
 // Config is the configuration of a [Session].

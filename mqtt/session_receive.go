@@ -116,8 +116,11 @@ func (s *Session) receivePublish(now time.Time, stream uint64, p *Publish) error
 	if p.ID == 0 || p.QoS > QoS2 {
 		return s.fail(now, ReasonProtocolError, "PUBLISH without packet identifier or with QoS 3")
 	}
-	received, owned := s.st.has(p.ID)
 	in := s.owes()
+	if s.isolated {
+		s.displace(stream, p)
+	}
+	received, owned := s.st.has(p.ID)
 	if p.QoS == QoS1 {
 		return s.receiveQoS1(now, stream, p, received || owned)
 	}
@@ -167,6 +170,9 @@ func (s *Session) receiveQoS1(now time.Time, stream uint64, p *Publish, taken bo
 func (s *Session) admitCounted(now time.Time) error {
 	if limit := s.cfg.ReceiveMaximum; limit != 0 && s.received >= limit && s.version == Version5 {
 		return s.fail(now, ReasonReceiveMaximumExceeded, "")
+	}
+	if s.orphans > maxOrphans {
+		return s.fail(now, ReasonQuotaExceeded, "too many messages of streams that have ended")
 	}
 	s.received++
 	return nil

@@ -31,7 +31,7 @@ func (s *Session) CloseStream(now time.Time, stream uint64, keep bool) {
 		e := s.st.out.Get(seq)
 		switch {
 		case e == nil || e.stream != stream:
-		case e.step == stepPublish && !e.sent: // held by its barrier
+		case e.step == stepPublish && !e.sent && !s.isolated: // held by its barrier
 			e.stream = 0
 		case e.step > stepRelease:
 			s.st.requests--
@@ -60,6 +60,114 @@ func (s *Session) CloseStream(now time.Time, stream uint64, keep bool) {
 	s.pump()
 }
 
+// IsolateStreams says that CloseStream will be called without keep, and that the peer does the same. The peer may then use
+// a packet identifier again before this side has noticed the end of its stream: a message that comes on another stream with
+// an identifier that is in use is a new one, and so is one of QoS 2 without DUP whose identifier was last used on an earlier
+// connection. What waits for a barrier when its stream ends is lost, too. Call it before the first packet of a data stream
+// comes.
+func (s *Session) IsolateStreams() { s.isolated = true }
+
+// maxOrphans bounds how many messages may wait for Ack whose streams are gone: they do not count for the receive maximum.
+const maxOrphans = 1 << 14
+
+// AckStream is Ack for a message that came on a data stream, or might have: when that stream took its state with it, the
+// message is not acknowledged any more, whatever has its identifier now. The error is ErrState then.
+func (s *Session) AckStream(now time.Time, stream uint64, id uint16, reason ReasonCode, props Properties) error {
+	if s.isolated && !s.awaits(stream, id) {
+		s.adopt()
+		return ErrState
+	}
+	err := s.Ack(now, id, reason, props)
+	if err != nil {
+		s.adopt()
+	}
+	return err
+}
+
+// adopt counts the acknowledgement of a message whose stream is gone.
+func (s *Session) adopt() {
+	if s.orphans > 0 {
+		s.orphans--
+	}
+}
+
+// awaits reports whether the message id of a stream may be acknowledged.
+func (s *Session) awaits(stream uint64, id uint16) bool {
+	if s.in == nil {
+		return stream == 0
+	}
+	for _, r := range [...]*ackRing{&s.in.pubacks, &s.in.pubrecs} {
+		if i := r.find(id); i >= 0 {
+			return r.at(i).stream == stream
+		}
+	}
+	return stream == 0
+}
+
+// displace forgets a message whose stream is gone, although this side does not know that yet, when p has its identifier.
+func (s *Session) displace(stream uint64, p *Publish) {
+	in := s.in
+	if i := in.pubacks.find(p.ID); i >= 0 && in.pubacks.at(i).stream != stream {
+		s.disinherit(&in.pubacks, i)
+		s.restore()
+	}
+	received, owned := s.st.has(p.ID)
+	if !received && !owned {
+		return
+	}
+	i := in.pubrecs.find(p.ID)
+	owner, known := s.st.in.streams[p.ID]
+	if known && owner == stream || !known && (p.Dup || i >= 0 && in.pubrecs.at(i).stream == stream) {
+		return
+	}
+	if i >= 0 {
+		s.disinherit(&in.pubrecs, i)
+	}
+	s.forgetID(p.ID)
+	if p.QoS == QoS1 && s.cfg.Barriers { // otherwise it is received again
+		s.hold(held{id: p.ID}, DeltaReleased, nil)
+	}
+}
+
+// disinherit removes an acknowledgement that is owed to a stream that is gone.
+func (s *Session) disinherit(r *ackRing, i int) {
+	o := r.at(i)
+	if !o.acked {
+		s.orphans++
+	}
+	delete(s.in.props, o.id)
+	r.drop(i)
+}
+
+// drop removes an entry.
+func (r *ackRing) drop(i int) {
+	o := r.at(i)
+	r.done(o.id)
+	if i == 0 {
+		r.pop()
+		return
+	}
+	o.sent, r.streams = true, true
+	r.gaps++
+}
+
+// forgetID frees the identifier of an inbound QoS 2 message, and the quota that it uses. If its release is not durable yet,
+// PUBCOMP does not follow.
+func (s *Session) forgetID(id uint16) {
+	delete(s.st.in.streams, id)
+	s.st.in.received.Remove(id)
+	s.st.in.owned.Remove(id)
+	s.restore()
+	if s.held == nil {
+		return
+	}
+	for i := s.held.head; i < len(s.held.buf); i++ {
+		if h := &s.held.buf[i]; h.barrier == BarrierPubcomp && h.id == id {
+			h.barrier = BarrierNone
+		}
+	}
+}
+
 // loseOutbound ends an outbound message or request whose stream is gone.
 func (s *Session) loseOutbound(seq uint64, e *outbound) {
 	ev := s.events.push()
@@ -79,10 +187,13 @@ func (s *Session) loseOutbound(seq uint64, e *outbound) {
 // forgetInbound drops what is owed on a stream.
 func (s *Session) forgetInbound(stream uint64, keep bool) {
 	if in := s.in; in != nil {
-		for range in.pubacks.removeStream(stream, in.props) {
+		removed, waiting := in.pubacks.removeStream(stream, in.props)
+		for range removed {
 			s.restore()
 		}
-		in.pubrecs.removeStream(stream, in.props)
+		s.orphans += uint32(waiting)
+		_, waiting = in.pubrecs.removeStream(stream, in.props)
+		s.orphans += uint32(waiting)
 	}
 	in := s.st.in
 	if in == nil {
@@ -119,20 +230,23 @@ func (in *inbound2) own(id uint16, stream uint64) {
 	in.streams[id] = stream
 }
 
-// removeStream removes the entries of a stream that are not sent, with their properties, and returns how many they were.
-func (r *ackRing) removeStream(stream uint64, props map[uint16]Properties) int {
+// removeStream removes the entries of a stream that are not sent, with their properties. It returns how many they were, and
+// how many of them wait for Ack.
+func (r *ackRing) removeStream(stream uint64, props map[uint16]Properties) (removed, waiting int) {
 	old := *r
 	*r = ackRing{}
-	removed := 0
 	for i := range old.n {
 		switch o := old.at(i); {
 		case o.sent:
 		case o.stream == stream:
 			removed++
+			if !o.acked {
+				waiting++
+			}
 			delete(props, o.id)
 		default:
 			r.push(*o)
 		}
 	}
-	return removed
+	return removed, waiting
 }
