@@ -33,8 +33,7 @@ type Consumer struct {
 	notice   atomic.Bool   // there is something for the goroutine that polls, besides records
 	yielded  atomic.Uint64 // records that All has yielded, the current one not included
 
-	work   sync.WaitGroup // goroutines
-	commit chan struct{}  // holds a token while a commit is under way
+	work sync.WaitGroup // goroutines
 
 	mu           sync.Mutex
 	closed       bool
@@ -48,7 +47,8 @@ type Consumer struct {
 	all          bool                         // metadata is kept for all topics
 	errs         []error                      // for Poll
 	fatal        error
-	versions     uint64 // of partitions
+	versions     uint64        // of partitions
+	lastTurn     chan struct{} // closed when all commits so far have ended; nil: there were none
 	lastCommit   time.Time
 	autoCommit   bool // one is under way
 	mayCommit    bool // what is consumed has been processed
@@ -72,7 +72,7 @@ func (c *Client) NewConsumer(o *ConsumerOptions) (*Consumer, error) {
 		return nil, err
 	}
 	k := &Consumer{
-		c: c, o: cfg, wake: make(chan struct{}, 1), lane: c.newLane(), join: c.newLane(), commit: make(chan struct{}, 1),
+		c: c, o: cfg, wake: make(chan struct{}, 1), lane: c.newLane(), join: c.newLane(),
 		parts: make(map[kafka.TopicPartition]*consumerPartition), sources: make(map[kafkawire.BrokerID]*source),
 		wants: make(map[kafkawire.TopicName]bool), refused: make(map[kafkawire.TopicName]bool),
 	}
@@ -253,8 +253,9 @@ func (e *PartitionError) Unwrap() error { return e.Err }
 var (
 	// ErrNoOffset: there is no committed offset, and Reset is ResetNone.
 	ErrNoOffset = errors.New("no offset was committed")
-	// ErrTruncated: the broker has lost records that the consumer has read, and Reset is ResetNone. Offset of the
-	// PartitionError is where that begins, when it is known.
+	// ErrTruncated: the broker has lost records that the consumer has read, or the topic was deleted and made anew, and
+	// Reset is ResetNone. Offset of the PartitionError is where that begins, when it is known. With another Reset the
+	// consumer goes on there by itself, and with the first record of a topic that was made anew.
 	ErrTruncated = errors.New("the log was truncated")
 )
 

@@ -74,6 +74,7 @@ func (c *Consumer) Pause(partitions ...kafka.TopicPartition) {
 	for _, tp := range partitions {
 		if p := c.parts[tp]; p != nil {
 			p.paused = true
+			p.part()
 			if p.source != nil {
 				p.source.wakeUp() // others may have room now
 			}

@@ -84,15 +84,63 @@ func (c *Consumer) commitByItself(timer bool) {
 
 // commitAsync commits on a goroutine. done, which may be nil, is told of the result. c.mu is held.
 func (c *Consumer) commitAsync(list map[kafka.TopicPartition]CommitOffset, done func(error)) {
+	if c.closed {
+		if done != nil {
+			go done(ErrClosed)
+		}
+		return
+	}
 	id, err := c.identity()
+	turn := c.turn()
 	c.spawn(func() {
 		if err == nil && len(list) > 0 {
-			err = c.commitAs(c.alive, id, list)
+			err = c.commitAs(c.alive, turn, id, list)
+		} else {
+			turn.pass()
 		}
 		if done != nil {
 			done(err)
 		}
 	})
+}
+
+// commitTurn is a place in the order of commits: an earlier one must not come to the broker after a later one.
+type commitTurn struct{ before, mine chan struct{} }
+
+// turn returns the next place. c.mu is held, as it was when it was found out what to commit.
+func (c *Consumer) turn() commitTurn {
+	t := commitTurn{c.lastTurn, make(chan struct{})}
+	c.lastTurn = t.mine
+	return t
+}
+
+// wait waits until it is this one's turn.
+func (t commitTurn) wait(ctx context.Context) error {
+	if t.before == nil {
+		return nil
+	}
+	select {
+	case <-t.before:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// pass gives the turn to the next one, as soon as it has come.
+func (t commitTurn) pass() {
+	if t.before != nil {
+		select {
+		case <-t.before:
+		default:
+			go func() {
+				<-t.before
+				close(t.mine)
+			}()
+			return
+		}
+	}
+	close(t.mine)
 }
 
 // Commit commits what the application has consumed: everything that Poll has returned, the records of All before the
@@ -101,9 +149,7 @@ func (c *Consumer) commitAsync(list map[kafka.TopicPartition]CommitOffset, done 
 // others; or it is a [*PartitionError] for the first partition that failed.
 func (c *Consumer) Commit(ctx context.Context) error {
 	c.mu.Lock()
-	list := c.consumed()
-	c.mu.Unlock()
-	return c.CommitOffsets(ctx, list)
+	return c.commitNow(ctx, c.consumed())
 }
 
 // CommitAsync is [Consumer.Commit] without waiting. done, which may be nil, is called with the result on a goroutine of
@@ -111,33 +157,30 @@ func (c *Consumer) Commit(ctx context.Context) error {
 func (c *Consumer) CommitAsync(done func(error)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed {
-		if done != nil {
-			go done(ErrClosed)
-		}
-		return
-	}
 	c.commitAsync(c.consumed(), done)
 }
 
 // CommitOffsets commits given offsets, which need not be of partitions that the consumer has.
 func (c *Consumer) CommitOffsets(ctx context.Context, offsets map[kafka.TopicPartition]CommitOffset) error {
-	if c.o.Group == "" {
-		return errNoGroup
-	}
 	c.mu.Lock()
+	return c.commitNow(ctx, maps.Clone(offsets))
+}
+
+// commitNow commits and waits. c.mu is held, and released; the list belongs to it.
+func (c *Consumer) commitNow(ctx context.Context, list map[kafka.TopicPartition]CommitOffset) error {
 	id, err := c.identity()
-	closed := c.closed
-	c.mu.Unlock()
 	switch {
-	case closed:
-		return ErrClosed
-	case err != nil:
-		return err
-	case len(offsets) == 0:
-		return nil
+	case c.o.Group == "":
+		err = errNoGroup
+	case c.closed:
+		err = ErrClosed
+	case err == nil && len(list) > 0:
+		turn := c.turn()
+		c.mu.Unlock()
+		return c.commitAs(ctx, turn, id, list)
 	}
-	return c.commitAs(ctx, id, maps.Clone(offsets))
+	c.mu.Unlock()
+	return err
 }
 
 // identity is with what to commit now. c.mu is held.
@@ -152,14 +195,12 @@ func (c *Consumer) identity() (kafka.MemberIdentity, error) {
 	return id, err
 }
 
-// commitAs commits, one at a time and in order.
-func (c *Consumer) commitAs(ctx context.Context, id kafka.MemberIdentity, list map[kafka.TopicPartition]CommitOffset) error {
-	select {
-	case c.commit <- struct{}{}:
-	case <-ctx.Done():
-		return context.Cause(ctx)
+// commitAs commits when it is its turn.
+func (c *Consumer) commitAs(ctx context.Context, turn commitTurn, id kafka.MemberIdentity, list map[kafka.TopicPartition]CommitOffset) error {
+	defer turn.pass()
+	if err := turn.wait(ctx); err != nil {
+		return err
 	}
-	defer func() { <-c.commit }()
 	return c.retry(ctx, func(ctx context.Context) error { return c.commitOnce(ctx, id, list) })
 }
 

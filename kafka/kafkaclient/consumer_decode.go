@@ -17,6 +17,7 @@ type chunk struct {
 	next    int64 // the offset after the last batch
 	epoch   int32 // of the leader, of the last batch
 	err     error // after the last batch
+	apart   bool  // data is not a part of anything larger
 }
 
 // newChunk finds the batches of a response. It returns nil when there is no whole one.

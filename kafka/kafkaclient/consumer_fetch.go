@@ -317,7 +317,7 @@ func (p *consumerPartition) fetchFailed(o *kafkawire.FetchResponsePartition, s *
 			p.moveSource()
 			return false
 		}
-		if len(p.queue) > 0 {
+		if p.fetch != p.position {
 			p.later() // what was fetched before comes first
 			return false
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/quartet-mq/quartet/kafka"
@@ -287,8 +288,10 @@ func (c *Consumer) findOffsets(id kafkawire.BrokerID, tasks []offsetTask) {
 				c.c.meta.refresh()
 			}
 			t.failed(remote(o.err, nil))
-		case o.Offset < 0: // nothing is that young
+		case o.Offset < 0 && t.start.kind == startTime: // nothing is that young
 			t.p.start = StartLatest()
+		case o.Offset < 0:
+			t.failed(protocolError("an offset of " + strconv.FormatInt(o.Offset, 10)))
 		default:
 			t.p.at(o.Offset, -1)
 		}
@@ -440,6 +443,7 @@ func (c *Consumer) validate(id kafkawire.BrokerID, tasks []offsetTask) {
 			p.truncated(-1, -1) // nothing is known of that epoch any more
 		case o.EndOffset < t.offset:
 			p.truncated(o.EndOffset, o.LeaderEpoch)
+		case p.leaderEpoch > t.leader: // there is another leader meanwhile: it is asked, too
 		default:
 			p.validated()
 		}

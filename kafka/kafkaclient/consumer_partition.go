@@ -48,7 +48,8 @@ type consumerPartition struct {
 	maxBytes int32
 
 	queue   []*chunk
-	queued  int // bytes in queue
+	queued  int  // bytes in queue
+	corrupt bool // the last chunk ends with an error: there is nothing to fetch behind it
 	isReady bool
 	stash   *current // a chunk that was begun when the partition was paused
 
@@ -138,7 +139,7 @@ func (p *consumerPartition) at(offset int64, epoch int32) {
 func (p *consumerPartition) forgetFetched() {
 	p.c.versions++
 	p.version = p.c.versions
-	p.queue, p.queued, p.stash = nil, 0, nil
+	p.queue, p.queued, p.stash, p.corrupt = nil, 0, nil, false
 	if p.acks != nil {
 		p.acks.closed.Store(true)
 	}
@@ -164,11 +165,15 @@ func (p *consumerPartition) locate(now *cluster) {
 		return
 	}
 	info := &t.partitions[p.Partition]
+	anew := !t.id.IsZero() && !p.topicID.IsZero() && t.id != p.topicID
 	if p.topicID = t.id; info.leader == p.leader && info.epoch == p.leaderEpoch {
 		p.moveSource()
+		if anew {
+			p.madeAnew()
+		}
 		return
 	}
-	newer := info.epoch > p.leaderEpoch && p.leaderEpoch >= 0
+	newer := info.epoch > p.leaderEpoch // than what the position was checked with, if at all
 	p.leader, p.leaderEpoch = info.leader, info.epoch
 	p.preferred = -1
 	if newer && p.state == partitionFetching && p.fetchEp >= 0 {
@@ -177,6 +182,28 @@ func (p *consumerPartition) locate(now *cluster) {
 		p.retryAt = time.Time{} // there is a new leader
 	}
 	p.moveSource()
+	if anew {
+		p.madeAnew()
+	}
+}
+
+// madeAnew begins with a topic that has the name of the one that was consumed, which was deleted: offsets mean other records
+// now, none of which was seen.
+func (p *consumerPartition) madeAnew() {
+	switch p.state {
+	case partitionFetching, partitionValidating, partitionFailed:
+	default:
+		return
+	}
+	p.committed, p.high, p.stable, p.logStart = -1, -1, -1, -1
+	p.c.c.o.Logger.Warn("the topic was made anew", "partition", p.TopicPartition.String(), "offset", p.position)
+	if p.c.o.Reset != ResetNone {
+		p.begin(StartEarliest())
+		return
+	}
+	p.forgetFetched()
+	p.busy, p.state = false, partitionFailed
+	p.c.report(&PartitionError{TopicPartition: p.TopicPartition, Offset: 0, Err: ErrTruncated})
 }
 
 // moveSource makes the partition one of those of the broker from which it is to be fetched.
@@ -228,14 +255,28 @@ func (p *consumerPartition) later() {
 
 // isFetchable reports whether to fetch now.
 func (p *consumerPartition) isFetchable(now time.Time) bool {
-	return p.state == partitionFetching && !p.paused && !p.revoked && !now.Before(p.retryAt)
+	return p.state == partitionFetching && !p.paused && !p.revoked && !p.corrupt && !now.Before(p.retryAt)
 }
 
 // push adds fetched records.
 func (p *consumerPartition) push(k *chunk) {
 	p.queue = append(p.queue, k)
 	p.queued += len(k.data)
+	p.corrupt = k.err != nil
+	if p.paused {
+		p.part()
+	}
 	p.setReady()
+}
+
+// part takes what was fetched out of the memory that it shares with other partitions, which may be much more: a partition
+// that is paused may keep it for long.
+func (p *consumerPartition) part() {
+	for _, k := range p.queue {
+		if !k.apart {
+			k.data, k.apart = append([]byte(nil), k.data...), true
+		}
+	}
 }
 
 func (p *consumerPartition) setReady() {

@@ -22,6 +22,8 @@ type current struct {
 // take the consumer; then the next call tries again, unless [Fatal] says that there is no point. Without
 // an error there is at least one record.
 //
+// When ctx ends while partitions are given back the next call goes on with that: calls may be short.
+//
 // The slice is valid until the next call; the records are the caller's.
 func (c *Consumer) Poll(ctx context.Context) ([]*Record, error) {
 	if c.shutting.Load() || !c.polling.CompareAndSwap(false, true) {
@@ -31,7 +33,9 @@ func (c *Consumer) Poll(ctx context.Context) ([]*Record, error) {
 	c.setCommits(true)
 	list, err := c.poll(ctx)
 	c.setCommits(false)
-	c.give(nil)
+	if err == nil { // else what was taken, when Shutdown came, was not given out
+		c.give(nil)
+	}
 	return list, err
 }
 
@@ -69,7 +73,7 @@ func (c *Consumer) All(ctx context.Context) iter.Seq2[*Record, error] {
 				}
 				c.yielded.Store(c.base + uint64(i) + 1)
 				if c.notice.Load() {
-					if err := c.between(ctx); err != nil && !yield(nil, err) {
+					if err := c.between(ctx); err != nil && (!yield(nil, err) || ctx.Err() != nil) {
 						c.keepRest(list[i+1:])
 						return
 					}
@@ -152,7 +156,9 @@ func (c *Consumer) poll(ctx context.Context) ([]*Record, error) {
 
 // attend runs callbacks and returns an error, if there is one.
 func (c *Consumer) attend(ctx context.Context) error {
-	c.groupEvents(ctx)
+	if err := c.groupEvents(ctx); err != nil {
+		return err
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.fatal != nil {
@@ -316,5 +322,5 @@ func (c *Consumer) endChunk(err error) {
 func (p *consumerPartition) forgetQueue() {
 	p.c.versions++
 	p.version = p.c.versions
-	p.queue, p.queued, p.stash = nil, 0, nil
+	p.queue, p.queued, p.stash, p.corrupt = nil, 0, nil, false
 }

@@ -15,6 +15,7 @@ type group struct {
 	m       *kafka.Member
 	events  []kafka.MemberEvent // for the goroutine that polls
 	busy    bool                // it works on them
+	giving  *giving             // what it gives back, when a call of Poll ended before that was done
 	left    bool
 	failed  bool // the machine waits for Retry
 	watched map[string]bool
@@ -288,22 +289,22 @@ func (c *Consumer) findLayouts(names []string) {
 // groupWaits reports whether there are events for the goroutine that polls. c.mu is held.
 func (c *Consumer) groupWaits() bool { return c.group != nil && len(c.group.events) > 0 }
 
-// groupEvents runs callbacks.
-func (c *Consumer) groupEvents(ctx context.Context) {
+// groupEvents runs callbacks. It returns the error of ctx when that ends before it is done: then it is to be called again.
+func (c *Consumer) groupEvents(ctx context.Context) error {
 	for {
 		c.mu.Lock()
 		g := c.group
 		if g == nil || c.closed || len(g.events) == 0 || g.busy {
 			c.mu.Unlock()
-			return
+			return nil
 		}
 		g.busy = true
 		e := g.events[0]
-		g.events = g.events[1:]
 		c.mu.Unlock()
+		done := true
 		switch e.Kind {
 		case kafka.MemberTakeBack:
-			c.takeBack(ctx, e)
+			done = c.takeBack(ctx, e)
 		case kafka.MemberAssigned:
 			c.assigned(e)
 		case kafka.MemberFailed:
@@ -318,84 +319,131 @@ func (c *Consumer) groupEvents(ctx context.Context) {
 			c.mu.Unlock()
 		}
 		c.mu.Lock()
-		g.busy = false
+		if done {
+			g.events = g.events[1:]
+		}
+		g.busy = c.shutting.Load() // Shutdown does the rest
 		c.mu.Unlock()
+		if !done {
+			return context.Cause(ctx)
+		}
 	}
 }
 
-// takeBack gives partitions back.
-func (c *Consumer) takeBack(ctx context.Context, e kafka.MemberEvent) {
+// takeBack gives partitions back. It reports whether that is done.
+func (c *Consumer) takeBack(ctx context.Context, e kafka.MemberEvent) bool {
 	if len(e.Partitions) > 0 {
-		c.giveUp(ctx, e.Partitions, e.Lost)
+		if done, _ := c.giveUp(ctx, e.Partitions, e.Lost); !done {
+			return false
+		}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
-		return
+		return true
 	}
 	c.group.m.Resume(time.Now())
 	c.drainGroup()
 	if e.Err != nil {
 		c.report(e.Err)
 	}
+	return true
 }
 
-// giveUp commits, unless the partitions are lost, calls the function of the application, and drops the partitions.
-func (c *Consumer) giveUp(ctx context.Context, partitions []kafka.TopicPartition, lost bool) error {
+// giving is how far giving partitions back has come.
+type giving struct {
+	lost      bool
+	told      bool          // the function of the application was called
+	committed chan struct{} // closed when the commit has ended; nil: it was not begun
+	err       error         // of the commit
+}
+
+// giveUp commits, unless the partitions are lost, calls the function of the application, and drops the partitions. It
+// reports whether that is done: when ctx ends before the commit has, the next call goes on.
+func (c *Consumer) giveUp(ctx context.Context, partitions []kafka.TopicPartition, lost bool) (done bool, err error) {
 	c.mu.Lock()
-	for _, tp := range partitions {
-		if p := c.parts[tp]; p != nil {
-			p.revoked = true
-		}
-	}
-	lost = lost || !c.group.m.Stable() && !c.group.m.Rebalancing() // it is out of the group by now
-	c.mu.Unlock()
-	var err error
-	commit := func() {
-		c.mu.Lock()
-		list := c.toCommit()
-		for tp := range list {
-			if _, ok := slices.BinarySearchFunc(partitions, tp, kafka.TopicPartition.Compare); !ok {
-				delete(list, tp)
+	g := c.group.giving
+	if g == nil {
+		for _, tp := range partitions {
+			if p := c.parts[tp]; p != nil {
+				p.revoked = true
 			}
 		}
-		id, unfit := c.identity()
-		c.mu.Unlock()
-		if len(list) == 0 {
-			return
-		}
-		if err = unfit; err == nil {
-			// The group waits for this member no longer than that.
-			ctx, cancel := context.WithTimeoutCause(ctx, min(c.o.MaxPollInterval, c.c.o.RequestTimeout), ErrTimeout)
-			defer cancel()
-			err = c.commitAs(ctx, id, list)
-		}
-		if err != nil {
-			c.c.o.Logger.Warn("cannot commit before partitions are revoked", "group", c.o.Group, "err", err)
-		}
+		// Perhaps it is out of the group by now.
+		g = &giving{lost: lost || !c.group.m.Stable() && !c.group.m.Rebalancing()}
+		c.group.giving = g
 	}
+	c.mu.Unlock()
 	tell := c.o.OnRevoked
-	if lost {
+	if g.lost {
 		tell = c.o.OnLost
 	}
-	if !lost && c.o.Commit == CommitPolled {
-		commit()
+	commit := func() bool { return g.lost || c.commitGiven(ctx, g, partitions) }
+	if c.o.Commit == CommitPolled && !commit() {
+		return false, context.Cause(ctx)
 	}
-	if tell != nil {
+	if !g.told && tell != nil {
 		tell(c, slices.Clone(partitions))
 	}
-	if !lost && c.o.Commit == CommitDone {
-		commit()
+	g.told = true
+	if c.o.Commit == CommitDone && !commit() {
+		return false, context.Cause(ctx)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.group.giving = nil
 	for _, tp := range partitions {
 		if p := c.parts[tp]; p != nil && p.revoked {
 			p.drop()
 			delete(c.parts, tp)
 		}
 	}
-	return err
+	return true, g.err
+}
+
+// commitGiven commits what was consumed of partitions that are given back. It returns false when ctx ends before that is
+// done, which goes on all the same: a call of Poll may be short.
+func (c *Consumer) commitGiven(ctx context.Context, g *giving, partitions []kafka.TopicPartition) bool {
+	if g.committed == nil {
+		c.mu.Lock()
+		g.committed = make(chan struct{})
+		list := c.toCommit()
+		for tp := range list {
+			if _, ok := slices.BinarySearchFunc(partitions, tp, kafka.TopicPartition.Compare); !ok {
+				delete(list, tp)
+			}
+		}
+		id, err := c.identity()
+		if len(list) == 0 || c.closed || err != nil {
+			if len(list) > 0 {
+				g.err = err
+			}
+			close(g.committed)
+		} else {
+			turn := c.turn()
+			c.spawn(func() {
+				defer close(g.committed)
+				// The group waits for this member no longer than that.
+				ctx, cancel := context.WithTimeoutCause(c.alive, min(c.o.MaxPollInterval, c.c.o.RequestTimeout), ErrTimeout)
+				defer cancel()
+				if g.err = c.commitAs(ctx, turn, id, list); g.err != nil {
+					c.c.o.Logger.Warn("cannot commit before partitions are revoked", "group", c.o.Group, "err", g.err)
+				}
+			})
+		}
+		c.mu.Unlock()
+	}
+	select {
+	case <-g.committed:
+		return true
+	default:
+	}
+	select {
+	case <-g.committed:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // assigned takes new partitions.
@@ -432,8 +480,8 @@ func (c *Consumer) assigned(e kafka.MemberEvent) {
 func (c *Consumer) beginShutdown() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.shutting.Store(true)
-	if c.closed || c.group != nil && c.group.busy {
+	again := c.shutting.Swap(true)
+	if c.closed || again || c.group != nil && c.group.busy {
 		return false
 	}
 	if c.group != nil {
@@ -445,6 +493,14 @@ func (c *Consumer) beginShutdown() bool {
 // giveBack gives all partitions back.
 func (c *Consumer) giveBack(ctx context.Context) error {
 	c.mu.Lock()
+	if g := c.group; g != nil && g.giving != nil { // a call of Poll was too short for that
+		e := g.events[0]
+		c.mu.Unlock()
+		if done, err := c.giveUp(ctx, e.Partitions, e.Lost); !done {
+			return err
+		}
+		c.mu.Lock()
+	}
 	var list []kafka.TopicPartition
 	for tp := range c.parts {
 		list = append(list, tp)
@@ -458,7 +514,8 @@ func (c *Consumer) giveBack(ctx context.Context) error {
 		if len(list) == 0 {
 			return nil
 		}
-		return c.giveUp(ctx, list, false)
+		_, err := c.giveUp(ctx, list, false)
+		return err
 	}
 	if commit && len(consumed) > 0 {
 		return c.CommitOffsets(ctx, consumed)

@@ -192,11 +192,16 @@ func (c *Client) retry(ctx context.Context, f func(ctx context.Context) error) e
 		ctx, cancel = context.WithTimeoutCause(ctx, c.o.APITimeout, ErrTimeout)
 		defer cancel()
 	}
+	var last error // that is not only that time is up
 	for failures := 1; ; failures++ {
 		err := f(ctx)
+		if last != nil && err != nil && ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
+			return &expired{err: last, cause: context.Cause(ctx)}
+		}
 		if err == nil || !c.again(err) {
 			return err
 		}
+		last = err
 		if !c.pause(ctx, c.backoffAfter(err, failures)) {
 			if c.isClosed() {
 				return ErrClosed
