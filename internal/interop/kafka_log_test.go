@@ -18,6 +18,7 @@ import (
 // TestKafkaLogDirectory moves a directory of logs from Apache Kafka to ours and back, each time with records from whoever has
 // it, and lets Kafka's own tool look at every file. Whoever reads it finds the same.
 func TestKafkaLogDirectory(t *testing.T) {
+	t.Parallel() // it waits for programs most of the time
 	if testing.Short() {
 		t.Skip("starts Apache Kafka")
 	}
@@ -63,6 +64,7 @@ func TestKafkaLogDirectory(t *testing.T) {
 // TestKafkaDirectoryServed gives a directory that Apache Kafka wrote to our broker, which serves it to Kafka's client and adds
 // to it, and back.
 func TestKafkaDirectoryServed(t *testing.T) {
+	t.Parallel() // it waits for programs most of the time
 	if testing.Short() {
 		t.Skip("starts Apache Kafka")
 	}
@@ -103,7 +105,7 @@ func TestKafkaDirectoryServed(t *testing.T) {
 // kafkaLog runs KafkaLog and returns what it prints.
 func kafkaLog(t *testing.T, args ...string) string {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "java", append([]string{"-cp", kafkaPath, "interop.KafkaLog"}, args...)...)
+	cmd := javaCommand(t.Context(), append([]string{"-cp", kafkaPath, "interop.KafkaLog"}, args...)...)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("KafkaLog %v: %v\n%s", args, err, out)
@@ -163,7 +165,7 @@ func dumpLogs(t *testing.T, dir string) {
 			files = append(files, list...)
 		}
 	}
-	cmd := exec.CommandContext(t.Context(), "java", "-cp", kafkaPath, "org.apache.kafka.tools.DumpLogSegments",
+	cmd := javaCommand(t.Context(), "-cp", kafkaPath, "org.apache.kafka.tools.DumpLogSegments",
 		"--deep-iteration", "--files", strings.Join(files, ","))
 	out, err := cmd.CombinedOutput()
 	out = dumpEmpty.ReplaceAll(out, nil)

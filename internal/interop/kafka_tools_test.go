@@ -58,8 +58,8 @@ func (k *toolRun) run(ctx context.Context, input, class string, args ...string) 
 	} else {
 		args = append(server, args...)
 	}
-	args = append([]string{"-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", kafkaPath, "org.apache.kafka.tools." + class}, args...)
-	cmd := exec.CommandContext(ctx, "java", args...)
+	args = append([]string{"-cp", kafkaPath, "org.apache.kafka.tools." + class}, args...)
+	cmd := javaCommand(ctx, args...)
 	cmd.Stdin = strings.NewReader(input)
 	cmd.WaitDelay = time.Second
 	b, err := cmd.CombinedOutput()

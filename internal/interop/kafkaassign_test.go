@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -37,7 +36,7 @@ func TestKafkaAssignors(t *testing.T) {
 			want = append(want, fmt.Sprintf("seed %d: %s", seed, g.step()))
 		}
 	}
-	cmd := exec.CommandContext(t.Context(), "java", "-cp", kafkaPath, "interop.KafkaAssign")
+	cmd := javaCommand(t.Context(), "-cp", kafkaPath, "interop.KafkaAssign")
 	cmd.Stdin, cmd.Stderr = strings.NewReader(strings.Join(lines, "\n")), os.Stderr
 	out, err := cmd.Output()
 	if err != nil {

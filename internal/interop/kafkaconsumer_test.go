@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,7 +31,7 @@ func TestKafkaConsumer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
+	t.Cleanup(func() { c.Close() })
 	k := &kafkaConsumers{t: t, address: address, c: c}
 	t.Run("records", k.records)
 	t.Run("transactions", k.transactions)
@@ -45,7 +44,10 @@ func TestKafkaConsumer(t *testing.T) {
 		"org.apache.kafka.clients.consumer.StickyAssignor":            {kafka.StickyAssignor{}},
 		"org.apache.kafka.clients.consumer.CooperativeStickyAssignor": {kafka.CooperativeStickyAssignor{}},
 	} {
-		t.Run(assignors[0].Name(), func(t *testing.T) { k.mixed(t, name, assignors) })
+		t.Run(assignors[0].Name(), func(t *testing.T) {
+			t.Parallel() // it waits for rebalances most of the time
+			k.mixed(t, name, assignors)
+		})
 	}
 }
 
@@ -291,7 +293,7 @@ func (k *kafkaConsumers) mixed(t *testing.T, class string, assignors []kafka.Ass
 	}
 	var stops []func()
 	java := func(i int) {
-		cmd := exec.CommandContext(t.Context(), "java", "-Xmx128m", "-cp", kafkaPath, "interop.KafkaMember", k.address, topic, topic, class)
+		cmd := javaCommand(t.Context(), "-Xmx128m", "-cp", kafkaPath, "interop.KafkaMember", k.address, topic, topic, class)
 		in, err := cmd.StdinPipe()
 		if err != nil {
 			t.Fatal(err)

@@ -3,7 +3,6 @@ package interop
 import (
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -17,6 +16,7 @@ import (
 // TestKafkaGroupsMoveDirectory moves a directory with groups from Apache Kafka to our broker and back. Each changes them,
 // and each must find what the other has left. Kafka's dump tool reads our records.
 func TestKafkaGroupsMoveDirectory(t *testing.T) {
+	t.Parallel() // it waits for programs most of the time
 	if testing.Short() {
 		t.Skip("starts Apache Kafka")
 	}
@@ -153,7 +153,7 @@ func dumpOffsets(t *testing.T, dir string) {
 	if err != nil || len(files) == 0 {
 		t.Fatal(files, err)
 	}
-	cmd := exec.CommandContext(t.Context(), "java", "-cp", kafkaPath, "org.apache.kafka.tools.DumpLogSegments",
+	cmd := javaCommand(t.Context(), "-cp", kafkaPath, "org.apache.kafka.tools.DumpLogSegments",
 		"--offsets-decoder", "--deep-iteration", "--files", strings.Join(files, ","))
 	out, err := cmd.CombinedOutput()
 	if err != nil || dumpTrouble.Match(out) {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
@@ -19,7 +18,7 @@ const kafkaBatches = "../../kafka/testdata/batches.txt"
 func kafkaRecords(t *testing.T, what string, lines ...string) []string {
 	t.Helper()
 	need(t, "java", "java/kafka/target/dependency")
-	cmd := exec.CommandContext(t.Context(), "java", "-cp", kafkaPath, "interop.KafkaRecords", what)
+	cmd := javaCommand(t.Context(), "-cp", kafkaPath, "interop.KafkaRecords", what)
 	cmd.Stdin, cmd.Stderr = strings.NewReader(strings.Join(lines, "\n")), os.Stderr
 	out, err := cmd.Output()
 	if err != nil {

@@ -2,6 +2,7 @@ package interop
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -33,7 +34,7 @@ func TestKafkaTraffic(t *testing.T) {
 	proxy := newKafkaProxy(t)
 	startKafka(t, proxy.broker, proxy.ln.Addr().String())
 	go proxy.serve()
-	cmd := exec.CommandContext(t.Context(), "java", "-cp", kafkaPath, "interop.KafkaTraffic", proxy.ln.Addr().String())
+	cmd := javaCommand(t.Context(), "-cp", kafkaPath, "interop.KafkaTraffic", proxy.ln.Addr().String())
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -104,7 +105,7 @@ group.initial.rebalance.delay.ms=0
 	if err := os.WriteFile(k.file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	format := exec.CommandContext(t.Context(), "java", "-cp", kafkaPath, "kafka.tools.StorageTool", "format",
+	format := javaCommand(t.Context(), "-cp", kafkaPath, "kafka.tools.StorageTool", "format",
 		"-t", "AAAAAAAAAAAAAAAAAAAAAQ", "-c", k.file)
 	if out, err := format.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -120,7 +121,7 @@ group.initial.rebalance.delay.ms=0
 
 func (k *apacheKafka) start() {
 	k.t.Helper()
-	k.server = exec.Command("java", "-Xmx512m", "-cp", kafkaPath, "kafka.Kafka", k.file)
+	k.server = javaCommand(context.Background(), "-Xmx512m", "-cp", kafkaPath, "kafka.Kafka", k.file)
 	k.server.Stdout, k.server.Stderr = &k.log, &k.log
 	if err := k.server.Start(); err != nil {
 		k.t.Fatal(err)
@@ -336,4 +337,9 @@ func (p *kafkaProxy) records(name string, b []byte) {
 			p.t.Errorf("%s\n% x\n% x", name, again, entry)
 		}
 	}
+}
+
+// javaCommand is a program in Java that starts soon and runs for a short time.
+func javaCommand(ctx context.Context, args ...string) *exec.Cmd {
+	return exec.CommandContext(ctx, "java", append([]string{"-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto"}, args...)...)
 }

@@ -5,7 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 )
@@ -36,7 +35,7 @@ func TestKafkaVectors(t *testing.T) {
 		lines = append(lines, words)
 		fmt.Fprintln(&questions, javaMessage(words[0]), javaVersion(words[0], words[1]), words[2])
 	}
-	cmd := exec.CommandContext(t.Context(), "java", "-cp", kafkaPath, "interop.KafkaWire")
+	cmd := javaCommand(t.Context(), "-cp", kafkaPath, "interop.KafkaWire")
 	cmd.Stdin, cmd.Stderr = &questions, os.Stderr
 	answers, err := cmd.Output()
 	if err != nil {
