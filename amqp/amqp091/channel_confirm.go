@@ -101,17 +101,23 @@ func (c *Conn) AppendConfirms(now time.Time, dst []byte) []byte {
 	}
 	for i, ch := range c.pending {
 		c.pending[i] = nil
-		ch.confirms.queued = false
-		ch.confirms.flush(func(seq uint64, ack, multiple bool) {
-			if ack {
-				dst = AppendAck(dst, ch.id, seq, multiple)
-			} else {
-				dst = AppendNack(dst, ch.id, seq, multiple, false)
-			}
-		})
+		dst = ch.appendConfirms(dst)
 	}
 	c.pending = c.pending[:0]
 	c.sent = now
+	return dst
+}
+
+// appendConfirms appends the frames of a channel that is not pending any more.
+func (ch *Channel) appendConfirms(dst []byte) []byte {
+	ch.confirms.queued = false
+	ch.confirms.flush(func(seq uint64, ack, multiple bool) {
+		if ack {
+			dst = AppendAck(dst, ch.id, seq, multiple)
+		} else {
+			dst = AppendNack(dst, ch.id, seq, multiple, false)
+		}
+	})
 	return dst
 }
 

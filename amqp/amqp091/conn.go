@@ -67,6 +67,8 @@ type Conn struct {
 	frameMax   uint32
 	recvMax    uint32
 	channelMax uint16
+	from       uint16 // the channel whose stream the input comes from
+	streams    bool   // channels have streams of their own
 	phase      phase
 	told       bool // an event for the shell was made
 	trimmed    bool // by a heartbeat of this input

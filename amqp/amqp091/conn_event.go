@@ -66,7 +66,7 @@ const (
 	// EventChannelClosed: this side closed Channel, by Channel.Close or because the peer broke a rule; Channel.Err tells
 	// why. Take the references as above. What the peer still sends on it is dropped.
 	EventChannelClosed
-	// EventChannelGone (client): Channel.Close was answered; its number is free again.
+	// EventChannelGone (client, and with ReceiveOn server): Channel.Close was answered; its number is free again.
 	EventChannelGone
 	// EventDown: the connection is closed by either side, and so are all channels; Conn.Err tells why (nil with code
 	// 200). Take the references of all channels. When the peer closed it, a server answers with CloseOK; a client's

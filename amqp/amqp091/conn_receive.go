@@ -66,6 +66,9 @@ func (c *Conn) receive(now time.Time, b []byte) (n int, err error) {
 	if err != nil || n == 0 {
 		return 0, err
 	}
+	if c.streams && f.Channel != c.from {
+		return 0, c.misplaced(f)
+	}
 	if c.phase == phaseClosing {
 		c.receiveLast(now, f)
 		return n, nil
@@ -205,7 +208,7 @@ func (c *Conn) receiveClosing(now time.Time, ch *Channel, f Frame) error {
 		c.send(now, ch.id, &ChannelCloseOK{}) // both have closed it; the answer to ours is still to come
 	case id == IDChannelCloseOK && ch.state == channelClosing:
 		ch.remove()
-		if c.cfg.Role == Client {
+		if c.cfg.Role == Client || c.streams {
 			c.tell(EventChannelGone, ch)
 		}
 	case ch.state == channelOpening && (id == IDChannelClose || id == IDChannelOpenOK && c.cfg.Role == Client):

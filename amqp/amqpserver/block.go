@@ -83,7 +83,7 @@ func (c *Conn) waitUnblocked() {
 func (c *Conn) catchUp() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for c.out.Size() > c.srv.limits.HardLimit/2 && !c.ended {
+	for c.main.out.Size() > c.srv.limits.HardLimit/2 && !c.ended {
 		if c.recovered == nil {
 			c.recovered = make(chan struct{})
 		}

@@ -15,6 +15,8 @@ type Channel struct {
 
 	c       *Conn
 	m       *amqp091.Channel
+	o       *outlet
+	wanted  int  // the size of what was refused, when starved is set
 	starved bool // among those of c
 	closed  bool // the peer's channel.close is to be answered
 }

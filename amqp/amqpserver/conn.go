@@ -11,7 +11,6 @@ import (
 
 	"github.com/quartet-mq/quartet/amqp/amqp091"
 	"github.com/quartet-mq/quartet/internal/netio"
-	"github.com/quartet-mq/quartet/internal/netserve"
 )
 
 // Conn is the server's end of a connection. A backend gets it in Authenticate. Its methods are safe for concurrent use,
@@ -19,7 +18,6 @@ import (
 type Conn struct {
 	srv       *Server
 	nc        net.Conn
-	io        *netio.Conn
 	listener  *ListenerOptions
 	session   Session
 	flusher   Flusher // the session, or nil
@@ -28,7 +26,7 @@ type Conn struct {
 	mechanism string
 	peer      amqp091.Table
 
-	// Of the goroutine that reads.
+	// Of the goroutine that reads; that of stream 0 where channels have streams of their own.
 	in input
 
 	busy  atomic.Bool // the goroutine that reads is not reading, so that the client's silence means nothing
@@ -37,7 +35,8 @@ type Conn struct {
 	mu        sync.Mutex
 	machine   *amqp091.Conn
 	channels  map[uint16]*Channel // that the session has accepted, and not been told the end of
-	out       netserve.Output
+	main      outlet
+	mux       *mux          // nil: all channels are on one stream
 	timer     *time.Timer   // heartbeats, the end of closing, then the end of lingering
 	gone      []*Channel    // CloseChannel is due
 	starved   []*Channel    // were refused room in the output
@@ -58,7 +57,6 @@ type Conn struct {
 	told       bool        // the client knows that it is blocked
 	toTell     atomic.Bool // and otherwise is to be told with a message
 	queued     bool        // in the list of a batch, which will flush
-	writing    bool        // somebody writes, and goes on until the output is empty
 	serving    bool        // a goroutine is under way to serve
 	down       bool        // the session is at its end; only the last words are exchanged
 	ended      bool        // the machine takes and gives nothing any more
@@ -69,7 +67,11 @@ type Conn struct {
 
 // newConn returns the Conn of a connection.
 func newConn(s *Server, nc net.Conn, o *ListenerOptions) *Conn {
-	return &Conn{srv: s, nc: nc, io: netio.NewConn(nc), listener: o, machine: amqp091.NewConn(&s.config)}
+	c := &Conn{srv: s, nc: nc, listener: o, machine: amqp091.NewConn(&s.config)}
+	c.main = outlet{c: c, nc: nc, io: netio.NewConn(nc)}
+	c.in = input{c: c, io: c.main.io}
+	c.mux = newMux(nc)
+	return c
 }
 
 // User returns the name of the user that Backend.Authenticate returned.

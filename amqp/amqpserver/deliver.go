@@ -13,9 +13,9 @@ func (ch *Channel) Deliver(b *Batch, consumer *Consumer, d *Delivery, ref any) b
 	c := ch.c
 	now := b.Now()
 	c.mu.Lock()
-	if c.out.Size() > c.srv.limits.SoftLimit {
+	if c.crowded(ch.o, len(d.Body)) {
 		if ch.m.Open() && !ch.starved {
-			ch.starved = true
+			ch.starved, ch.wanted = true, len(d.Body)
 			c.starved = append(c.starved, ch)
 		}
 		c.mu.Unlock()
@@ -118,7 +118,8 @@ func (c *Conn) put(b *Batch, ch *Channel, f *content, d *Delivery) bool {
 		size += amqp091.BodySize(len(d.Body), frameMax)
 	}
 	id := ch.m.ID()
-	t := c.out.Room(c.srv.chunks, size)
+	o := ch.o
+	t := o.out.Room(c.srv.chunks, size)
 	start := len(t.Buf)
 	buf, err := f.appendTo(t.Buf, id, d)
 	if err != nil {
@@ -131,10 +132,10 @@ func (c *Conn) put(b *Batch, ch *Channel, f *content, d *Delivery) bool {
 		buf = amqp091.AppendBody(buf, id, d.Body, frameMax)
 	}
 	t.Buf = buf
-	c.out.Added(len(buf) - start)
+	o.added(len(buf) - start)
 	c.traceSent(buf[start:])
 	if !small {
-		c.putBody(id, d.Body, frameMax)
+		o.putBody(id, d.Body, frameMax)
 	}
 	if b != nil {
 		b.bytes += len(d.Body) + fixedContent
@@ -143,18 +144,19 @@ func (c *Conn) put(b *Batch, ch *Channel, f *content, d *Delivery) bool {
 }
 
 // putBody puts a body in the output without copying it.
-func (c *Conn) putBody(channel uint16, body []byte, frameMax uint32) {
+func (o *outlet) putBody(channel uint16, body []byte, frameMax uint32) {
+	c := o.c
 	pool := c.srv.chunks
 	for len(body) > 0 {
 		var part []byte
 		part, body = amqp091.SplitBody(body, frameMax)
-		t := c.out.Room(pool, 8)
+		t := o.out.Room(pool, 8)
 		t.Buf = append(t.Buf, byte(amqp091.FrameBody), byte(channel>>8), byte(channel))
 		t.Buf = binary.BigEndian.AppendUint32(t.Buf, uint32(len(part)))
-		c.out.Share(pool, part)
-		t = c.out.Room(pool, 1)
+		o.share(part)
+		t = o.out.Room(pool, 1)
 		t.Buf = append(t.Buf, amqp091.FrameEnd)
-		c.out.Added(amqp091.FrameOverhead)
+		o.added(amqp091.FrameOverhead)
 		if f := c.srv.trace.Sent; f != nil {
 			f(c, amqp091.Frame{Type: amqp091.FrameBody, Channel: channel, Payload: part})
 		}

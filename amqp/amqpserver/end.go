@@ -22,6 +22,7 @@ func (c *Conn) closing(cause error) {
 	}
 	c.down, c.cause = true, cause
 	c.release()
+	c.mux.wake()
 	if c.cancel != nil {
 		c.cancel()
 	}
@@ -51,9 +52,7 @@ func (c *Conn) end(cause error) {
 func (c *Conn) abort(cause error) {
 	c.end(cause)
 	c.aborted = true
-	if !c.writing {
-		c.out.Drop()
-	}
+	c.drop()
 }
 
 // arm sets the timer, with c.mu held.
@@ -111,7 +110,7 @@ func (c *Conn) finish(err error) {
 		}
 	}
 	var drained chan struct{}
-	if err == io.EOF && c.writing && !c.aborted {
+	if err == io.EOF && c.writing() && !c.aborted {
 		drained = make(chan struct{})
 		c.drained = drained
 	}
@@ -121,11 +120,10 @@ func (c *Conn) finish(err error) {
 	}
 	c.serve()
 	c.nc.Close()
+	c.mux.wait()
 	c.mu.Lock()
 	c.shut = true
-	if !c.writing {
-		c.out.Drop()
-	}
+	c.drop()
 	if c.timer != nil {
 		c.timer.Stop()
 	}

@@ -24,12 +24,16 @@ func (c *Conn) drain(rd *reader) {
 				ch.closed = ev.Kind == amqp091.EventChannelClose
 				c.gone = append(c.gone, ch)
 			}
+		case amqp091.EventChannelGone:
+			c.unbind(ev.Channel.ID())
 		case amqp091.EventPublish:
 			t := ev.Content
 			rd.publish = Publish{Exchange: t.Exchange, RoutingKey: t.RoutingKey, Mandatory: t.Mandatory, Properties: t.Properties,
 				Body: t.Body, Owned: t.Owned, Seq: ev.Seq}
 			c.counts.published++
-			rd.stop = c.publishing(rd.batch) || rd.stop
+			if c.publishing(rd.batch) {
+				rd.stop, rd.blocked = true, true
+			}
 			rd.events = append(rd.events, ev)
 		default:
 			if rd != nil {
@@ -41,7 +45,11 @@ func (c *Conn) drain(rd *reader) {
 
 // send puts what an EventSend sends in the output, with c.mu held.
 func (c *Conn) send(ev *amqp091.Event) {
-	t := c.out.Room(c.srv.chunks, 64)
+	o := c.outlet(ev.ChannelID())
+	if o == nil {
+		return // its stream has ended
+	}
+	t := o.out.Room(c.srv.chunks, 64)
 	start := len(t.Buf)
 	buf, err := ev.AppendTo(t.Buf)
 	if err != nil {
@@ -50,7 +58,7 @@ func (c *Conn) send(ev *amqp091.Event) {
 		return
 	}
 	t.Buf = buf
-	c.out.Added(len(buf) - start)
+	o.added(len(buf) - start)
 	c.traceSent(buf[start:])
 }
 
@@ -126,6 +134,7 @@ func (c *Conn) endChannel(b *Batch, ch *Channel) {
 	c.mu.Lock()
 	if ch.m.CloseOK(b.Now()) == nil {
 		c.drain(nil)
+		c.unbind(ch.ID())
 	}
 	c.unlock(b)
 }

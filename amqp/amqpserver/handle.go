@@ -3,18 +3,20 @@ package amqpserver
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/quartet-mq/quartet/amqp/amqp091"
 )
 
 // handle handles the frames at the front of b and returns how many bytes they are. After the end of the connection it
 // takes everything.
-func (c *Conn) handle(rd *reader, b []byte) (used int) {
+func (c *Conn) handle(in *input, b []byte) (used int) {
+	rd := in.rd
 	c.calls.Lock()
 	defer c.calls.Unlock()
-	rd.stop = false
+	rd.stop, rd.blocked = c.mux != nil && c.late(in), false
 	for !rd.stop {
-		n, more := c.frames(rd, b[used:])
+		n, more := c.frames(in, b[used:])
 		used += n
 		if !more {
 			break
@@ -32,19 +34,20 @@ func (c *Conn) handle(rd *reader, b []byte) (used int) {
 
 // frames handles the frames at the front of b up to the first one that concerns the session, with c.calls held. more is
 // false when there is none that is whole, or when the connection has ended.
-func (c *Conn) frames(rd *reader, b []byte) (n int, more bool) {
+func (c *Conn) frames(in *input, b []byte) (n int, more bool) {
+	rd := in.rd
 	now := rd.batch.Now()
 	c.mu.Lock()
 	if c.ended {
 		c.mu.Unlock()
 		return len(b), false
 	}
-	n, err := c.machine.Receive(now, b)
+	n, err := c.receive(in, now, b)
 	if f := c.srv.trace.Received; f != nil {
 		traceFrames(c, f, b[:n])
 	}
 	c.drain(rd)
-	rd.stop = rd.stop || c.out.Size() > c.srv.limits.HardLimit/2
+	rd.stop = rd.stop || c.behind(in)
 	call := c.toServe()
 	c.unlock(rd.batch)
 	for i := range rd.events {
@@ -56,6 +59,25 @@ func (c *Conn) frames(rd *reader, b []byte) (n int, more bool) {
 		c.call(rd.batch)
 	}
 	return n, n > 0 && err == nil
+}
+
+// receive gives the machine input, with c.mu held.
+func (c *Conn) receive(in *input, now time.Time, b []byte) (n int, err error) {
+	switch {
+	case c.mux == nil:
+		return c.machine.Receive(now, b)
+	case in.s == nil:
+		return c.machine.ReceiveOn(now, 0, b)
+	}
+	return in.s.receive(now, b)
+}
+
+// behind reports, with c.mu held, whether the client does not take what is sent because of the input.
+func (c *Conn) behind(in *input) bool {
+	if c.mux != nil {
+		return c.mux.behind(c, in)
+	}
+	return c.main.out.Size() > c.srv.limits.HardLimit/2
 }
 
 // dispatch makes the call that an event asks for, with c.calls held.
@@ -138,7 +160,16 @@ func (c *Conn) openChannel(b *Batch, m *amqp091.Channel) {
 	c.call(b) // the session may not know yet that the channel before with this number has closed
 	ch := &Channel{c: c, m: m}
 	c.mu.Lock()
+	if ch.o = c.outlet(m.ID()); ch.o == nil { // its stream has ended
+		m.Lost(nil)
+		c.drain(nil)
+		c.unlock(b)
+		return
+	}
 	m.Ref = ch
+	if s := ch.o.s; s != nil {
+		s.opened(ch)
+	}
 	if c.channels == nil {
 		c.channels = make(map[uint16]*Channel, 1)
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/quartet-mq/quartet/amqp/amqp091"
+	"github.com/quartet-mq/quartet/internal/netio"
 	"github.com/quartet-mq/quartet/internal/sasl"
 )
 
@@ -34,7 +35,8 @@ func (c *Conn) open(deadline time.Time) {
 		c.nc.SetReadDeadline(time.Time{})
 	}
 	c.mu.Unlock()
-	go c.loop()
+	c.acceptStreams()
+	go func() { c.finish(c.in.loop()) }()
 }
 
 // next reads until there is an event of the handshake. When ok is false there will be none any more.
@@ -43,7 +45,7 @@ func (c *Conn) next() (ev amqp091.Event, ok bool) {
 		if c.isDown() {
 			return ev, false
 		}
-		b, err := c.read()
+		b, err := c.in.read()
 		if err != nil {
 			c.mu.Lock()
 			c.abort(lost(err))
@@ -56,7 +58,7 @@ func (c *Conn) next() (ev amqp091.Event, ok bool) {
 		c.call(rd.batch)
 		c.calls.Unlock()
 		rd.batch.Flush()
-		c.keep(b[n:], n > 0)
+		c.in.keep(b[n:], n > 0)
 		if ev.Kind != 0 {
 			return ev, true
 		}
@@ -76,7 +78,7 @@ func (c *Conn) first(rd *reader, b []byte) (n int, ev amqp091.Event) {
 		c.mu.Unlock()
 		return len(b), ev
 	}
-	n, _ = c.machine.Receive(rd.batch.Now(), b)
+	n, _ = c.receive(&c.in, rd.batch.Now(), b)
 	if f := c.srv.trace.Received; f != nil {
 		traceFrames(c, f, b[:n])
 	}
@@ -104,6 +106,10 @@ func (h *handshake) step(ctx context.Context, ev *amqp091.Event) {
 	case amqp091.EventHeader:
 		c.do(func(now time.Time) { c.machine.Start(now, strings.Join(h.mechanisms, " ")) })
 	case amqp091.EventStartOK:
+		if !c.confirmed(ctx) {
+			c.Abort()
+			return
+		}
 		m := ev.Method.(*amqp091.ConnectionStartOK)
 		c.mechanism, c.peer = m.Mechanism, m.ClientProperties
 		if !slices.Contains(h.mechanisms, m.Mechanism) {
@@ -117,6 +123,21 @@ func (h *handshake) step(ctx context.Context, ev *amqp091.Event) {
 		h.authenticate(ctx, ev.Method.(*amqp091.ConnectionSecureOK).Response)
 	case amqp091.EventOpen:
 		h.open(ctx, ev.Method.(*amqp091.ConnectionOpen).VirtualHost)
+	}
+}
+
+// confirmed waits for the end of the handshake below the connection: what came before may be early data, which somebody may
+// send again, and a login must not be in it (amqp091.EarlyNever). It is false when ctx ends before.
+func (c *Conn) confirmed(ctx context.Context) bool {
+	early, ok := c.nc.(netio.EarlyData)
+	if !ok {
+		return true
+	}
+	select {
+	case <-early.Confirmed():
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 

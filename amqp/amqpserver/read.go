@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/quartet-mq/quartet/amqp/amqp091"
+	"github.com/quartet-mq/quartet/internal/netio"
 )
 
 // readSize is the size of the buffer that a read fills.
@@ -20,24 +21,24 @@ type reader struct {
 	events  []amqp091.Event
 	publish Publish // of the EventPublish
 	stop    bool    // handle nothing more: the connection is blocked, or takes no output
+	blocked bool    // it is because the connection is blocked
 }
 
-// input is what a connection has read and not handled.
+// input is what was read of a connection, or of the stream of a channel, and not handled. It is of the goroutine that reads.
 type input struct {
+	c     *Conn
+	s     *stream // nil: stream 0, or all there is
+	io    *netio.Conn
 	rd    *reader
 	left  []byte // the begin of a frame; whole frames if again is set
 	need  int    // size of the frame in left when it is too large for a reader's buffer, else 0
 	again bool   // left has frames that nobody has looked at
 }
 
-// lender is a Conn as netio.Space.
-type lender Conn
-
 // Acquire implements netio.Space. Memory for a large frame grows with what has arrived of it.
-func (l *lender) Acquire() []byte {
-	in := &l.in
+func (in *input) Acquire() []byte {
 	if in.need == 0 {
-		in.rd = l.srv.takeReader()
+		in.rd = in.c.srv.takeReader()
 		return in.rd.buf[len(in.left):]
 	}
 	if n := len(in.left); n == cap(in.left) {
@@ -49,16 +50,16 @@ func (l *lender) Acquire() []byte {
 }
 
 // Release implements netio.Space.
-func (l *lender) Release() {
-	if l.in.rd != nil {
-		l.srv.giveReader(l.in.rd)
-		l.in.rd = nil
+func (in *input) Release() {
+	if in.rd != nil {
+		in.c.srv.giveReader(in.rd)
+		in.rd = nil
 	}
 }
 
-// read returns the next input, with a reader in c.in.rd.
-func (c *Conn) read() ([]byte, error) {
-	in := &c.in
+// read returns the next input, with a reader in in.rd.
+func (in *input) read() ([]byte, error) {
+	c := in.c
 	if in.again {
 		in.again = false
 		in.rd = c.srv.takeReader()
@@ -67,9 +68,13 @@ func (c *Conn) read() ([]byte, error) {
 		return in.rd.buf[:n], nil
 	}
 	for {
-		c.busy.Store(false)
-		n, err := c.io.Read((*lender)(c))
-		c.busy.Store(true)
+		if in.s == nil {
+			c.busy.Store(false)
+		}
+		n, err := in.io.Read(in)
+		if in.s == nil {
+			c.busy.Store(true)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -79,7 +84,7 @@ func (c *Conn) read() ([]byte, error) {
 		case c.ended:
 			c.arm(lingerTime)
 		case in.need != 0:
-			c.machine.Receive(time.Now(), nil) // the client is alive
+			c.machine.Heard(time.Now())
 		}
 		c.mu.Unlock()
 		if in.need == 0 {
@@ -98,8 +103,7 @@ func (c *Conn) read() ([]byte, error) {
 }
 
 // keep keeps the rest of the input until more comes; again says that it may have whole frames. It gives the reader back.
-func (c *Conn) keep(rest []byte, again bool) {
-	in := &c.in
+func (in *input) keep(rest []byte, again bool) {
 	in.again = again && len(rest) > 0
 	if n := frameSize(rest); !again && n > len(in.rd.buf) {
 		in.need = n
@@ -108,7 +112,7 @@ func (c *Conn) keep(rest []byte, again bool) {
 		in.left = nil
 	}
 	in.left = append(in.left[:0], rest...)
-	(*lender)(c).Release()
+	in.Release()
 }
 
 // frameSize returns the size of the frame that begins in b, 0 when it is not known yet. The machine has checked it. A
@@ -120,28 +124,32 @@ func frameSize(b []byte) int {
 	return int(binary.BigEndian.Uint32(b[3:])) + amqp091.FrameOverhead
 }
 
-// loop reads and handles input until the connection is at its end. It is the goroutine of a connection.
-func (c *Conn) loop() {
+// loop reads and handles input until there is no more, and returns why. It is the goroutine of a connection, or of a stream.
+func (in *input) loop() error {
+	c := in.c
 	for {
-		b, err := c.read()
+		b, err := in.read()
 		if err != nil {
-			c.finish(err)
-			return
+			return err
 		}
-		rd := c.in.rd
-		rest := b[c.handle(rd, b):]
+		rd := in.rd
+		rest := b[c.handle(in, b):]
 		for round := 1; round < maxRounds && len(b) >= readSize/2; round++ {
-			if b = c.readOn(rd, rest); len(b) == len(rest) {
+			if b = in.readOn(rest); len(b) == len(rest) {
 				rest = b
 				break
 			}
-			rest = b[c.handle(rd, b):]
+			rest = b[c.handle(in, b):]
 		}
-		stopped := rd.stop
+		stopped, blocked := rd.stop, rd.blocked
 		rd.batch.Flush()
 		rd.batch.Wait()
-		c.keep(rest, stopped)
-		if stopped {
+		in.keep(rest, stopped)
+		switch {
+		case c.mux != nil:
+			in.waitStream(blocked)
+			continue
+		case stopped:
 			c.waitUnblocked()
 		}
 		c.catchUp()
@@ -154,12 +162,13 @@ const maxRounds = 8
 // readOn reads once more without waiting, after the rest of the last read. What several reads cause leaves with one
 // flush: fewer and larger writes. It returns rest with what came, or rest alone when there is nothing, or a reason to flush
 // first. Rest may have moved then.
-func (c *Conn) readOn(rd *reader, rest []byte) []byte {
+func (in *input) readOn(rest []byte) []byte {
+	c, rd := in.c, in.rd
 	if rd.stop || rd.batch.slow > 0 || rd.batch.bytes > flushBytes || len(rest) > readSize/2 {
 		return rest
 	}
 	n := copy(rd.buf, rest)
-	more := c.io.TryRead(rd.buf[n:])
+	more := in.io.TryRead(rd.buf[n:])
 	if more > 0 {
 		c.mu.Lock()
 		c.counts.bytesReceived += int64(more)

@@ -42,7 +42,7 @@ func (s *Stats) add(c *counts) {
 func (s *Stats) addNow(c *Conn) {
 	s.add(&c.counts)
 	s.Channels += int64(len(c.channels))
-	s.Buffered += int64(c.out.Size())
+	s.Buffered += int64(c.waiting())
 	if c.blocked {
 		s.Blocked++
 	}
