@@ -57,6 +57,7 @@ type Broker struct {
 	plain    map[string]string // names as metrics have them to those of topics
 	count    int               // of partitions
 	sessions map[*session]struct{}
+	further  int // of sessions, streams that are not connections
 	closed   bool
 
 	closing    sync.Once

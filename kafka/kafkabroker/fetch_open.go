@@ -13,6 +13,7 @@ import (
 // fetchSession is a fetch session in the cache.
 type fetchSession struct {
 	id   int32
+	of   *session      // whose stream it is bound to; nil: everybody's who knows the id
 	used time.Time     // fetchSessions.mu guards it
 	at   *list.Element // fetchSessions.mu guards it
 	size int           // partitions, fetchSessions.mu guards it
@@ -21,7 +22,8 @@ type fetchSession struct {
 	m  *kafka.FetchServerSession
 }
 
-// fetchSessions is the cache of fetch sessions. Sessions belong to no connection.
+// fetchSessions is the cache of fetch sessions. As in Apache Kafka they belong to no connection, but those of connections with
+// streams are bound to the stream that made them.
 type fetchSessions struct {
 	mu    sync.Mutex
 	m     map[int32]*fetchSession
@@ -36,16 +38,25 @@ const (
 	maxFetchParts      = 1_000_000
 )
 
-// get returns a session, or nil.
-func (c *fetchSessions) get(id int32, now time.Time) *fetchSession {
+// get returns a session that by may use, or nil.
+func (c *fetchSessions) get(id int32, by *session, now time.Time) *fetchSession {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := c.m[id]
-	if s != nil {
-		s.used = now
-		c.order.MoveToBack(s.at)
+	if s == nil || s.of != by.owner() {
+		return nil
 	}
+	s.used = now
+	c.order.MoveToBack(s.at)
 	return s
+}
+
+// owner is whose the fetch sessions are that the session makes and uses.
+func (s *session) owner() *session {
+	if s.bound {
+		return s
+	}
+	return nil
 }
 
 // add keeps a session, if there is room, and gives it an id. Otherwise the id stays 0.
@@ -84,11 +95,11 @@ func (c *fetchSessions) resized(s *fetchSession, n int) bool {
 	return !grows || n <= maxRequestPartitions && c.parts <= maxFetchParts
 }
 
-// remove forgets a session.
-func (c *fetchSessions) remove(id int32) {
+// remove forgets a session that by may use.
+func (c *fetchSessions) remove(id int32, by *session) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if s := c.m[id]; s != nil {
+	if s := c.m[id]; s != nil && s.of == by.owner() {
 		c.drop(s)
 	}
 }
@@ -115,26 +126,33 @@ func (j *fetchJob) open(v *kafkawire.FetchView) error {
 	switch v.SessionEpoch {
 	case kafka.FetchNoSession:
 		if v.SessionID != 0 {
-			c.remove(v.SessionID)
+			c.remove(v.SessionID, j.s)
 		}
 		j.sessionless(v)
 	case kafka.FetchNewSession:
 		if v.SessionID != 0 {
-			c.remove(v.SessionID)
+			c.remove(v.SessionID, j.s)
 		}
 		if v.Partitions == 0 {
 			return nil
 		}
-		s := &fetchSession{m: kafka.NewFetchServerSession(j.r.Version >= 13)}
+		s := &fetchSession{m: kafka.NewFetchServerSession(j.r.Version >= 13), of: j.s.owner()}
 		j.update(s, v)
+		if j.s.fetchID != 0 { // a stream has one at a time
+			c.remove(j.s.fetchID, j.s)
+			j.s.fetchID = 0
+		}
 		if c.add(s, now); s.id == 0 {
 			j.sessionless(v)
 			return nil
 		}
+		if s.of != nil {
+			j.s.fetchID = s.id
+		}
 		j.session, j.sessionID = s, s.id
 		j.take(s)
 	default:
-		s := c.get(v.SessionID, now)
+		s := c.get(v.SessionID, j.s, now)
 		if s == nil {
 			return kafkawire.ErrFetchSessionIDNotFound
 		}
@@ -145,11 +163,11 @@ func (j *fetchJob) open(v *kafkawire.FetchView) error {
 		}
 		j.update(s, v)
 		if !c.resized(s, s.m.Len()) {
-			c.remove(s.id)
+			c.remove(s.id, j.s)
 			return kafkawire.ErrFetchSessionIDNotFound // the client begins anew
 		}
 		if s.m.Len() == 0 {
-			c.remove(s.id)
+			c.remove(s.id, j.s)
 			return nil
 		}
 		j.session, j.sessionID, j.full = s, s.id, false

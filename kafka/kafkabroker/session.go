@@ -37,7 +37,7 @@ func (n *node) Authenticate(ctx context.Context, c *kafkaserver.Conn, a *kafkase
 
 // Connect implements [kafkaserver.Backend].
 func (n *node) Connect(c *kafkaserver.Conn) (kafkaserver.Session, error) {
-	s := &session{b: n.b, node: n, conn: c}
+	s := &session{b: n.b, node: n, conn: c, bound: c.HasStreams()}
 	s.access.identify(n.b, c)
 	if err := n.b.join(s); err != nil {
 		return nil, err
@@ -45,12 +45,26 @@ func (n *node) Connect(c *kafkaserver.Conn) (kafkaserver.Session, error) {
 	return s, nil
 }
 
-// session is a connection. Its methods for requests are called from the goroutine that reads the connection, one at a time.
+// Stream implements [kafkaserver.Streamer].
+func (s *session) Stream(int64) (kafkaserver.Session, error) {
+	x := &session{b: s.b, node: s.node, conn: s.conn, bound: true, further: true}
+	x.access.identify(s.b, s.conn)
+	if err := s.b.join(x); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// session is a connection, or a stream of one that has several. Its methods for requests are called from the goroutine that
+// reads it, one at a time.
 type session struct {
-	b      *Broker
-	node   *node
-	conn   *kafkaserver.Conn
-	access access
+	b       *Broker
+	node    *node
+	conn    *kafkaserver.Conn
+	access  access
+	bound   bool  // fetch sessions are of one stream only
+	further bool  // a stream that is not the connection itself
+	fetchID int32 // of the fetch session that is bound to the stream, 0 for none
 
 	mu    sync.Mutex
 	waits []fetchWaiter // fetch requests that wait
@@ -63,6 +77,9 @@ func (s *session) Drain() { s.cancelWaits() }
 // Closed implements [kafkaserver.Session].
 func (s *session) Closed(cause error) {
 	s.cancelWaits()
+	if s.fetchID != 0 {
+		s.b.fetches.remove(s.fetchID, s)
+	}
 	s.b.leave(s, cause)
 }
 
@@ -74,6 +91,10 @@ func (b *Broker) join(s *session) error {
 		return errBrokerClosed
 	}
 	b.sessions[s] = struct{}{}
+	if s.further {
+		b.further++
+		return nil
+	}
 	if f := b.opt.Events.Connected; f != nil {
 		f(s.conn)
 	}
@@ -88,6 +109,10 @@ func (b *Broker) leave(s *session, cause error) {
 		return
 	}
 	delete(b.sessions, s)
+	if s.further {
+		b.further--
+		return
+	}
 	if f := b.opt.Events.Disconnected; f != nil {
 		f(s.conn, cause)
 	}

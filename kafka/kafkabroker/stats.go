@@ -64,7 +64,7 @@ func (b *Broker) Stats() Stats {
 		FetchBytes: b.fetching.Load(), DiskFull: b.diskFull.Load(), Failed: b.logs.failure() != nil,
 	}
 	b.mu.RLock()
-	s.Connections, s.Topics, s.Partitions = int64(len(b.sessions)), int64(len(b.topics)), int64(b.count)
+	s.Connections, s.Topics, s.Partitions = int64(len(b.sessions)-b.further), int64(len(b.topics)), int64(b.count)
 	b.mu.RUnlock()
 	s.All.add(&b.stats.gone)
 	for _, t := range b.allTopics() {

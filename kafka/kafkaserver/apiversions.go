@@ -31,12 +31,19 @@ func (c *Conn) apiVersions(r *Request) {
 		c.mu.Unlock()
 		apis.features(&m, r.Version)
 	}
-	if !c.srv.requireSASL && !c.auth.begun() {
+	if !c.srv.requireSASL {
 		c.mu.Lock()
-		c.lenient = true
+		c.lenient = c.lenient || !c.sasl
 		c.mu.Unlock()
 	}
 	c.replyVersions(r, &m, r.Version)
+	if !c.srv.requireSASL {
+		c.mu.Lock()
+		if !c.sasl {
+			c.admitStreams()
+		}
+		c.mu.Unlock()
+	}
 }
 
 // replyVersions answers in a version that need not be that of the request.

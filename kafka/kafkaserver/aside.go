@@ -14,55 +14,64 @@ type aside struct {
 }
 
 // handle hands a request to the session, or leaves that to the goroutine beside the reader.
-func (c *Conn) handle(r *Request, beside bool) {
+func (st *stream) handle(r *Request, beside bool) {
 	if !beside {
-		c.session.Handle(r)
+		st.give(r)
 		return
 	}
-	c.mu.Lock()
-	a := &c.aside
+	st.c.mu.Lock()
+	a := &st.aside
 	a.list = append(a.list, r)
 	start := !a.busy
 	a.busy = true
 	if a.run == nil {
-		a.run = c.handleAside
+		a.run = st.handleAside
 	}
-	c.mu.Unlock()
+	st.c.mu.Unlock()
 	if start {
 		go a.run()
 	}
 }
 
 // handleAside is the goroutine beside the reader.
-func (c *Conn) handleAside() {
-	a := &c.aside
-	c.mu.Lock()
+func (st *stream) handleAside() {
+	a := &st.aside
+	st.c.mu.Lock()
 	for len(a.list) > 0 {
 		r := a.list[0]
 		n := copy(a.list, a.list[1:])
 		a.list[n] = nil
 		a.list = a.list[:n]
-		c.mu.Unlock()
-		c.session.Handle(r)
-		c.mu.Lock()
+		st.c.mu.Unlock()
+		st.give(r)
+		st.c.mu.Lock()
 	}
 	a.busy = false
 	if a.idle != nil {
 		close(a.idle)
 		a.idle = nil
 	}
-	c.mu.Unlock()
+	st.c.mu.Unlock()
 }
 
 // awaitAside waits until the session has every request that is for it. It is for the reader.
-func (c *Conn) awaitAside() {
-	c.mu.Lock()
-	if !c.aside.busy {
-		c.mu.Unlock()
+func (st *stream) awaitAside() {
+	st.c.mu.Lock()
+	if !st.aside.busy {
+		st.c.mu.Unlock()
 		return
 	}
 	idle := make(chan struct{})
-	c.aside.idle = idle
-	c.mu.Unlock()
+	st.aside.idle = idle
+	st.c.mu.Unlock()
 	<-idle
+}
+
+// give hands a request to the session.
+func (st *stream) give(r *Request) {
+	if m := st.c.serial; m != nil {
+		m.Lock()
+		defer m.Unlock()
+	}
+	st.session.Handle(r)
 }

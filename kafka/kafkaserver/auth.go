@@ -21,25 +21,39 @@ type Credential = sasl.Credential
 
 // auth is how far a client is with its authentication. It is of the goroutine that reads.
 type auth struct {
-	apis      *APIs       // of the backend
-	done      bool        // the client was let in
 	raw       bool        // what comes are tokens without headers (SASLHandshake version 0)
 	mechanism string      // empty: the client does not use SASL
 	server    sasl.Server // nil: no exchange is under way
 	changed   bool        // the exchange is in another mechanism than the one before
 	login     Login       // what the backend has said in the exchange
-	expires   time.Time   // zero: never
 }
 
 // begun reports whether the client uses SASL.
 func (a *auth) begun() bool { return a.mechanism != "" }
 
-// expired reports whether the client had to authenticate again before now.
-func (a *auth) expired(now time.Time) bool { return !a.expires.IsZero() && now.After(a.expires) }
+// isAuthentic reports whether the client was let in.
+func (c *Conn) isAuthentic() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.authentic
+}
 
-// anonymous lets a client in that does not use SASL.
+// letAnonymous lets a client in that does not use SASL, unless it is in already.
+func (c *Conn) letAnonymous() error {
+	c.letting.Lock()
+	defer c.letting.Unlock()
+	return c.anonymous()
+}
+
+// anonymous is letAnonymous with c.letting held.
 func (c *Conn) anonymous() error {
-	if c.srv.requireSASL || c.auth.begun() {
+	c.mu.Lock()
+	in, uses := c.authentic, c.sasl
+	c.mu.Unlock()
+	switch {
+	case in:
+		return nil
+	case c.srv.requireSASL || uses:
 		return errUnauthenticated
 	}
 	ctx, cancel := context.WithTimeout(c.Context(), c.srv.limits.HandshakeTimeout)
@@ -51,7 +65,7 @@ func (c *Conn) anonymous() error {
 		}
 		return fmt.Errorf("%w: %w", errUnauthenticated, err)
 	}
-	c.letIn("", login)
+	c.letIn("", login, time.Time{})
 	return nil
 }
 
@@ -71,11 +85,11 @@ func (c *Conn) ask(ctx context.Context, a *Auth) (Login, error) {
 }
 
 // letIn notes that a client was let in.
-func (c *Conn) letIn(mechanism string, login Login) {
-	c.auth.done = true
+func (c *Conn) letIn(mechanism string, login Login, expires time.Time) {
 	c.mu.Lock()
 	c.authentic = true
-	c.principal, c.mechanism = login.Principal, mechanism
+	c.principal, c.mechanism, c.expires = login.Principal, mechanism, expires
+	c.admitStreams()
 	c.mu.Unlock()
 	if f := c.srv.trace.Authenticated; f != nil {
 		f(c, login.Principal)

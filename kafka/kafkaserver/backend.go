@@ -57,6 +57,17 @@ type Drainer interface {
 	Drain()
 }
 
+// Streamer is implemented by a [Session] of whose connection each stream has a session of its own, see [StreamsProtocol]. The
+// sessions of other backends serve all streams of their connections: Handle is still called one at a time, but in any order of
+// the streams, and waits for one of them make the others wait.
+type Streamer interface {
+	// Stream returns the session of a further stream, for requests of which [Request].Stream is id. It is called before the
+	// first of them, from the goroutine that reads the stream; sessions of different streams are used at the same time.
+	// Their Closed comes before that of the connection's session, with a nil cause when the client ended the stream between
+	// two requests. An error closes the connection; it is logged.
+	Stream(id int64) (Session, error)
+}
+
 // Auth is what a client says about itself.
 type Auth struct {
 	// Mechanism is "PLAIN", "OAUTHBEARER", "SCRAM-SHA-256" or "SCRAM-SHA-512", or empty when the client does not use SASL.

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/quartet-mq/quartet/internal/netio"
-	"github.com/quartet-mq/quartet/internal/netserve"
 )
 
 // Conn is the server's end of a connection. Its methods are safe for concurrent use, and a backend may call them with
@@ -19,29 +18,24 @@ import (
 type Conn struct {
 	srv      *Server
 	nc       net.Conn
-	io       *netio.Conn
 	listener *ListenerOptions
-	peer     netip.Addr // for the limit per address
+	peer     netip.Addr      // for the limit per address
+	main     stream          // the connection itself, stream 0
+	streams  netio.Streams   // the others; nil: there are none
+	early    <-chan struct{} // closed when the handshake is complete; nil: it is
 
-	// Of the goroutine that reads.
-	in       input
-	auth     auth
-	session  Session
-	clientID string
-	left     bool // Session.Closed was called
+	auth    auth        // of the goroutine that reads main
+	letting sync.Mutex  // held while somebody is let in, and while the session is made; never taken with mu held
+	session Session     // under letting
+	serial  *sync.Mutex // of the calls of session, when streams share it; nil otherwise
 
 	begun time.Time
-	moved atomic.Int64  // when something was read or written last, in nanoseconds since the server's epoch
-	wake  chan struct{} // wakes the reader
+	moved atomic.Int64 // when something was read or written last, in nanoseconds since the server's epoch
 
 	mu        sync.Mutex
-	queue     queue // requests in process
-	aside     aside
-	current   *Request // that the reader handles: its answer leaves with the reader's flush
-	bytes     int      // of requests in process
-	fetches   int      // requests of type Fetch in process
-	out       netserve.Output
-	vector    net.Buffers
+	others    map[*stream]struct{} // beside main
+	bytes     int                  // of requests in process
+	output    int                  // bytes that wait in all streams
 	timer     *time.Timer
 	cause     error
 	ctx       context.Context
@@ -49,14 +43,13 @@ type Conn struct {
 	counts    counts
 	principal Principal
 	mechanism string
-	software  [2]string // name and version of the client
+	expires   time.Time     // when the client must have authenticated again; zero: never
+	software  [2]string     // name and version of the client
+	admitted  chan struct{} // closed when the client is let in, or is when it opens a stream; nil: there are no streams
 
 	authentic bool // the client was let in
+	sasl      bool // the client uses SASL
 	lenient   bool // the handshake timeout holds no more
-	partial   bool // a request has begun to arrive
-	busy      bool // the reader does something else than to read
-	paused    bool // the reader waits for something else than the client
-	writing   bool // somebody writes, and goes on until the output is empty
 	ended     bool // requests are handled no more; what is in process is still answered
 	draining  bool // ended, when what is in process is answered
 	aborted   bool // nothing is sent any more
@@ -66,10 +59,20 @@ type Conn struct {
 
 // newConn returns the Conn of a connection.
 func newConn(s *Server, nc net.Conn, o *ListenerOptions) *Conn {
-	c := &Conn{srv: s, nc: nc, io: netio.NewConn(nc), listener: o, principal: Anonymous, begun: time.Now(),
-		wake: make(chan struct{}, 1)}
+	c := &Conn{srv: s, nc: nc, listener: o, principal: Anonymous, begun: time.Now()}
+	c.main.init(c, nc, 0)
 	if a, err := netip.ParseAddrPort(nc.RemoteAddr().String()); err == nil {
 		c.peer = a.Addr().Unmap()
+	}
+	if e, ok := nc.(netio.EarlyData); ok {
+		if c.early = e.Confirmed(); c.isConfirmed() {
+			c.early = nil
+		}
+	}
+	if n, ok := nc.(netio.Negotiated); ok && n.Protocol() == StreamsProtocol {
+		if c.streams, ok = nc.(netio.Streams); ok {
+			c.others, c.admitted = make(map[*stream]struct{}), make(chan struct{})
+		}
 	}
 	c.active()
 	return c
@@ -132,12 +135,18 @@ func (c *Conn) Advertised() (host string, port int32) {
 
 // TLS returns the state of the TLS connection, with the verified chains of the client's certificate; nil without TLS.
 func (c *Conn) TLS() *tls.ConnectionState {
-	if nc, ok := c.nc.(*tls.Conn); ok {
+	switch nc := c.nc.(type) {
+	case *tls.Conn:
 		st := nc.ConnectionState()
 		return &st
+	case interface{ TLS() *tls.ConnectionState }: // QUIC
+		return nc.TLS()
 	}
 	return nil
 }
+
+// HasStreams reports whether the connection may have further streams, see [StreamsProtocol].
+func (c *Conn) HasStreams() bool { return c.streams != nil }
 
 // Context returns a context that ends with the connection.
 func (c *Conn) Context() context.Context {
@@ -157,13 +166,5 @@ func (c *Conn) Context() context.Context {
 func (c *Conn) Close() {
 	c.mu.Lock()
 	c.abort(net.ErrClosed)
-	c.flush()
-}
-
-// nudge wakes the reader if it waits, so that it looks again.
-func (c *Conn) nudge() {
-	select {
-	case c.wake <- struct{}{}:
-	default:
-	}
+	c.main.flush()
 }

@@ -35,8 +35,10 @@ func (c *Conn) end(cause error) {
 	if c.cancel != nil {
 		c.cancel()
 	}
-	c.nudge()
-	c.nc.SetReadDeadline(longAgo) // the reader is to know
+	c.eachStream(func(st *stream) {
+		st.nudge()
+		st.nc.SetReadDeadline(longAgo) // the reader is to know
+	})
 }
 
 // longAgo is a deadline that has passed.
@@ -46,9 +48,13 @@ var longAgo = time.Unix(1, 0)
 func (c *Conn) abort(cause error) {
 	c.end(cause)
 	c.aborted, c.draining = true, false
-	if !c.writing {
-		c.out.Drop()
-	}
+	c.eachStream(func(st *stream) {
+		if !st.writing {
+			st.out.Drop()
+			st.count()
+		}
+		st.nudge()
+	})
 }
 
 // fail ends the connection because of what the client or the backend did. It is logged.
@@ -58,7 +64,7 @@ func (c *Conn) fail(err error) {
 		c.srv.logger.Warn("connection closed", "listener", c.listener.Name, "remote", c.nc.RemoteAddr(), "principal", c.principal, "err", err)
 		c.end(fmt.Errorf("%w (%w)", err, net.ErrClosed))
 	}
-	c.flush()
+	c.main.flush()
 }
 
 // drain ends the connection when what is in process is answered.
@@ -68,27 +74,28 @@ func (c *Conn) drain() {
 		c.draining = true
 		c.end(ErrServerClosed)
 	}
-	c.flush()
+	c.main.flush()
 }
 
-// finish is the end of the goroutine that reads: err is why it reads no more.
+// finish is the end of the goroutine that reads the main stream: err is why it reads no more.
 func (c *Conn) finish(err error) {
 	c.mu.Lock()
 	switch {
 	case c.ended:
 		c.abort(nil)
-	case c.unexpected(err) == io.EOF:
+	case c.main.unexpected(err) == io.EOF:
 		c.abort(nil)
 	default:
-		c.abort(lost(c.unexpected(err)))
+		c.abort(lost(c.main.unexpected(err)))
 	}
 	if c.timer != nil {
 		c.timer.Stop()
 	}
 	cause := c.cause
-	c.flush()
-	c.dropFrame()
-	c.leave(cause)
+	c.main.flush()
+	c.main.dropFrame()
+	c.awaitStreams()
+	c.main.leave(cause)
 	c.nc.Close()
 	c.srv.remove(c)
 	c.srv.logger.Debug("connection ended", "listener", c.listener.Name, "remote", c.nc.RemoteAddr(), "cause", cause)
@@ -97,11 +104,17 @@ func (c *Conn) finish(err error) {
 	}
 }
 
-// leave tells the session that it is over, once.
-func (c *Conn) leave(cause error) {
-	if s := c.session; s != nil && !c.left {
-		c.awaitAside()
-		c.left = true
+// leave tells the session that it is over, once. One that streams share is told by the main one.
+func (st *stream) leave(cause error) {
+	s := st.session
+	if st.isMain() && s == nil {
+		st.c.letting.Lock()
+		s = st.c.session // another stream has made it
+		st.c.letting.Unlock()
+	}
+	if s != nil && !st.left {
+		st.awaitAside()
+		st.left = true
 		s.Closed(cause)
 	}
 }
@@ -124,11 +137,11 @@ func (c *Conn) lingers(err error) bool {
 	if !ok {
 		return false
 	}
-	if d, is := c.session.(Drainer); draining && is {
-		c.awaitAside()
+	if d, is := c.main.session.(Drainer); draining && is {
+		c.main.awaitAside()
 		d.Drain()
-	} else if !draining {
-		c.leave(cause)
+	} else if !draining && c.streams == nil {
+		c.main.leave(cause)
 	}
 	return true
 }
@@ -153,14 +166,31 @@ func (c *Conn) due(now time.Time) time.Duration {
 		return lingerTime - silence
 	case c.ended:
 		return lim.StallTimeout // whoever writes sees to it
-	case !c.authentic && !c.lenient:
+	case !c.authentic && !c.lenient, !c.isConfirmed():
 		return lim.HandshakeTimeout - now.Sub(c.begun)
-	case c.busy || c.paused || c.queue.len() > 0 || c.writing:
-		return min(lim.IdleTimeout, lim.StallTimeout)
-	case c.partial:
-		return lim.StallTimeout - silence
 	}
-	return min(lim.IdleTimeout-silence, lim.StallTimeout)
+	works, rest := false, lim.StallTimeout
+	c.eachStream(func(st *stream) {
+		switch {
+		case st.busy || st.paused || st.queue.len() > 0 || st.writing:
+			works = true
+		case st.partial:
+			rest = min(rest, lim.StallTimeout-(now.Sub(c.srv.epoch)-time.Duration(st.since)))
+		}
+	})
+	switch {
+	case works:
+		return min(lim.IdleTimeout, rest)
+	case c.partial():
+		return rest
+	}
+	return min(lim.IdleTimeout-silence, rest)
+}
+
+// partial reports whether a request has begun to arrive, with c.mu held.
+func (c *Conn) partial() (is bool) {
+	c.eachStream(func(st *stream) { is = is || st.partial })
+	return is
 }
 
 // tick is called by the timer.
@@ -177,12 +207,12 @@ func (c *Conn) tick() {
 		c.mu.Unlock()
 		netserve.Close(c.nc)
 		return
-	case !c.authentic && !c.lenient:
+	case !c.authentic && !c.lenient, !c.isConfirmed():
 		c.abort(lost(errHandshake))
-	case c.partial:
+	case c.partial():
 		c.abort(lost(errStalled))
 	default:
 		c.abort(lost(errIdle))
 	}
-	c.flush()
+	c.main.flush()
 }

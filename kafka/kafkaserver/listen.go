@@ -56,5 +56,8 @@ func (s *Server) start(nc net.Conn, o *ListenerOptions) {
 	c.mu.Lock()
 	c.rearm()
 	c.mu.Unlock()
-	go c.loop()
+	go c.main.loop()
+	if c.streams != nil {
+		go c.acceptStreams()
+	}
 }

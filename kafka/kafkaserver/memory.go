@@ -25,7 +25,7 @@ type memory struct {
 	used  atomic.Int64
 
 	mu    sync.Mutex
-	waits map[*Conn]struct{}
+	waits map[*stream]struct{}
 	any   atomic.Bool // waits is not empty
 }
 
@@ -39,22 +39,22 @@ func (m *memory) add(n int) {
 	}
 }
 
-// wait makes c one of those that are woken when there is memory.
-func (m *memory) wait(c *Conn) {
+// wait makes st one of those that are woken when there is memory.
+func (m *memory) wait(st *stream) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.waits == nil {
-		m.waits = make(map[*Conn]struct{})
+		m.waits = make(map[*stream]struct{})
 	}
-	m.waits[c] = struct{}{}
+	m.waits[st] = struct{}{}
 	m.any.Store(true)
 }
 
 // forget ends wait.
-func (m *memory) forget(c *Conn) {
+func (m *memory) forget(st *stream) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	delete(m.waits, c)
+	delete(m.waits, st)
 	m.any.Store(len(m.waits) > 0)
 }
 
@@ -62,7 +62,7 @@ func (m *memory) forget(c *Conn) {
 func (m *memory) wake() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for c := range m.waits {
-		c.nudge()
+	for st := range m.waits {
+		st.nudge()
 	}
 }

@@ -71,6 +71,10 @@ type Limits struct {
 	// MaxFetches is how many requests of type Fetch of a connection may be in process at a time, because their responses
 	// are large. Default 1.
 	MaxFetches int
+	// MaxStreams is how many streams a connection may have beside itself, with [StreamsProtocol]. Default 256. Further ones
+	// wait in the transport until one ends. MaxInflight and MaxFetches hold for each stream; all other limits are for the
+	// connection with all its streams.
+	MaxStreams int
 	// InflightBytes is how many bytes the requests of a connection in process may have before no more of them are read.
 	// Default 32 MiB. One request is always read.
 	InflightBytes int
@@ -93,6 +97,11 @@ type ListenerOptions struct {
 	// ProxyProtocol says that each connection begins with a header of the PROXY protocol, version 1 or 2, which tells
 	// the addresses of the client. A connection without one is closed.
 	ProxyProtocol bool
+	// EarlyProduce takes Produce of idempotent producers in early data (0-RTT, [kafkawire.EarlyOptIn]), which somebody who
+	// recorded it may send again: batches that a partition remembers are not appended again, those that it has forgotten
+	// are. Only transports that keep early data from being taken twice should set it. Otherwise such a request waits for the
+	// end of the handshake, as those that are never safe do in any case.
+	EarlyProduce bool
 	// Advertise is that of [Options] for this listener, if it is not empty.
 	Advertise string
 }
@@ -124,6 +133,7 @@ func (l Limits) withDefaults() Limits {
 	l.MaxHandshake = min(orDefault(l.MaxHandshake, 512<<10, math.MaxInt32), l.MaxRequest)
 	l.MaxInflight = orDefault(l.MaxInflight, 64, math.MaxInt)
 	l.MaxFetches = orDefault(l.MaxFetches, 1, math.MaxInt)
+	l.MaxStreams = orDefault(l.MaxStreams, 256, 1<<16)
 	l.InflightBytes = orDefault(l.InflightBytes, 32<<20, math.MaxInt)
 	l.MemoryLimit = orDefault(l.MemoryLimit, defaultMemory(), math.MaxInt64)
 	l.OutputLimit = orDefault(l.OutputLimit, 1<<20, math.MaxInt)

@@ -31,40 +31,42 @@ type input struct {
 	held  *Buffer // input that the reader did not get to, while it waits
 }
 
-// lender is a Conn as netio.Space.
-type lender Conn
+// lender is a stream as netio.Space.
+type lender stream
 
 // Acquire implements netio.Space.
 func (l *lender) Acquire() []byte {
 	in := &l.in
 	if in.frame != nil && in.size-in.got >= directSize {
-		(*Conn)(l).growFrame()
+		(*stream)(l).growFrame()
 		return in.frame.Bytes[in.got:]
 	}
-	in.rd = l.srv.takeReader()
+	in.rd = l.c.srv.takeReader()
 	return in.rd.buf
 }
 
 // Release implements netio.Space.
 func (l *lender) Release() {
 	if l.in.rd != nil {
-		l.srv.giveReader(l.in.rd)
+		l.c.srv.giveReader(l.in.rd)
 		l.in.rd = nil
 	}
 }
 
 // newFrame begins a request of n bytes. Memory for a large one comes with what arrives of it, unless the client has
 // sent one as large before.
-func (c *Conn) newFrame(n int) {
-	in := &c.in
+func (st *stream) newFrame(n int) {
+	c := st.c
+	in := &st.in
 	in.size, in.got = n, 0
 	in.frame = NewBuffer(min(n, max(2*in.known, readSize)))
 	c.srv.memory.add(cap(in.frame.Bytes))
 }
 
 // growFrame makes room for more of the request if there is little.
-func (c *Conn) growFrame() {
-	in := &c.in
+func (st *stream) growFrame() {
+	c := st.c
+	in := &st.in
 	if room := len(in.frame.Bytes) - in.got; room >= min(readSize/4, in.size-in.got) {
 		return
 	}
@@ -76,9 +78,10 @@ func (c *Conn) growFrame() {
 }
 
 // dropFrame forgets the request.
-func (c *Conn) dropFrame() {
-	if f := c.in.frame; f != nil {
-		c.in.frame = nil
+func (st *stream) dropFrame() {
+	c := st.c
+	if f := st.in.frame; f != nil {
+		st.in.frame = nil
 		c.giveFrame(f)
 	}
 }
@@ -90,64 +93,71 @@ func (c *Conn) giveFrame(f *Buffer) {
 	c.srv.memory.add(-n)
 }
 
-// loop reads and handles input until the connection is at its end. It is the goroutine of a connection.
-func (c *Conn) loop() {
+// loop reads and handles input until the stream is at its end. It is the goroutine of a stream.
+func (st *stream) loop() {
 	for {
-		n, err := c.io.Read((*lender)(c))
+		n, err := st.io.Read((*lender)(st))
 		if err != nil {
-			if c.lingers(err) {
+			switch {
+			case !st.isMain():
+				st.finishStream(err)
+			case st.c.lingers(err):
 				continue
+			default:
+				st.c.finish(err)
 			}
-			c.finish(err)
 			return
 		}
-		c.read(n)
+		st.read(n)
 	}
 }
 
 // read handles n bytes that were read.
-func (c *Conn) read(n int) {
+func (st *stream) read(n int) {
+	c := st.c
 	c.mu.Lock()
 	c.counts.received += int64(n)
 	ended := c.ended
 	if !ended {
 		c.active()
 	}
-	c.busy = true
+	st.busy = true
 	c.mu.Unlock()
-	in := &c.in
+	in := &st.in
 	switch {
 	case ended: // what comes is dropped
 	case in.rd != nil:
-		c.feed(in.rd.buf[:n])
+		st.feed(in.rd.buf[:n])
 	default:
 		in.got += n
-		c.feed(nil)
+		st.feed(nil)
 	}
-	(*lender)(c).Release()
+	(*lender)(st).Release()
 	if in.held != nil {
 		in.held.Release()
 		in.held = nil
 	}
 	c.mu.Lock()
-	c.busy = false
-	c.current = nil
+	st.busy = false
+	st.current = nil
 	if c.ended {
 		c.mu.Unlock()
-		c.dropFrame()
+		st.dropFrame()
 		c.mu.Lock()
 	}
-	c.partial = in.frame != nil || in.nhead > 0
-	c.flush()
+	if st.partial = in.frame != nil || in.nhead > 0; st.partial {
+		st.since = int64(time.Since(c.srv.epoch))
+	}
+	st.flush()
 }
 
 // feed takes input to requests and handles those that are whole.
-func (c *Conn) feed(b []byte) {
-	in := &c.in
+func (st *stream) feed(b []byte) {
+	in := &st.in
 	for {
 		if in.frame != nil {
 			for len(b) > 0 && in.got < in.size {
-				c.growFrame()
+				st.growFrame()
 				n := copy(in.frame.Bytes[in.got:], b)
 				in.got += n
 				b = b[n:]
@@ -158,7 +168,7 @@ func (c *Conn) feed(b []byte) {
 			f := in.frame
 			in.frame, in.known = nil, max(in.known, in.size)
 			var ok bool
-			if b, ok = c.whole(f, b); !ok {
+			if b, ok = st.whole(f, b); !ok {
 				return
 			}
 		}
@@ -169,16 +179,16 @@ func (c *Conn) feed(b []byte) {
 			return
 		}
 		size := int32(binary.BigEndian.Uint32(in.head[:]))
-		if err := c.checkSize(size); err != nil {
-			c.fail(err)
+		if err := st.checkSize(size); err != nil {
+			st.c.fail(err)
 			return
 		}
 		var ok bool
-		if b, ok = c.await(b, gate{size: int(size), begin: true}); !ok {
+		if b, ok = st.await(b, gate{size: int(size), begin: true}); !ok {
 			return
 		}
 		in.nhead = 0
-		c.newFrame(int(size))
+		st.newFrame(int(size))
 	}
 }
 
@@ -186,11 +196,12 @@ func (c *Conn) feed(b []byte) {
 var errSize = errors.New("kafkaserver: illegal size of a request")
 
 // checkSize checks the size of a request. A client that begins with a large one is let in before it is read, if at all.
-func (c *Conn) checkSize(n int32) error {
+func (st *stream) checkSize(n int32) error {
+	c := st.c
 	limit := c.srv.limits.MaxRequest
-	if !c.auth.done {
+	if st.session == nil && !c.isAuthentic() { // with a session it is let in
 		limit = c.srv.limits.MaxHandshake
-		if int(n) > limit && int(n) <= c.srv.limits.MaxRequest && c.anonymous() == nil {
+		if int(n) > limit && int(n) <= c.srv.limits.MaxRequest && c.letAnonymous() == nil {
 			limit = c.srv.limits.MaxRequest
 		}
 	}
@@ -202,89 +213,108 @@ func (c *Conn) checkSize(n int32) error {
 
 // whole handles a request that came whole. b is the input after it, which it returns, moved perhaps. ok is false at the
 // end of the connection.
-func (c *Conn) whole(f *Buffer, b []byte) (rest []byte, ok bool) {
-	if c.auth.raw {
+func (st *stream) whole(f *Buffer, b []byte) (rest []byte, ok bool) {
+	c := st.c
+	if st.isMain() && c.auth.raw {
 		ok = c.rawToken(f.Bytes)
 		c.giveFrame(f)
 		return b, ok
 	}
-	r, err := c.request(f)
+	r, err := st.request(f)
 	if err != nil {
 		c.giveFrame(f)
 		c.fail(err)
 		return b, false
 	}
-	if b, ok = c.await(b, gate{fetch: r.Key == kafkawire.KeyFetch}); !ok {
+	if c.early != nil && !c.isConfirmed() && !c.mayEarly(r) {
+		if b, ok = st.await(b, gate{confirm: true}); !ok {
+			c.giveFrame(f)
+			return b, false
+		}
+	}
+	if b, ok = st.await(b, gate{fetch: r.Key == kafkawire.KeyFetch}); !ok {
 		c.giveFrame(f)
 		return b, false
 	}
-	return b, c.dispatch(r)
+	return b, st.dispatch(r)
 }
 
 // request reads the header of a request.
-func (c *Conn) request(f *Buffer) (*Request, error) {
+func (st *stream) request(f *Buffer) (*Request, error) {
 	var h kafkawire.RequestHeader
 	body, err := h.Decode(f.Bytes)
 	if err != nil {
 		return nil, err
 	}
-	if string(h.ClientID) != c.clientID {
-		c.clientID = string(h.ClientID)
+	if string(h.ClientID) != st.clientID {
+		st.clientID = string(h.ClientID)
 	}
-	return &Request{Conn: c, Key: h.Key, Version: h.Version, CorrelationID: h.CorrelationID, ClientID: c.clientID, Body: body,
+	return &Request{Conn: st.c, st: st, Key: h.Key, Version: h.Version, CorrelationID: h.CorrelationID, ClientID: st.clientID, Body: body,
 		Received: time.Now(), frame: f, size: len(f.Bytes) + 4}, nil
 }
 
 // gate is what the reader waits for before it goes on.
 type gate struct {
-	begin bool // to begin a request of size bytes
-	size  int
-	fetch bool // to handle a Fetch
+	begin   bool // to begin a request of size bytes
+	size    int
+	fetch   bool // to handle a Fetch
+	confirm bool // to handle what must not be early data
 }
 
 // open reports whether the reader may go on, with c.mu held.
-func (c *Conn) open(g gate) bool {
+func (st *stream) open(g gate) bool {
+	c := st.c
 	lim := &c.srv.limits
-	if g.fetch {
-		return c.fetches < lim.MaxFetches && c.out.Size() <= lim.OutputLimit
-	}
-	if !g.begin {
+	switch {
+	case g.confirm:
+		return c.isConfirmed()
+	case g.fetch:
+		return st.fetches < lim.MaxFetches && c.output <= lim.OutputLimit
+	case !g.begin:
 		return true
 	}
-	n := c.queue.len()
-	return n < lim.MaxInflight && c.bytes < lim.InflightBytes && c.out.Size() <= lim.OutputLimit &&
+	n := st.queue.len()
+	return n < lim.MaxInflight && c.bytes < lim.InflightBytes && c.output <= lim.OutputLimit &&
 		(!c.srv.memory.full() || n == 0 && g.size <= freeRequest)
 }
 
 // await waits until the reader may go on, with b, the input that was not looked at, in memory of its own. ok is false when
 // the connection has ended.
-func (c *Conn) await(b []byte, g gate) (rest []byte, ok bool) {
+func (st *stream) await(b []byte, g gate) (rest []byte, ok bool) {
+	c := st.c
 	c.mu.Lock()
-	if c.open(g) || c.ended {
+	if st.open(g) || c.ended {
 		ok = !c.ended
 		c.mu.Unlock()
 		return b, ok
 	}
-	c.current, c.paused = nil, true
-	c.flush()
-	b = c.hold(b)
-	c.srv.memory.wait(c)
+	var confirmed <-chan struct{}
+	if g.confirm {
+		confirmed = c.early
+	}
+	st.current, st.paused = nil, true
+	st.flush()
+	b = st.hold(b)
+	c.srv.memory.wait(st)
 	c.mu.Lock()
-	for !c.open(g) && !c.ended {
+	for !st.open(g) && !c.ended {
 		c.mu.Unlock()
-		<-c.wake
+		select {
+		case <-st.wake:
+		case <-confirmed:
+		}
 		c.mu.Lock()
 	}
-	c.paused = false
+	st.paused = false
 	ok = !c.ended
 	c.mu.Unlock()
-	c.srv.memory.forget(c)
+	c.srv.memory.forget(st)
 	return b, ok
 }
 
 // hold gives the reader back and keeps b.
-func (c *Conn) hold(b []byte) []byte {
-	in := &c.in
+func (st *stream) hold(b []byte) []byte {
+	in := &st.in
 	if in.rd == nil {
 		return b // it is held already, or empty
 	}
@@ -293,13 +323,13 @@ func (c *Conn) hold(b []byte) []byte {
 		copy(in.held.Bytes, b)
 		b = in.held.Bytes
 	}
-	(*lender)(c).Release()
+	(*lender)(st).Release()
 	return b
 }
 
 // unexpected makes io.EOF within a request io.ErrUnexpectedEOF.
-func (c *Conn) unexpected(err error) error {
-	if err == io.EOF && (c.in.frame != nil || c.in.nhead > 0) {
+func (st *stream) unexpected(err error) error {
+	if err == io.EOF && (st.in.frame != nil || st.in.nhead > 0) {
 		return io.ErrUnexpectedEOF
 	}
 	return err

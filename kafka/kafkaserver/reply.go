@@ -51,7 +51,7 @@ func (r *Request) finish(b []byte, splices []Splice) {
 		return
 	}
 	binary.BigEndian.PutUint32(b, uint32(rep.size-4))
-	r.Conn.answered(r, rep)
+	r.st.answered(r, rep)
 }
 
 // release gives everything back that the reply holds.

@@ -24,6 +24,7 @@ type Request struct {
 	// Received is when the request was complete.
 	Received time.Time
 
+	st      *stream
 	frame   *Buffer // has Body
 	size    int     // of the frame, with the four bytes of its size
 	started *Buffer // of Start, until the answer
@@ -52,6 +53,10 @@ func (r *Request) DropBody() {
 		r.Conn.giveFrame(f)
 	}
 }
+
+// Stream returns the number of the stream that the request came on, and that the response leaves on: 0 is the connection itself,
+// further ones are there with [StreamsProtocol] only.
+func (r *Request) Stream() int64 { return r.st.id }
 
 // Size returns the size of the request on the wire, in bytes.
 func (r *Request) Size() int { return r.size }
@@ -82,13 +87,13 @@ func (r *Request) ReplyEncoded(b []byte, splices ...Splice) {
 }
 
 // ReplyNothing is the end of a request without a response: Produce with acks=0.
-func (r *Request) ReplyNothing() { r.Conn.answered(r, reply{}) }
+func (r *Request) ReplyNothing() { r.st.answered(r, reply{}) }
 
 // Fail closes the connection because of the request: it cannot be decoded, for example. Kafka does so, too, when there is
 // no response that could say what is wrong. The error is logged.
 func (r *Request) Fail(err error) {
 	r.Conn.fail(fmt.Errorf("%v version %d: %w", r.Key, r.Version, err))
-	r.Conn.answered(r, reply{})
+	r.st.answered(r, reply{})
 }
 
 // Splice is data that belongs into an encoded response: the records of a fetched partition.

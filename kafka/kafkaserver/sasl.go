@@ -37,7 +37,9 @@ func (c *Conn) offered() []string {
 
 // handshake answers SASLHandshake. It is false at the end of the connection.
 func (c *Conn) handshake(r *Request) bool {
-	a := &c.auth
+	c.letting.Lock()
+	defer c.letting.Unlock()
+	a, done := &c.auth, c.isAuthentic()
 	var q kafkawire.SASLHandshakeRequest
 	if err := r.Decode(&q); err != nil {
 		r.Fail(err)
@@ -48,7 +50,7 @@ func (c *Conn) handshake(r *Request) bool {
 	case a.server != nil:
 		r.Fail(errOutOfOrder)
 		return false
-	case len(offered) == 0, a.done && (!a.begun() || r.Version == 0):
+	case len(offered) == 0, done && (!a.begun() || r.Version == 0):
 		r.Reply(&kafkawire.SASLHandshakeResponse{ErrorCode: kafkawire.ErrIllegalSASLState})
 		return true
 	case !slices.Contains(offered, q.Mechanism):
@@ -63,12 +65,13 @@ func (c *Conn) handshake(r *Request) bool {
 		return false
 	}
 	a.server, a.changed = server, a.begun() && a.mechanism != q.Mechanism
-	if !a.done {
+	if !done {
 		a.mechanism = q.Mechanism
 	}
 	a.raw = r.Version == 0
 	c.mu.Lock()
-	c.lenient = false
+	c.sasl, c.lenient = true, false
+	c.holdStreams()
 	c.mu.Unlock()
 	r.Reply(&kafkawire.SASLHandshakeResponse{Mechanisms: offered})
 	return true
@@ -121,7 +124,7 @@ func (c *Conn) step(token []byte) (challenge []byte, done bool, err error) {
 			return nil, false, err
 		}
 	}
-	if a.done && a.login.Principal != c.Principal() {
+	if c.isAuthentic() && a.login.Principal != c.Principal() {
 		return nil, false, errChanged
 	}
 	return challenge, true, nil
@@ -137,7 +140,7 @@ func (c *Conn) authenticate(r *Request) bool {
 	}
 	m := kafkawire.SASLAuthenticateResponse{AuthBytes: []byte{}}
 	switch {
-	case a.server == nil && !a.done:
+	case a.server == nil && !c.isAuthentic():
 		r.Fail(errOutOfOrder)
 		return false
 	case a.server == nil:
@@ -177,8 +180,9 @@ func (c *Conn) rawToken(token []byte) bool {
 		c.accept(time.Now())
 	}
 	c.mu.Lock()
-	c.out.Append(c.srv.chunks, b)
-	c.flush()
+	c.main.out.Append(c.srv.chunks, b)
+	c.main.count()
+	c.main.flush()
 	return true
 }
 
@@ -186,18 +190,18 @@ func (c *Conn) rawToken(token []byte) bool {
 func (c *Conn) accept(now time.Time) (lifetime int64) {
 	a := &c.auth
 	a.server, a.raw = nil, false
-	a.expires = a.login.Expires
+	expires := a.login.Expires
 	if limit := c.srv.limits.MaxSession; limit < forever {
-		if end := now.Add(limit); a.expires.IsZero() || end.Before(a.expires) {
-			a.expires = end
+		if end := now.Add(limit); expires.IsZero() || end.Before(expires) {
+			expires = end
 		}
 	}
-	c.letIn(a.mechanism, a.login)
+	c.letIn(a.mechanism, a.login, expires)
 	a.login = Login{}
-	if a.expires.IsZero() {
+	if expires.IsZero() {
 		return 0
 	}
-	return max(a.expires.Sub(now).Milliseconds(), 1)
+	return max(expires.Sub(now).Milliseconds(), 1)
 }
 
 // delay waits as clients do that have failed to authenticate.

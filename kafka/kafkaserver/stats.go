@@ -22,7 +22,8 @@ type Stats struct {
 	Inflight      int64 // requests in process now
 	InflightBytes int64 // their bytes
 	Buffered      int64 // bytes of responses that wait now
-	Paused        int64 // connections that are not read now: they have too much in process, or take too little
+	Paused        int64 // connections, or streams, that are not read now: they have too much in process, or take too little
+	Streams       int64 // that are open now beside the connections themselves, see StreamsProtocol
 }
 
 // RequestStats are counts of one API key since New.
@@ -60,12 +61,15 @@ func (s *Stats) add(c *counts) {
 // addNow adds what a connection has now, with its lock held.
 func (s *Stats) addNow(c *Conn) {
 	s.add(&c.counts)
-	s.Inflight += int64(c.queue.len())
 	s.InflightBytes += int64(c.bytes)
-	s.Buffered += int64(c.out.Size())
-	if c.paused {
-		s.Paused++
-	}
+	s.Buffered += int64(c.output)
+	s.Streams += int64(len(c.others))
+	c.eachStream(func(st *stream) {
+		s.Inflight += int64(st.queue.len())
+		if st.paused {
+			s.Paused++
+		}
+	})
 }
 
 // Stats returns the counts of all connections, those that have ended too. It looks at each connection: it is for

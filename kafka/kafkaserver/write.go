@@ -14,63 +14,65 @@ import (
 const writeTries = 4
 
 // flush writes what waits as output, with c.mu held, and unlocks.
-func (c *Conn) flush() {
-	if c.writing {
+func (st *stream) flush() {
+	c := st.c
+	if st.writing {
 		hurry := c.aborted
 		c.mu.Unlock()
 		if hurry {
-			netserve.Close(c.nc) // whoever writes drops the output
+			netserve.Close(st.nc) // whoever writes drops the output
 		}
 		return
 	}
-	c.writing = !c.out.Empty()
-	for try := 0; c.writing && try < writeTries; try++ {
-		c.vector = c.out.Vector(c.vector)
-		v := c.vector
+	st.writing = !st.out.Empty()
+	for try := 0; st.writing && try < writeTries; try++ {
+		st.vector = st.out.Vector(st.vector)
+		v := st.vector
 		c.mu.Unlock()
-		n, err := c.io.TryWrite(v)
+		n, err := st.io.TryWrite(v)
 		c.mu.Lock()
 		all := n == netserve.Size(v)
-		c.wrote(n, err)
-		if !all && c.writing {
+		st.wrote(n, err)
+		if !all && st.writing {
 			break
 		}
 	}
-	clear(c.vector)
-	if c.writing {
+	clear(st.vector)
+	if st.writing {
 		c.mu.Unlock()
-		go c.write()
+		go st.write()
 		return
 	}
-	c.finishWriting()
+	st.finishWriting()
 }
 
 // write is the transient goroutine that writes what a flush could not, and ends when the output is empty.
-func (c *Conn) write() {
+func (st *stream) write() {
+	c := st.c
 	var v net.Buffers
 	timeout := c.srv.limits.StallTimeout
 	c.mu.Lock()
-	for c.writing {
-		v = c.out.Vector(v)
+	for st.writing {
+		v = st.out.Vector(v)
 		if len(v) == 0 { // nothing but empty pieces
-			c.wrote(0, nil)
+			st.wrote(0, nil)
 			continue
 		}
 		c.mu.Unlock()
-		c.nc.SetWriteDeadline(time.Now().Add(timeout))
-		n, err := c.writeSome(v)
+		st.nc.SetWriteDeadline(time.Now().Add(timeout))
+		n, err := st.writeSome(v)
 		c.mu.Lock()
-		c.wrote(n, c.writeError(n, err))
+		st.wrote(n, st.writeError(n, err))
 	}
-	c.finishWriting()
+	st.finishWriting()
 }
 
 // writeSome waits until some of v is written: all of it where the transport can go on after a deadline.
-func (c *Conn) writeSome(v net.Buffers) (n int, err error) {
-	if len(v) == 1 || !netserve.Resumable(c.nc) {
-		return c.nc.Write(netserve.Part(c.nc, v[0]))
+func (st *stream) writeSome(v net.Buffers) (n int, err error) {
+	if len(v) == 1 || !netserve.Resumable(st.nc) {
+		return st.nc.Write(netserve.Part(st.nc, v[0]))
 	}
-	many, err := (&v).WriteTo(c.nc)
+	many, err := (&v).WriteTo(st.nc)
 	return int(many), err
 }
 
@@ -79,41 +81,57 @@ var errStalled = errors.New("kafkaserver: the client has stalled")
 
 // writeError makes of an error of Write what it means: a deadline is an error when nothing at all was taken, or when the
 // transport cannot go on after it.
-func (c *Conn) writeError(n int, err error) error {
+func (st *stream) writeError(n int, err error) error {
 	if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
 		return err
 	}
-	if n > 0 && netserve.Resumable(c.nc) {
+	if n > 0 && netserve.Resumable(st.nc) {
 		return nil
 	}
 	return errStalled
 }
 
-// wrote notes that n bytes of output are written, with c.mu held. It clears c.writing at the end of the output.
-func (c *Conn) wrote(n int, err error) {
-	c.out.Advance(n)
+// wrote notes that n bytes of output are written, with c.mu held. It clears st.writing at the end of the output.
+func (st *stream) wrote(n int, err error) {
+	c := st.c
+	st.out.Advance(n)
 	c.counts.sent += int64(n)
 	if n > 0 {
 		c.active()
 	}
-	if err != nil {
+	switch {
+	case err == nil:
+	case st.isMain() || errors.Is(err, errStalled):
 		c.abort(lost(err))
+	default:
+		st.gone = true // the client wants no responses; it may still close in good order
 	}
-	if c.aborted {
-		c.out.Drop()
+	if c.aborted || st.gone {
+		st.out.Drop()
 	}
-	if c.out.Empty() {
-		c.writing = false
+	if st.out.Empty() {
+		st.writing = false
 	}
-	if c.paused && c.out.Size() <= c.srv.limits.OutputLimit {
-		c.nudge()
+	st.count()
+	if c.output <= c.srv.limits.OutputLimit {
+		c.room(st)
 	}
 }
 
 // finishWriting follows when nobody writes, with c.mu held, and unlocks. After the end of the connection it ends the
 // sending side, so that the client reads what was sent before it sees the end, or closes after an abort.
-func (c *Conn) finishWriting() {
-	if !c.ended || c.shut && !c.aborted || c.draining && c.queue.len() > 0 {
+func (st *stream) finishWriting() {
+	c := st.c
+	if !st.isMain() {
+		st.nudge() // it may be at its end
+		if c.aborted {
+			c.main.flush()
+			return
+		}
+		c.mu.Unlock()
+		return
+	}
+	if !c.ended || c.shut && !c.aborted || c.draining && st.queue.len() > 0 || len(c.others) > 0 && !c.aborted {
 		c.mu.Unlock()
 		return
 	}
@@ -122,9 +140,9 @@ func (c *Conn) finishWriting() {
 	c.rearm()
 	c.mu.Unlock()
 	if aborted {
-		netserve.Close(c.nc)
+		netserve.Close(st.nc)
 	} else {
-		netserve.CloseWrite(c.nc)
+		netserve.CloseWrite(st.nc)
 	}
 }
 

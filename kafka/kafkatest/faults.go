@@ -388,6 +388,22 @@ type faultySession struct {
 	closed  bool
 }
 
+// Drain implements kafkaserver.Drainer.
+func (s *faultySession) Drain() {
+	if d, ok := s.Session.(kafkaserver.Drainer); ok {
+		d.Drain()
+	}
+}
+
+// Stream implements kafkaserver.Streamer: the broker's sessions do.
+func (s *faultySession) Stream(id int64) (kafkaserver.Session, error) {
+	x, err := s.Session.(kafkaserver.Streamer).Stream(id)
+	if err != nil {
+		return nil, err
+	}
+	return &faultySession{Session: x, b: s.b, c: s.c}, nil
+}
+
 // Handle implements kafkaserver.Session.
 func (s *faultySession) Handle(r *kafkaserver.Request) {
 	s.mu.Lock()
