@@ -22,8 +22,8 @@ type stream struct {
 	conn *Conn
 	q    *quic.Stream
 
-	reading sync.Mutex // held during a Read
-	writing sync.Mutex // held during a Write, and to end the sending side
+	reading gate // held during a Read
+	writing gate // held during a Write, and to end the sending side
 
 	mu     sync.Mutex // never held while anything waits
 	closed bool       // Close was called
@@ -31,15 +31,23 @@ type stream struct {
 	eof    time.Time  // when the end of the peer's side, or its reset, was read
 }
 
-func newStream(c *Conn, q *quic.Stream) *stream { return &stream{conn: c, q: q} }
+func newStream(c *Conn, q *quic.Stream) *stream {
+	return &stream{conn: c, q: q, reading: make(gate, 1), writing: make(gate, 1)}
+}
+
+// gate is a lock that may be held for long. Waiting for it is waiting for a channel, which synctest knows.
+type gate chan struct{}
+
+func (g gate) lock()   { g <- struct{}{} }
+func (g gate) unlock() { <-g }
 
 // ID is the number of the stream in its connection (RFC 9000, section 2.1).
 func (s *stream) ID() int64 { return int64(s.q.StreamID()) }
 
 // Read reads what has arrived and waits for the first byte.
 func (s *stream) Read(p []byte) (int, error) {
-	s.reading.Lock()
-	defer s.reading.Unlock()
+	s.reading.lock()
+	defer s.reading.unlock()
 	if s.isClosed() {
 		return 0, s.conn.opError("read", net.ErrClosed)
 	}
@@ -66,8 +74,8 @@ func (s *stream) Read(p []byte) (int, error) {
 
 // Write writes p and waits until all but the last packet of it is sent.
 func (s *stream) Write(p []byte) (int, error) {
-	s.writing.Lock()
-	defer s.writing.Unlock()
+	s.writing.lock()
+	defer s.writing.unlock()
 	if s.writeClosed() {
 		return 0, s.conn.opError("write", net.ErrClosed)
 	}
@@ -91,8 +99,8 @@ func (s *stream) CloseWrite() error {
 	s.fin = time.Now()
 	_ = s.q.SetWriteDeadline(past)
 	s.mu.Unlock()
-	s.writing.Lock()
-	defer s.writing.Unlock()
+	s.writing.lock()
+	defer s.writing.unlock()
 	_ = s.q.Close() // it fails when the peer reads no more, which a Write tells
 	return nil
 }
@@ -127,8 +135,8 @@ func (s *stream) shut() bool {
 // bytes, and tells the peer to stop sending then. It reports whether the peer ended its side after this side did: then
 // it has read everything.
 func (s *stream) drain(deadline time.Time) (confirmed bool) {
-	s.reading.Lock()
-	defer s.reading.Unlock()
+	s.reading.lock()
+	defer s.reading.unlock()
 	if s.atEnd() {
 		return s.confirmed()
 	}
