@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -112,13 +111,7 @@ func TestGatewayAMQP(t *testing.T) {
 // TestGatewayAMQPUsers has the users of a file of definitions, TLS and WebSocket.
 func TestGatewayAMQPUsers(t *testing.T) {
 	dir := t.TempDir()
-	write := func(name, text string) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
+	write := func(name, text string) string { return writeFile(t, filepath.Join(dir, name), text) }
 	ca := newAuthority(t)
 	cert, key := ca.issue(t, "localhost")
 	p := start(t, 3,

@@ -14,7 +14,7 @@ import (
 type config struct {
 	mqtt, mqtts, ws, http      string
 	amqp, amqps, amqpWS        string
-	kafka, kafkas              string
+	kafka, kafkas, quic        string
 	kafkaAdvertise, kafkaSuper string
 	definitions                string
 	tlsCert, tlsKey, tlsClient string
@@ -38,10 +38,11 @@ func parse(args []string, stderr io.Writer) (*config, error) {
 	f.StringVar(&c.kafkas, "kafkas", "", "`address` for Kafka over TLS, empty for none")
 	f.StringVar(&c.kafkaAdvertise, "kafka-advertise", "", "`host` or host:port that Kafka clients are told to connect to; a port is that of -kafka. Without it they are told the address to which they did connect")
 	f.StringVar(&c.kafkaSuper, "kafka-super-users", "", "`names` of Kafka users, separated by commas, who may do everything; with it others may only do what Kafka's access control lists say")
+	f.StringVar(&c.quic, "quic", "", "UDP `address` for MQTT, AMQP and Kafka over QUIC, empty for none")
 	f.StringVar(&c.http, "http", "127.0.0.1:8080", "`address` for /healthz, /readyz, /metrics and RabbitMQ's management API under /api, empty for none")
 	f.StringVar(&c.tlsCert, "tls-cert", "", "PEM `file` with the server's certificate chain")
 	f.StringVar(&c.tlsKey, "tls-key", "", "PEM `file` with the server's private key")
-	f.StringVar(&c.tlsClient, "tls-client-ca", "", "PEM `file` with the authorities that sign client certificates; with it -mqtts, -amqps and -kafkas ask every client for one, and its common name is the user")
+	f.StringVar(&c.tlsClient, "tls-client-ca", "", "PEM `file` with the authorities that sign client certificates; with it -mqtts, -amqps, -kafkas and -quic ask every client for one, and its common name is the user")
 	f.StringVar(&c.users, "users", "", "password `file` for MQTT and Kafka (with PLAIN) in mosquitto's format")
 	f.StringVar(&c.acl, "acl", "", "access control `file` for MQTT in mosquitto's format")
 	f.StringVar(&c.definitions, "definitions", "", "`file` with users, queues and so on for AMQP, in RabbitMQ's format; it is imported at each start")
@@ -65,7 +66,7 @@ func (c *config) check() error {
 	if c.noSync && c.data == "" {
 		return errors.New("-no-sync needs -data")
 	}
-	for _, l := range []listener{{"mqtts", c.mqtts}, {"amqps", c.amqps}, {"kafkas", c.kafkas}} {
+	for _, l := range []listener{{"mqtts", c.mqtts}, {"amqps", c.amqps}, {"kafkas", c.kafkas}, {"quic", c.quic}} {
 		if l.addr != "" && (c.tlsCert == "" || c.tlsKey == "") {
 			return fmt.Errorf("-%s needs -tls-cert and -tls-key", l.flag)
 		}
@@ -73,8 +74,8 @@ func (c *config) check() error {
 	if (c.tlsCert == "") != (c.tlsKey == "") {
 		return errors.New("-tls-cert and -tls-key go together")
 	}
-	if c.tlsClient != "" && c.mqtts == "" && c.amqps == "" && c.kafkas == "" {
-		return errors.New("-tls-client-ca needs -mqtts, -amqps or -kafkas")
+	if c.tlsClient != "" && c.mqtts == "" && c.amqps == "" && c.kafkas == "" && c.quic == "" {
+		return errors.New("-tls-client-ca needs -mqtts, -amqps, -kafkas or -quic")
 	}
 	if err := c.checkKafka(); err != nil {
 		return err
@@ -96,8 +97,8 @@ func (c *config) check() error {
 // checkKafka checks the flags for Kafka alone.
 func (c *config) checkKafka() error {
 	if c.kafkaAdvertise != "" {
-		if c.kafka == "" && c.kafkas == "" {
-			return errors.New("-kafka-advertise needs -kafka or -kafkas")
+		if c.kafka == "" && c.kafkas == "" && c.quic == "" {
+			return errors.New("-kafka-advertise needs -kafka, -kafkas or -quic")
 		}
 		if host, _ := splitAdvertise(c.kafkaAdvertise); host == "" {
 			return fmt.Errorf("-kafka-advertise %s is neither a host nor host:port", c.kafkaAdvertise)
@@ -131,7 +132,7 @@ func (l listener) amqp() bool { return strings.HasPrefix(l.flag, "amqp") }
 func (c *config) listeners() []listener {
 	var on []listener
 	for _, l := range []listener{{"mqtt", c.mqtt}, {"mqtts", c.mqtts}, {"ws", c.ws},
-		{"amqp", c.amqp}, {"amqps", c.amqps}, {"amqp-ws", c.amqpWS}, {"kafka", c.kafka}, {"kafkas", c.kafkas}, {"http", c.http}} {
+		{"amqp", c.amqp}, {"amqps", c.amqps}, {"amqp-ws", c.amqpWS}, {"kafka", c.kafka}, {"kafkas", c.kafkas}, {"quic", c.quic}, {"http", c.http}} {
 		if l.addr != "" {
 			on = append(on, l)
 		}

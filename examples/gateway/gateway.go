@@ -25,17 +25,18 @@ type gateway struct {
 	mqtt      mqttSide
 	amqp      amqpSide
 	kafka     kafkaSide
+	quic      quicSide
 	keys      *keyPair // nil without -tls-cert
 	tls       *tls.Config
 	addresses map[string]net.Addr // of the listeners, by flag
 	http      *http.Server
 	ready     atomic.Bool
-	failed    chan error // listeners that failed
+	failed    chan error // listeners that failed; -quic has three
 }
 
 // open reads the files that the configuration names and makes the brokers. It opens no listener.
 func open(c *config, log *slog.Logger) (*gateway, error) {
-	g := &gateway{config: c, log: log, addresses: make(map[string]net.Addr), failed: make(chan error, len(c.listeners()))}
+	g := &gateway{config: c, log: log, addresses: make(map[string]net.Addr), failed: make(chan error, len(c.listeners())+2)}
 	if c.tlsCert != "" {
 		var err error
 		if g.keys, err = loadKeyPair(c.tlsCert, c.tlsKey); err != nil {
@@ -65,6 +66,14 @@ func (g *gateway) listen(stdout io.Writer) error {
 	on := g.config.listeners()
 	opened := make([]net.Listener, len(on))
 	for i, l := range on {
+		if l.flag == "quic" {
+			addr, err := g.quic.listen(l.addr, g.tls, g.log)
+			if err != nil {
+				return fmt.Errorf("-quic: %w", err)
+			}
+			g.addresses[l.flag] = addr
+			continue
+		}
 		ln, err := net.Listen("tcp", l.addr)
 		if err != nil {
 			return fmt.Errorf("-%s: %w", l.flag, err)
@@ -75,7 +84,7 @@ func (g *gateway) listen(stdout io.Writer) error {
 	g.ready.Store(true)
 	for i, ln := range opened {
 		name := on[i].flag
-		say := func(what, url string) { fmt.Fprintf(stdout, "gateway: %-16s "+url+"\n", what, ln.Addr()) }
+		say := func(what, url string) { fmt.Fprintf(stdout, "gateway: %-16s "+url+"\n", what, g.addresses[name]) }
 		switch name {
 		case "mqtt":
 			g.serve(name, func() error { return g.mqtt.serve(ln, name, nil) })
@@ -101,6 +110,14 @@ func (g *gateway) listen(stdout io.Writer) error {
 		case "kafkas":
 			g.serve(name, func() error { return g.kafka.serve(ln, name, g.tls) })
 			say("Kafka over TLS", "kafkas://%s")
+		case "quic":
+			l := g.quic.listener
+			g.serve(name, func() error { return g.mqtt.serve(l.Protocol(quicMQTT...), name, nil) })
+			g.serve(name, func() error { return g.amqp.serve(l.Protocol(quicAMQP...), name, nil) })
+			g.serve(name, func() error { return g.kafka.serve(l.Protocol(quicKafka...), name, nil) })
+			say("MQTT over QUIC", "mqtt+quic://%s")
+			say("AMQP over QUIC", "amqp+quic://%s")
+			say("Kafka over QUIC", "kafka+quic://%s")
 		case "http":
 			g.http = &http.Server{Handler: g.handler(), ReadHeaderTimeout: 10 * time.Second}
 			g.serve(name, func() error { return g.http.Serve(ln) })
@@ -141,7 +158,7 @@ func (g *gateway) drain() error {
 	done := make(chan error, 2)
 	go func() { done <- g.amqp.drain() }()
 	go func() { done <- g.kafka.drain() }()
-	return errors.Join(g.mqtt.drain(), <-done, <-done)
+	return errors.Join(g.mqtt.drain(), <-done, <-done, g.quic.drain())
 }
 
 // close ends everything at once.
@@ -149,6 +166,7 @@ func (g *gateway) close() {
 	g.mqtt.close(g.log)
 	g.amqp.close(g.log)
 	g.kafka.close(g.log)
+	g.quic.close()
 	if g.http != nil {
 		g.http.Close()
 	}

@@ -126,6 +126,15 @@ func roundTrip(t *testing.T, o *mqttclient.Options, topic string) error {
 	return nil
 }
 
+// writeFile writes a file and returns its path.
+func writeFile(t *testing.T, path, text string) string {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 func get(t *testing.T, url string) string {
 	t.Helper()
 	r, err := http.Get(url)
@@ -170,13 +179,7 @@ func TestGatewayAnonymous(t *testing.T) {
 
 func TestGatewayUsersAndTLS(t *testing.T) {
 	dir := t.TempDir()
-	write := func(name, text string) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
+	write := func(name, text string) string { return writeFile(t, filepath.Join(dir, name), text) }
 	ca := newAuthority(t)
 	cert, key := ca.issue(t, "localhost")
 	userCert, userKey := ca.issue(t, "cora")

@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"net"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -112,13 +111,7 @@ func TestGatewayKafka(t *testing.T) {
 // TestGatewayKafkaUsers has users of a file, of certificates and of the broker, and access control lists.
 func TestGatewayKafkaUsers(t *testing.T) {
 	dir := t.TempDir()
-	write := func(name, text string) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
+	write := func(name, text string) string { return writeFile(t, filepath.Join(dir, name), text) }
 	ca := newAuthority(t)
 	cert, key := ca.issue(t, "localhost")
 	userCert, userKey := ca.issue(t, "cora")

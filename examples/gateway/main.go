@@ -1,5 +1,5 @@
-// Gateway is one binary with every broker of Quartet: today MQTT and AMQP 0-9-1 over TCP, TLS and WebSocket and Kafka over TCP
-// and TLS, in memory or, with -data, in a directory.
+// Gateway is one binary with every broker of Quartet: today MQTT and AMQP 0-9-1 over TCP, TLS and WebSocket, Kafka over TCP
+// and TLS, and with -quic all of them over QUIC on one port; in memory or, with -data, in a directory.
 //
 //	go run ./examples/gateway
 //

@@ -42,6 +42,7 @@ type metric struct {
 func (g *gateway) writeMetrics(w io.Writer) {
 	samples := append(g.mqtt.metrics(), g.amqp.metrics()...)
 	samples = append(samples, g.kafka.metrics()...)
+	samples = append(samples, g.quic.metrics()...)
 	samples = append(samples, metric{"gauge", "go_goroutines", "", "Goroutines.", float64(runtime.NumGoroutine())})
 	// The samples of one name go together, whichever broker they are of.
 	slices.SortStableFunc(samples, func(a, b metric) int { return strings.Compare(a.name, b.name) })
