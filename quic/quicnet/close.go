@@ -90,7 +90,7 @@ func (c *Conn) linger(streams []*stream) {
 // them.
 func (c *Conn) refuse(ctx context.Context, deadline time.Time) {
 	for {
-		q, err := c.qc.AcceptStream(ctx)
+		q, err := c.src.acceptStream(ctx)
 		if err != nil {
 			return
 		}

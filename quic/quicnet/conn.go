@@ -20,6 +20,7 @@ import (
 // first does not work over a Conn.
 type Conn struct {
 	qc     *quic.Conn
+	src    streamSource
 	cfg    *Config
 	client bool
 	group  *group
@@ -49,9 +50,9 @@ var (
 	_ netio.Stream     = (*stream)(nil)
 )
 
-// newConn returns the Conn of a connection and its stream 0.
-func newConn(qc *quic.Conn, control *quic.Stream, cfg *Config, client bool, g *group, start time.Time) *Conn {
-	c := &Conn{qc: qc, cfg: cfg, client: client, group: g, start: start, done: make(chan struct{}),
+// newConn returns the Conn of a connection, of the source of its streams, and of its stream 0.
+func newConn(qc *quic.Conn, src streamSource, control byteStream, cfg *Config, client bool, g *group, start time.Time) *Conn {
+	c := &Conn{qc: qc, src: src, cfg: cfg, client: client, group: g, start: start, done: make(chan struct{}),
 		peer: qc.RemoteAddr(), local: qc.LocalAddr()}
 	c.closing, c.cancel = context.WithCancel(context.Background())
 	c.control = newStream(c, control)
@@ -200,10 +201,17 @@ func (c *Conn) TLS() *tls.ConnectionState {
 }
 
 // Protocol returns the name of the protocol that both sides agreed on (ALPN, RFC 7301).
-func (c *Conn) Protocol() string { return c.state().tls.NegotiatedProtocol }
+func (c *Conn) Protocol() string {
+	if name := c.src.protocol(); name != "" {
+		return name
+	}
+	return c.state().tls.NegotiatedProtocol
+}
 
-// Confirmed is closed once the handshake is complete, see netio.EarlyData.
-func (c *Conn) Confirmed() <-chan struct{} { return c.qc.HandshakeComplete() }
+// Confirmed is closed once the handshake is complete (netio.EarlyData), on a client also only once everything was sent
+// again that the server has refused as early data. It is never closed when the connection ends before: who waits for it
+// waits for Done too.
+func (c *Conn) Confirmed() <-chan struct{} { return c.src.confirmed() }
 
 // Done is closed once the connection is gone and nothing more is delivered, which may be a while after Close.
 func (c *Conn) Done() <-chan struct{} { return c.done }
@@ -211,15 +219,15 @@ func (c *Conn) Done() <-chan struct{} { return c.done }
 // OpenStream opens a bidirectional stream. It waits while the peer's limit of open streams is reached. The peer learns
 // of the stream with its first byte.
 func (c *Conn) OpenStream(ctx context.Context) (netio.Stream, error) {
-	return c.stream(ctx, "open", c.qc.OpenStreamSync, &c.counters.opened)
+	return c.stream(ctx, "open", c.src.openStream, &c.counters.opened)
 }
 
 // AcceptStream waits for the next stream that the peer opens. Streams that are not accepted count for MaxStreams.
 func (c *Conn) AcceptStream(ctx context.Context) (netio.Stream, error) {
-	return c.stream(ctx, "accept", c.qc.AcceptStream, &c.counters.accepted)
+	return c.stream(ctx, "accept", c.src.acceptStream, &c.counters.accepted)
 }
 
-func (c *Conn) stream(ctx context.Context, op string, get func(context.Context) (*quic.Stream, error),
+func (c *Conn) stream(ctx context.Context, op string, get func(context.Context) (byteStream, error),
 	count *atomic.Uint64) (netio.Stream, error) {
 	both, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -28,10 +28,14 @@ type datagrams struct {
 // SendDatagram sends one datagram without waiting and does not keep b (RFC 9221). It returns a *DatagramTooLargeError
 // when b does not fit, and an error that wraps errors.ErrUnsupported when one of the peers takes no datagrams. When too
 // many are waiting, or the path has become narrower since, the datagram is dropped, which Stats counts; what the
-// network loses nobody counts.
+// network loses nobody counts. A client sends none before the handshake is complete, because what the server refuses
+// then could not be sent again.
 func (c *Conn) SendDatagram(b []byte) error {
 	if c.isClosed() {
 		return c.opError("write", net.ErrClosed)
+	}
+	if c.client && !c.isConfirmed() {
+		return c.opError("write", errEarlyDatagram)
 	}
 	if err := context.Cause(c.qc.Context()); err != nil {
 		return c.opError("write", c.errOf(err))
@@ -110,7 +114,7 @@ func (c *Conn) maxDatagram() int {
 	return 0
 }
 
-// ReceiveDatagram waits for the next datagram. The caller owns the slice. When more than 128 wait, further ones are
+// ReceiveDatagram waits for the handshake and then for the next datagram. The caller owns the slice. When more than 128 wait, further ones are
 // dropped.
 func (c *Conn) ReceiveDatagram(ctx context.Context) ([]byte, error) {
 	if c.cfg.NoDatagrams {
@@ -119,9 +123,12 @@ func (c *Conn) ReceiveDatagram(ctx context.Context) ([]byte, error) {
 	both, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(c.closing, cancel)()
-	b, err := c.qc.ReceiveDatagram(both)
+	err := c.awaitConfirmed(both)
 	if err == nil {
-		return b, nil
+		var b []byte
+		if b, err = c.qc.ReceiveDatagram(both); err == nil {
+			return b, nil
+		}
 	}
 	if ctx.Err() != nil {
 		return nil, c.opError("read", context.Cause(ctx))

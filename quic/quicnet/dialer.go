@@ -42,7 +42,23 @@ type Dialer struct {
 	// DialTCP makes the TCP connection of the fallback. The default is that of net.Dialer.
 	DialTCP func(ctx context.Context, network, address string) (net.Conn, error)
 
+	// EarlyData is how many bytes are written on a connection before its handshake is complete, on all streams together
+	// (0-RTT); what is written beyond waits for Conn.Confirmed. It takes a ticket of an earlier connection and a server
+	// with a Guard. Dial then returns before the server has answered, a round trip sooner. What the server refuses is
+	// sent again. The default is none; 16 KiB is what a Guard takes.
+	//
+	// Somebody who has recorded early data can send it again, and a server without a guard may take it. Only a client
+	// that knows (netio.EarlyData) may dial with it: mqttclient, amqpclient091 and kafkaclient of this module keep what
+	// must not be repeated until Confirmed, see docs/quic-0rtt.md.
+	EarlyData int
+
+	// Store keeps session tickets and address tokens for later connections, also those of another process if it is a
+	// DirStore. It takes the place of TLS.ClientSessionCache. The default is a MemoryStore with EarlyData, and
+	// otherwise none.
+	Store Store
+
 	group group
+	early dialEarly
 
 	mu     sync.Mutex
 	closed bool
@@ -50,7 +66,7 @@ type Dialer struct {
 }
 
 // Dial makes a QUIC connection to address, "host:port", for a protocol (ALPN, RFC 7301). It returns when the handshake is
-// complete. The server learns of the connection with the first byte that is written.
+// complete, or before it with EarlyData. The server learns of the connection with the first byte that is written.
 func (d *Dialer) Dial(ctx context.Context, alpn, address string) (*Conn, error) {
 	return d.dial(ctx, address, []string{alpn})
 }
@@ -67,7 +83,7 @@ func (d *Dialer) dial(ctx context.Context, address string, alpn []string) (*Conn
 	tlsConfig := d.tlsConfig(host, alpn)
 	var errs []error
 	for _, addr := range addrs {
-		c, err := d.dialAddr(ctx, addr, tlsConfig)
+		c, err := d.dialAddr(ctx, addr, d.resumption(address, tlsConfig))
 		if err == nil {
 			return c, nil
 		}
@@ -102,27 +118,33 @@ func (d *Dialer) quicConfig() *quic.Config {
 }
 
 // dialAddr makes a connection to one address.
-func (d *Dialer) dialAddr(ctx context.Context, addr *net.UDPAddr, tlsConfig *tls.Config) (*Conn, error) {
+func (d *Dialer) dialAddr(ctx context.Context, addr *net.UDPAddr, r resumption) (*Conn, error) {
 	s, err := d.acquireSocket(ctx, addr)
 	if err != nil {
 		return nil, err
 	}
 	start, obs := time.Now(), new(observer)
-	qc, err := s.tr.Dial(context.WithValue(ctx, observerKey{}, obs), addr, tlsConfig, d.quicConfig())
+	dial := s.tr.Dial
+	if r.early {
+		dial = s.tr.DialEarly
+	}
+	qc, err := dial(context.WithValue(ctx, observerKey{}, obs), addr, r.tls, r.quic)
 	if err != nil {
 		s.release()
 		d.group.stats.failed.Add(1)
 		return nil, errOf(err)
 	}
-	q, err := qc.OpenStreamSync(ctx)
+	src := d.source(qc, r)
+	q, err := src.openStream(ctx)
 	if err != nil {
 		_ = qc.CloseWithError(quic.ApplicationErrorCode(CodeControl), "")
 		s.release()
 		d.group.stats.failed.Add(1)
 		return nil, errOf(err)
 	}
-	c := newConn(qc, q, &d.Config, true, &d.group, start)
+	c := newConn(qc, src, q, &d.Config, true, &d.group, start)
 	obs.conn.Store(c)
+	c.traceEarly()
 	context.AfterFunc(qc.Context(), s.release)
 	d.mu.Lock()
 	closed := d.closed

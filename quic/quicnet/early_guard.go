@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/binary"
+	"errors"
 	"sync/atomic"
 	"time"
 )
@@ -157,8 +158,13 @@ func (g *Guard) Stats() GuardStats {
 
 // Config returns a copy of a server's TLS configuration with the guard in the hooks for session tickets, for those who
 // run QUIC listeners of their own. [ListenOptions] take a guard directly. Hooks that c has already are called by those
-// of the guard. Tickets are encrypted with the keys of c, also those of later calls of SetSessionTicketKeys on it.
-func (g *Guard) Config(c *tls.Config) *tls.Config {
+// of the guard. Tickets are encrypted with the keys of c, also those of later calls of SetSessionTicketKeys on it. A
+// GetConfigForClient of c should return the same configurations again and again, or set their keys: keys that crypto/tls
+// makes by itself end with their configuration.
+func (g *Guard) Config(c *tls.Config) *tls.Config { return g.config(c, nil) }
+
+// config is Config with a function that is told of refusals.
+func (g *Guard) config(c *tls.Config, refused func(EarlyRefusal)) *tls.Config {
 	guarded := c.Clone()
 	guarded.WrapSession = func(cs tls.ConnectionState, s *tls.SessionState) ([]byte, error) {
 		g.mark(s)
@@ -167,27 +173,41 @@ func (g *Guard) Config(c *tls.Config) *tls.Config {
 		}
 		return c.EncryptTicket(cs, s)
 	}
-	guarded.UnwrapSession = func(identity []byte, cs tls.ConnectionState) (s *tls.SessionState, err error) {
-		if c.UnwrapSession != nil {
-			s, err = c.UnwrapSession(identity, cs)
-		} else {
-			s, err = c.DecryptTicket(identity, cs)
-		}
-		if s != nil && s.EarlyData {
-			s.EarlyData = g.admit(s.Extra)
-		}
-		return s, err
-	}
+	guarded.UnwrapSession = g.unwrap(c, refused)
 	if c.GetConfigForClient != nil {
 		guarded.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) {
 			other, err := c.GetConfigForClient(h)
 			if other != nil {
-				other = g.Config(other)
+				other = g.config(other, refused)
 			}
 			return other, err
 		}
 	}
 	return guarded
+}
+
+// unwrap returns the hook that reads tickets of c.
+func (g *Guard) unwrap(c *tls.Config, refused func(EarlyRefusal)) func([]byte, tls.ConnectionState) (*tls.SessionState, error) {
+	return func(identity []byte, cs tls.ConnectionState) (s *tls.SessionState, err error) {
+		if c.UnwrapSession != nil {
+			s, err = c.UnwrapSession(identity, cs)
+		} else {
+			s, err = c.DecryptTicket(identity, cs)
+		}
+		if s == nil || !s.EarlyData {
+			return s, err
+		}
+		if why := g.admit(s.Extra); why != 0 {
+			s.EarlyData = false
+			if g.refused != nil {
+				g.refused(why)
+			}
+			if refused != nil {
+				refused(why)
+			}
+		}
+		return s, err
+	}
 }
 
 // markPrefix begins the guard's entry in the Extra of a session. The last byte is its version. Behind it are the era,
@@ -231,36 +251,33 @@ func parseMark(extra [][]byte) (era Era, t UsedTicket, ok bool) {
 	return era, t, ok
 }
 
-// admit reports whether a ticket with these extra entries opens early data, and records its use.
-func (g *Guard) admit(extra [][]byte) bool {
+// admit decides on a ticket with these extra entries and records its use. It returns 0 if the ticket opens early data.
+func (g *Guard) admit(extra [][]byte) EarlyRefusal {
 	era, t, ok := parseMark(extra)
 	if !ok || era != g.register.Era() {
-		return g.refuse(&g.foreign, EarlyForeign)
+		g.foreign.Add(1)
+		return EarlyForeign
 	}
 	age := time.Since(t.Issued)
 	if age < -clockSkew || age >= g.window {
-		return g.refuse(&g.old, EarlyTooOld)
+		g.old.Add(1)
+		return EarlyTooOld
 	}
 	t.Until = t.Issued.Add(g.window)
 	ctx, cancel := context.WithTimeout(context.Background(), g.timeout)
 	defer cancel()
 	first, err := g.register.Use(ctx, t)
 	switch {
-	case err == ErrRegisterFull:
-		return g.refuse(&g.full, EarlyFull)
+	case errors.Is(err, ErrRegisterFull):
+		g.full.Add(1)
+		return EarlyFull
 	case err != nil || ctx.Err() != nil:
-		return g.refuse(&g.failed, EarlyFailed)
+		g.failed.Add(1)
+		return EarlyFailed
 	case !first:
-		return g.refuse(&g.replayed, EarlyReplayed)
+		g.replayed.Add(1)
+		return EarlyReplayed
 	}
 	g.accepted.Add(1)
-	return true
-}
-
-func (g *Guard) refuse(counter *atomic.Uint64, why EarlyRefusal) bool {
-	counter.Add(1)
-	if g.refused != nil {
-		g.refused(why)
-	}
-	return false
+	return 0
 }

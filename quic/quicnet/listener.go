@@ -40,6 +40,11 @@ type ListenOptions struct {
 	// random key; servers that stand in for each other share one.
 	TokenKey *[32]byte
 
+	// EarlyData lets clients send early data (0-RTT), each ticket once. Without a guard none is taken. The server must
+	// know (netio.EarlyData): those of this module handle nothing before Conn.Confirmed that must not be repeated, see
+	// docs/quic-0rtt.md.
+	EarlyData *Guard
+
 	// ConnectionIDs makes the connection ids that clients send to. The default is 8 random bytes.
 	ConnectionIDs ConnectionIDs
 }
@@ -150,7 +155,9 @@ const connectionIDLen = 8
 
 // quicConfig returns the configuration of every connection.
 func (l *Listener) quicConfig() *quic.Config {
-	return l.o.quic()
+	q := l.o.quic()
+	q.Allow0RTT = l.o.EarlyData != nil
+	return q
 }
 
 // buildTLS makes the configuration of handshakes anew, with the names of the protocols there are. It is called with
@@ -162,6 +169,9 @@ func (l *Listener) buildTLS() {
 // serverTLS returns the configuration that handshakes use in the place of base.
 func (l *Listener) serverTLS(base *tls.Config) *tls.Config {
 	c := base.Clone()
+	if l.o.EarlyData != nil {
+		c = l.o.EarlyData.config(base, l.earlyRefused)
+	}
 	c.MinVersion = max(c.MinVersion, tls.VersionTLS13)
 	c.GetConfigForClient = nil
 	c.NextProtos = nil
@@ -181,14 +191,14 @@ func (l *Listener) configFor(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		if c != nil {
 			l.mu.Lock()
 			defer l.mu.Unlock()
-			return l.serverTLS(c), nil
+			return l.earlyTraced(l.serverTLS(c), c, hello), nil
 		}
 	}
 	c := l.tlsConfig.Load()
 	if len(c.NextProtos) == 0 { // crypto/tls would agree to none
 		return nil, errors.New("quicnet: no protocol is served")
 	}
-	return c, nil
+	return l.earlyTraced(c, l.o.TLS, hello), nil
 }
 
 // Addr returns the address of the socket.
@@ -212,7 +222,8 @@ func (l *Listener) welcome(qc *quic.Conn) {
 	defer adm.end() // with a first stream, or without one, it is no handshake any more
 	ctx, cancel := context.WithTimeout(qc.Context(), l.o.handshakeTimeout())
 	defer cancel()
-	q, err := qc.AcceptStream(ctx)
+	src := l.source(qc)
+	q, err := src.acceptStream(ctx)
 	if err != nil {
 		if qc.Context().Err() == nil {
 			l.group.stats.silent.Add(1)
@@ -221,8 +232,9 @@ func (l *Listener) welcome(qc *quic.Conn) {
 		}
 		return
 	}
-	c := newConn(qc, q, &l.o.Config, false, &l.group, adm.start)
+	c := newConn(qc, src, q, &l.o.Config, false, &l.group, adm.start)
 	adm.conn.Store(c)
+	l.earlyAccepted(c)
 	name := c.Protocol()
 	l.mu.Lock()
 	p := l.protocols[name]

@@ -117,9 +117,14 @@ type Stats struct {
 	// Fallbacks counts calls of DialURL that ended with TLS over TCP (Dialer).
 	Fallbacks uint64
 
-	// EarlyAccepted and EarlyRejected count connections that came with early data (0-RTT); EarlyReplayed, those whose
-	// ticket had been used before and whose early data was therefore not taken (Listener).
-	EarlyAccepted, EarlyRejected, EarlyReplayed uint64
+	// EarlyAccepted counts connections whose early data (0-RTT) the server took. On a Dialer EarlyRejected counts those
+	// of which it was refused and sent again, EarlyResent the bytes of that, and EarlyFailed those that ended before
+	// either was known. On a Listener EarlyReplayed counts tickets that had been used before, and EarlyRejected those
+	// that the Guard refused for other reasons, with or without early data.
+	EarlyAccepted, EarlyRejected, EarlyReplayed, EarlyFailed, EarlyResent uint64
+
+	// Resumed counts dials with a session ticket of the Dialer's store.
+	Resumed uint64
 
 	// Handshake is how long handshakes took, and RTT the smoothed round trip times at the end of connections.
 	Handshake, RTT Histogram
@@ -154,6 +159,7 @@ type groupStats struct {
 	retries, refused, silent, overloaded        atomic.Uint64
 	fallbacks                                   atomic.Uint64
 	earlyAccepted, earlyRejected, earlyReplayed atomic.Uint64
+	earlyFailed, earlyResent, resumed           atomic.Uint64
 
 	mu             sync.Mutex
 	handshake, rtt Histogram
@@ -186,6 +192,7 @@ func (g *group) snapshot() Stats {
 		Connected: s.connected.Load(), Failed: s.failed.Load(), Retries: s.retries.Load(), Refused: s.refused.Load(),
 		Silent: s.silent.Load(), Overloaded: s.overloaded.Load(), Fallbacks: s.fallbacks.Load(),
 		EarlyAccepted: s.earlyAccepted.Load(), EarlyRejected: s.earlyRejected.Load(), EarlyReplayed: s.earlyReplayed.Load(),
+		EarlyFailed: s.earlyFailed.Load(), EarlyResent: s.earlyResent.Load(), Resumed: s.resumed.Load(),
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -20,7 +20,7 @@ var past = time.Unix(1, 0)
 // other methods.
 type stream struct {
 	conn *Conn
-	q    *quic.Stream
+	q    byteStream
 
 	reading gate // held during a Read
 	writing gate // held during a Write, and to end the sending side
@@ -31,7 +31,7 @@ type stream struct {
 	eof    time.Time  // when the end of the peer's side, or its reset, was read
 }
 
-func newStream(c *Conn, q *quic.Stream) *stream {
+func newStream(c *Conn, q byteStream) *stream {
 	return &stream{conn: c, q: q, reading: make(gate, 1), writing: make(gate, 1)}
 }
 
