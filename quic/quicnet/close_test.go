@@ -112,7 +112,7 @@ func TestCloseWithUnreadEnd(t *testing.T) {
 		want := pattern(200_000)
 		io.WriteString(c, "request")
 		c.CloseWrite()
-		time.Sleep(rtt)
+		pause(rtt)
 		go func() {
 			s.Write(want)
 			s.Close()
@@ -134,7 +134,7 @@ func TestCloseDeliversSlowly(t *testing.T) {
 		c.Write(want)
 		c.Close()
 		var got []byte
-		for b := make([]byte, 2_000); ; time.Sleep(100 * time.Millisecond) {
+		for b := make([]byte, 2_000); ; pause(100 * time.Millisecond) {
 			n, err := s.Read(b)
 			got = append(got, b[:n]...)
 			if err == io.EOF {
@@ -282,7 +282,7 @@ func TestCloseEndsWaiting(t *testing.T) {
 						}
 					})
 				}
-				time.Sleep(time.Second)
+				pause(time.Second)
 				start := time.Now()
 				end.do(c)
 				all.Wait()
@@ -345,7 +345,7 @@ func TestSendStopsAtReset(t *testing.T) {
 		if err != nil {
 			e.Fatal(err)
 		}
-		time.Sleep(time.Second)
+		pause(time.Second)
 		peer.Close()
 		err = <-ended
 		var q *Error

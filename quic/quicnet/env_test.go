@@ -117,11 +117,16 @@ func bubble(t *testing.T, lo *ListenOptions, d *Dialer, f func(e *env)) {
 			e.dialer.Shutdown(ctx)
 			e.listener.Shutdown(ctx)
 			pc.Close()
-			time.Sleep(time.Minute) // closed connections keep timers for a while
-			synctest.Wait()
+			pause(time.Minute) // closed connections keep timers for a while
 		}()
 		f(e)
 	})
+}
+
+// pause lets the time of the bubble pass.
+func pause(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
 }
 
 // pair returns both ends of a connection, on which nothing but the client's first byte was sent.

@@ -110,8 +110,9 @@ type Stats struct {
 	// Connected counts connections that an application got; Failed, dials that failed (Dialer).
 	Connected, Failed uint64
 
-	// Retries counts clients that were asked to prove their address; Refused, those that MaxHandshakes or MaxConns kept
-	// out; Silent, those that opened no stream in time; Overloaded, those that no Accept took (Listener).
+	// Retries counts first packets whose senders were asked to prove their address; Refused, those that MaxHandshakes or
+	// MaxConns kept out. A client may send two of them at once. Silent counts clients that opened no stream in time;
+	// Overloaded, those that no Accept took (Listener).
 	Retries, Refused, Silent, Overloaded uint64
 
 	// Fallbacks counts calls of DialURL that ended with TLS over TCP (Dialer).
