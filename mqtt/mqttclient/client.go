@@ -158,7 +158,10 @@ func (c *Client) Stats() Stats {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := c.stats
-	s.Queued, s.QueuedBytes, s.Inflight = c.out.queue.Len(), c.out.bytes, c.out.inflight
+	s.Queued, s.QueuedBytes, s.Inflight = c.out.count, c.out.total, c.out.inflight
+	if c.conn != nil {
+		s.Streams = c.conn.live
+	}
 	return s
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/quartet-mq/quartet/codec"
+	"github.com/quartet-mq/quartet/internal/netio"
 	"github.com/quartet-mq/quartet/mqtt"
 )
 
@@ -40,11 +41,27 @@ type conn struct {
 	lost     []*Publication   // to be published anew
 	asked    []asked          // EventResends that wait for bodies
 	held     int              // QoS 2 messages that wait for their barrier, or for their body after that
-	crowd    *Subscription    // got QoS 0 messages lately
 	since    time.Time
 
 	timer *time.Timer
 	armed time.Time
+
+	crowd *Subscription // got QoS 0 messages lately
+
+	mux       netio.Streams // of a connection that has streams, when they are wanted
+	multi     bool          // data streams are used
+	keep      bool          // the server keeps what is in flight on them
+	datagrams bool          // QoS 0 messages may take datagrams
+	streams   map[uint64]*stream
+	live      int         // of streams, not over
+	waiting   int         // bytes in their output buffers
+	sweeper   *time.Timer // ends idle ones
+	gram      []byte      // scratch
+
+	early   bool // the handshake is not complete
+	parting bool // the data streams are to end before DISCONNECT
+	gated   bool // only the first bytes of out may be written now
+	gate    int  // so many
 
 	out     []byte // encoded, not written
 	spare   []byte // the buffer of the last write
@@ -75,7 +92,7 @@ func newConn(c *Client, nc net.Conn, server *url.URL, v mqtt.Version) *conn {
 	if l.MaxPacketSize < mqtt.MaxPacketSize {
 		cfg.MaximumPacketSize = l.MaxPacketSize
 	}
-	return &conn{
+	k := &conn{
 		c: c, nc: nc, server: server, version: v,
 		dec:     mqtt.Decoder{From: mqtt.Server, MaxSize: int(l.MaxPacketSize)},
 		in:      codec.Buffer{Max: int(max(l.MaxPacketSize, 64<<10))},
@@ -84,6 +101,9 @@ func newConn(c *Client, nc net.Conn, server *url.URL, v mqtt.Version) *conn {
 		flushed: make(chan struct{}),
 		gone:    make(chan struct{}),
 	}
+	k.useStreams()
+	k.awaitConfirmed()
+	return k
 }
 
 // open reports whether PUBLISH packets may be added to the output buffer.
@@ -119,16 +139,16 @@ func (k *conn) read() error {
 
 // feed handles the whole packets in the input buffer, except those after a CONNACK that nobody has looked at.
 func (k *conn) feed() {
-	for k.feedBatch() {
-		if k.crowd != nil && k.crowd.crowded() {
+	for more := true; more; {
+		var crowd *Subscription
+		if more, crowd = k.feedBatch(); crowd != nil && crowd.crowded() {
 			runtime.Gosched() // a consumer that only lacks the processor gets it now
 		}
-		k.crowd = nil
 	}
 }
 
-// feedBatch handles some packets and reports whether there may be more.
-func (k *conn) feedBatch() (more bool) {
+// feedBatch handles some packets and reports whether there may be more, and a subscription that got QoS 0 messages.
+func (k *conn) feedBatch() (more bool, crowd *Subscription) {
 	k.c.mu.Lock()
 	defer k.c.mu.Unlock()
 	now := time.Now()
@@ -147,7 +167,8 @@ func (k *conn) feedBatch() (more bool) {
 	}
 	k.kick()
 	k.arm()
-	return more
+	crowd, k.crowd = k.crowd, nil
+	return more, crowd
 }
 
 // receive handles the packet at the front of the input buffer and reports whether there was one.
@@ -239,7 +260,7 @@ func (k *conn) event(e *mqtt.Event) {
 	case mqtt.EventSend:
 		k.append(e)
 	case mqtt.EventPublish:
-		k.deliver(e.Packet.(*mqtt.Publish))
+		k.deliver(e.Packet.(*mqtt.Publish), e.Stream)
 	case mqtt.EventSettled:
 		p := e.Ref.(*Publication)
 		if c.store != nil {
@@ -254,7 +275,9 @@ func (k *conn) event(e *mqtt.Event) {
 	case mqtt.EventResend:
 		k.resend(e.ID, e.Ref.(*Publication))
 	case mqtt.EventLost:
-		k.lose(e.Ref.(*Publication), e.Reason)
+		if p, ok := e.Ref.(*Publication); ok {
+			k.lose(p, e)
+		}
 	case mqtt.EventConnack:
 		k.connack = e.Packet.(*mqtt.Connack)
 		k.begin()
@@ -288,8 +311,13 @@ func (k *conn) begin() {
 	}
 }
 
-// lose takes a message that was in flight in a session that the server has lost. reason says whether it had received it.
-func (k *conn) lose(p *Publication, reason mqtt.ReasonCode) {
+// lose takes a message that was in flight in a session that the server has lost, or on a stream that is over. The reason
+// says whether the server had received it.
+func (k *conn) lose(p *Publication, e *mqtt.Event) {
+	reason, err := e.Reason, ErrSessionLost
+	if e.Delta == mqtt.DeltaSettled {
+		err = ErrStreamLost
+	}
 	switch {
 	case !k.c.out.removeInflight(p):
 	case p.pub.QoS == mqtt.QoS1:
@@ -300,18 +328,32 @@ func (k *conn) lose(p *Publication, reason mqtt.ReasonCode) {
 		k.c.finish(p, reason, nil)
 	default:
 		k.c.ended(p)
-		k.c.finish(p, reason, ErrSessionLost)
+		k.c.finish(p, reason, err)
 	}
 }
 
 // append encodes the packet of an EventSend.
 func (k *conn) append(e *mqtt.Event) {
-	b, err := e.AppendTo(k.out, k.version)
+	var s *stream
+	out := &k.out
+	if e.Stream != 0 {
+		if s = k.streams[e.Stream]; s == nil || s.over {
+			return
+		}
+		out = &s.out
+	} else if k.early {
+		k.hold(tracePacket(e))
+	}
+	n := len(*out)
+	b, err := e.AppendTo(*out, k.version)
 	if err != nil {
 		k.fail(err)
 		return
 	}
-	k.out = b
+	*out = b
+	if s != nil {
+		s.grew(len(b) - n)
+	}
 	if f := k.c.o.Trace.PacketSent; f != nil {
 		f(tracePacket(e))
 	}
@@ -337,9 +379,11 @@ func tracePacket(e *mqtt.Event) mqtt.Packet {
 
 // resend answers EventResend, now or when the body is in memory.
 func (k *conn) resend(id uint16, p *Publication) {
-	if len(k.asked) > 0 || p.cold() {
+	if len(k.asked) > 0 || p.cold() || !k.ready(k.c.out.of(p.lane)) {
 		k.asked = append(k.asked, asked{id, p})
-		k.c.warm()
+		if p.cold() {
+			k.c.warm()
+		}
 		return
 	}
 	k.answer(id, p)
@@ -355,8 +399,9 @@ func (k *conn) answer(id uint16, p *Publication) {
 	if k.version < mqtt.Version5 {
 		k.pub.Properties = nil
 	}
-	if k.sess.Resend(time.Now(), 0, id, &k.pub) == nil {
-		k.appendPublish()
+	l := k.c.out.of(p.lane)
+	if k.sess.Resend(time.Now(), l.stream(), id, &k.pub) == nil {
+		k.appendPublish(l)
 		if k.c.store != nil {
 			k.unhold(p)
 			k.c.store.wasSent(p)
@@ -371,6 +416,9 @@ func (k *conn) disconnect(d *mqtt.Disconnect) error {
 	}
 	if k.c.o.nameless && k.version == mqtt.Version5 && !d.Properties.Has(mqtt.PropSessionExpiryInterval) {
 		d = &mqtt.Disconnect{Reason: d.Reason, Properties: slices.Clip(d.Properties).AppendUint32(mqtt.PropSessionExpiryInterval, 0)}
+	}
+	if k.live > 0 {
+		return k.disconnectStreams(d)
 	}
 	if err := k.sess.Disconnect(time.Now(), d); err != nil {
 		return err

@@ -34,9 +34,9 @@ func (l *deliveries) remove(d *delivery) {
 }
 
 // deliver hands a message to its subscriptions. c.mu is held.
-func (k *conn) deliver(p *mqtt.Publish) {
+func (k *conn) deliver(p *mqtt.Publish, stream uint64) {
 	c := k.c
-	if len(c.redelivered) > 0 && p.QoS > mqtt.QoS0 && k.repeated(p) {
+	if len(c.redelivered) > 0 && p.QoS > mqtt.QoS0 && k.repeated(p, stream) {
 		return
 	}
 	name, subs := c.routes.find(p)
@@ -57,6 +57,9 @@ func (k *conn) deliver(p *mqtt.Publish) {
 	if d != nil {
 		d.c, d.id, d.qos, d.conn, d.epoch = c, p.ID, p.QoS, k, c.epoch
 		d.open.Store(int32(len(subs)))
+		if stream != 0 {
+			d.on(k.streams[stream])
+		}
 		c.unacked.add(d)
 	} else {
 		k.crowd = subs[0]
@@ -76,7 +79,7 @@ func (k *conn) deliver(p *mqtt.Publish) {
 // repeated reports whether p is a QoS 1 message of an earlier connection that a consumer has, or has acknowledged
 // meanwhile. (At QoS 2 the machine knows.) The identifier cannot be in use again, because the server has not got the
 // acknowledgement; unless the server has given up the message, then it does not say that p is a duplicate.
-func (k *conn) repeated(p *mqtt.Publish) bool {
+func (k *conn) repeated(p *mqtt.Publish, stream uint64) bool {
 	c := k.c
 	d := c.redelivered[p.ID]
 	if d == nil {
@@ -89,6 +92,9 @@ func (k *conn) repeated(p *mqtt.Publish) bool {
 	}
 	c.stats.Duplicates++
 	d.conn = k
+	if stream != 0 {
+		d.on(k.streams[stream])
+	}
 	if d.acked {
 		c.settle(d, d.reason)
 	}
@@ -133,6 +139,25 @@ func (c *Client) acknowledge(id uint16, qos mqtt.QoS, reason mqtt.ReasonCode) {
 func (c *Client) forget(d *delivery) {
 	c.unacked.remove(d)
 	d.epoch = 0
+	if d.lane != 0 {
+		c.acked(d)
+	}
+}
+
+// on notes on which stream a message came.
+func (d *delivery) on(s *stream) {
+	if s != nil {
+		d.lane = s.lane.n
+		s.lane.unacked++
+	}
+}
+
+// acked takes note that a message that came on a data stream is acknowledged or forgotten.
+func (c *Client) acked(d *delivery) {
+	l := c.out.of(d.lane)
+	d.lane = 0
+	l.unacked--
+	l.used = true
 }
 
 // newSession forgets the messages of a session that the server has lost. c.mu is held.

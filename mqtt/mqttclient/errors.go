@@ -24,6 +24,10 @@ var (
 	// ErrSessionLost: the server lost the session while a QoS 2 message was under way. The message may or may not have
 	// been delivered; sending it again could deliver it twice.
 	ErrSessionLost = errors.New("mqttclient: the server lost the session")
+	// ErrStreamLost: the data stream on which a QoS 2 message was under way has ended, and the server does not keep what
+	// was in flight there (Streams.Keep). The message may or may not have been delivered; sending it again could deliver
+	// it twice.
+	ErrStreamLost = errors.New("mqttclient: the stream has ended")
 )
 
 // ErrDirInUse: another client, perhaps of another process, has the directory. It comes in a *StorageError.

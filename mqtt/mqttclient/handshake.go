@@ -126,6 +126,9 @@ func (k *conn) connectPacket(ctx context.Context, purge bool) (*mqtt.Connect, er
 		k.clean = p.CleanStart
 		return p, nil
 	}
+	if k.mux != nil {
+		p.Properties = o.Streams.offer(p.Properties)
+	}
 	p.CleanStart = !begun
 	k.clean = p.CleanStart
 	return p, k.startAuth(ctx, p)
@@ -179,9 +182,11 @@ func (k *conn) activate() {
 		c.info.ClientID = id
 	}
 	c.conn, c.last = k, k
+	k.agree(ack.Properties)
 	c.info = Info{
 		Server: k.server, Version: k.version, ClientID: c.info.ClientID,
 		SessionPresent: ack.SessionPresent, Properties: ack.Properties,
+		Streams: k.multi, StreamsKept: k.multi && k.keep, Datagrams: k.datagrams,
 	}
 	c.stats.Connects++
 	present := ack.SessionPresent && c.epoch > 0
@@ -215,6 +220,7 @@ func (c *Client) down(k *conn) error {
 	for p := c.out.first; k.held > 0 && p != nil; p = p.next {
 		k.unhold(p)
 	}
+	k.leaveStreams()
 	c.conn = nil
 	if !c.closed {
 		c.up = make(chan struct{})

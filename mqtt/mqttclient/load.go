@@ -1,6 +1,8 @@
 package mqttclient
 
 import (
+	"slices"
+
 	"github.com/quartet-mq/quartet/internal/journal"
 )
 
@@ -55,12 +57,13 @@ func (k *conn) unhold(p *Publication) {
 	if p.held {
 		p.held = false
 		k.held--
+		k.c.out.of(p.lane).held--
 	}
 }
 
 // answerAsked answers EventResend, in order, as far as the bodies are in memory.
 func (k *conn) answerAsked() {
-	for len(k.asked) > 0 && !k.asked[0].p.cold() {
+	for len(k.asked) > 0 && !k.asked[0].p.cold() && k.ready(k.c.out.of(k.asked[0].p.lane)) {
 		a := k.asked[0]
 		k.asked[0] = asked{}
 		k.asked = k.asked[1:]
@@ -69,11 +72,18 @@ func (k *conn) answerAsked() {
 	k.events()
 }
 
-// mayLoad reports whether the front of the queue is to be loaded. c.mu is held.
+// mayLoad reports whether the front of a lane's queue is to be loaded. c.mu is held.
 func (c *Client) mayLoad() bool {
 	k := c.conn
-	return k != nil && k.open() && c.out.queue.Len() > 0 && c.out.queue.Front().cold() &&
-		(c.store.hot < hotBytes || k.held == 0) && k.sess.Quota() > 0
+	if k == nil || c.store.hot >= hotBytes && k.held > 0 || k.sess.Quota() == 0 {
+		return false
+	}
+	return c.loadable(&c.out.lane) || slices.ContainsFunc(c.out.others.order, c.loadable)
+}
+
+// loadable reports whether the front of a lane's queue could be sent if it were loaded.
+func (c *Client) loadable(l *lane) bool {
+	return l.queue.Len() > 0 && l.queue.Front().cold() && c.conn.room(l) && c.conn.turn(l)
 }
 
 // warm sees to it that bodies whose turn has come are loaded. c.mu is held.
@@ -140,9 +150,11 @@ func (c *Client) toLoad() (list []body) {
 	if len(list) > 0 || !c.mayLoad() {
 		return list
 	}
-	for i := range c.out.queue.Len() {
-		if !add(c.out.queue.At(i)) {
-			break
+	for _, l := range append([]*lane{&c.out.lane}, c.out.others.order...) {
+		for i := 0; c.loadable(l) && i < l.queue.Len(); i++ {
+			if !add(l.queue.At(i)) {
+				break
+			}
 		}
 	}
 	return list

@@ -22,6 +22,9 @@ type Message struct {
 	QoS        mqtt.QoS
 	Retain     bool
 	Dup        bool // received: the server may have sent it before
+	// Priority, from 0 to 7, says which stream takes a message that is published, when Options.Streams has
+	// StreamPerPriority. Higher ones go first. It is not sent.
+	Priority uint8
 
 	in *delivery
 }
@@ -34,7 +37,8 @@ type delivery struct {
 	epoch      uint64    // of the session that it came in; 0 when nobody waits for the acknowledgement
 	id         uint16
 	qos        mqtt.QoS
-	acked      bool // while the connection was gone
+	lane       uint8 // of the data stream that it came on, 0 when there is none
+	acked      bool  // while the connection was gone
 	reason     mqtt.ReasonCode
 	open       atomic.Int32 // how many subscriptions have not acknowledged it
 }

@@ -102,6 +102,15 @@ type Options struct {
 	// Queue bounds what is published and not sent yet.
 	Queue Queue
 
+	// Streams, when set, uses several streams of a connection that has them (QUIC). Nil is one stream.
+	Streams *Streams
+
+	// EarlyPublish lets PUBLISH of QoS 0 and 1 travel in early data (0-RTT) of a connection that has such: somebody who
+	// recorded it could send the messages to the server a second time, at any time while the ticket is valid. It is for
+	// messages of which a repetition does no harm, such as absolute values; an expiry interval bounds the harm. Without it,
+	// and at QoS 2, they wait for the end of the handshake. See mqtt.EarlyData for the rule of all packets.
+	EarlyPublish bool
+
 	// Unrouted, when set, collects messages that match no subscription; see Client.Unrouted. When nil they are
 	// acknowledged, counted and dropped.
 	Unrouted *SubscribeOptions
@@ -220,6 +229,13 @@ func newConfig(o *Options) (*config, error) {
 	}
 	if c.ClientID == "" && c.Dir == "" {
 		c.ClientID, c.nameless = rand.Text()[:22], true
+	}
+	if c.Streams != nil {
+		streams, err := c.Streams.check(c.Dir)
+		if err != nil {
+			return nil, err
+		}
+		c.Streams = streams
 	}
 	c.setDefaults()
 	v := orDefault(c.Version, mqtt.Version5)

@@ -1,65 +1,107 @@
 package mqttclient
 
-import "github.com/quartet-mq/quartet/internal/ring"
-
 // outbox holds the messages that are published and not complete: those that wait to be sent, and those in flight. Those
 // with a record wait in the order of their numbers. Client.mu guards it.
 type outbox struct {
-	queue ring.Ring[*Publication]
-	bytes int // of the queue
+	lane         // of stream 0, the only one without Options.Streams
+	others lanes // of data streams
+	count  int   // messages that wait, in all lanes
+	total  int   // their bytes
 
 	first, last *Publication // in flight, in the order in which they were sent
 	inflight    int
 
-	room chan struct{} // closed when the queue has room again; nil when nobody waits
+	waiters int // that wait for room
 }
 
-// fits reports whether the queue takes a message of n bytes.
-func (o *outbox) fits(q *Queue, n int) bool {
-	return o.queue.Len() == 0 || o.queue.Len() < q.Messages && o.bytes+n <= q.Bytes
+// of returns the lane with a number.
+func (o *outbox) of(n uint8) *lane {
+	if n == 0 {
+		return &o.lane
+	}
+	return o.others.all[n-1]
+}
+
+// fits reports whether a queue of q's bounds takes a message of n bytes in l. Where lanes share the queue each may have
+// as much as is left for others, so that one which does not move leaves room.
+func (o *outbox) fits(q *Queue, l *lane, n int, share bool) bool {
+	if o.count == 0 {
+		return true
+	}
+	if o.count >= q.Messages || o.total+n > q.Bytes {
+		return false
+	}
+	return !share || l.queue.Len() == 0 || l.queue.Len() < q.Messages-o.count && l.bytes+n <= q.Bytes-o.total
 }
 
 func (o *outbox) push(p *Publication) {
 	p.stage = stageQueued
-	o.bytes += p.size()
-	o.queue.Push(p)
+	l := o.of(p.lane)
+	o.add(l, 1, p.size())
+	l.queue.Push(p)
 }
 
-func (o *outbox) pop() *Publication {
-	p := o.queue.Pop()
-	o.bytes -= p.size()
+// pop takes the first message of a lane.
+func (o *outbox) pop(l *lane) *Publication {
+	p := l.queue.Pop()
+	o.add(l, -1, -p.size())
 	return p
+}
+
+// add counts messages that wait in l.
+func (o *outbox) add(l *lane, messages, bytes int) {
+	o.count += messages
+	o.total += bytes
+	l.bytes += bytes
+	l.used = true
 }
 
 // removeQueued takes p out of the queue.
 func (o *outbox) removeQueued(p *Publication) {
-	if o.queue.Remove(func(q *Publication) bool { return q == p }) {
-		o.bytes -= p.size()
+	l := o.of(p.lane)
+	if l.queue.Remove(func(q *Publication) bool { return q == p }) {
+		o.add(l, -1, -p.size())
 	}
 }
 
-// wakeWaiters lets those go on that wait for room, once half of the queue is free: one wake-up for many messages.
-func (o *outbox) wakeWaiters(q *Queue) {
-	if o.room != nil && o.queue.Len() <= q.Messages/2 && o.bytes <= q.Bytes/2 {
-		close(o.room)
-		o.room = nil
+// oldest returns the lane whose first message is dropped for one of l: l itself, or when it has none the longest.
+func (o *outbox) oldest(l *lane) *lane {
+	if l.queue.Len() > 0 {
+		return l
 	}
+	l = &o.lane
+	for _, m := range o.others.order {
+		if m.queue.Len() > l.queue.Len() {
+			l = m
+		}
+	}
+	return l
+}
+
+// wakeWaiters lets those go on that wait for room, once half of the queue is free: one wake-up for many messages.
+func (o *outbox) wakeWaiters(q *Queue, share bool) {
+	if o.waiters == 0 {
+		return
+	}
+	half := o.count <= q.Messages/2 && o.total <= q.Bytes/2
+	o.lane.wakeIf(half || share && o.halfFree(q, &o.lane))
+	for _, l := range o.others.order {
+		l.wakeIf(half && !share || share && o.halfFree(q, l))
+	}
+}
+
+// halfFree reports whether l, which shares the queue, has half of its share free.
+func (o *outbox) halfFree(q *Queue, l *lane) bool {
+	messages, bytes := q.Messages-o.count, q.Bytes-o.total
+	return messages > 0 && bytes > 0 && l.queue.Len() <= messages/2 && l.bytes <= bytes/2
 }
 
 // wakeAll lets all go on that wait for room.
 func (o *outbox) wakeAll() {
-	if o.room != nil {
-		close(o.room)
-		o.room = nil
+	o.lane.wakeIf(true)
+	for _, l := range o.others.order {
+		l.wakeIf(true)
 	}
-}
-
-// waitRoom returns a channel that is closed when there is room.
-func (o *outbox) waitRoom() <-chan struct{} {
-	if o.room == nil {
-		o.room = make(chan struct{})
-	}
-	return o.room
 }
 
 func (o *outbox) addInflight(p *Publication) {
@@ -72,6 +114,9 @@ func (o *outbox) addInflight(p *Publication) {
 	}
 	o.last = p
 	o.inflight++
+	if p.lane != 0 {
+		o.of(p.lane).inflight++
+	}
 }
 
 // removeInflight takes p out of those in flight, and reports whether it was there.
@@ -92,14 +137,21 @@ func (o *outbox) removeInflight(p *Publication) bool {
 	}
 	p.prev, p.next = nil, nil
 	o.inflight--
+	if p.lane != 0 {
+		l := o.of(p.lane)
+		l.inflight--
+		l.used = true
+	}
 	return true
 }
 
-// pushFront puts a message back before the others: the server has lost the session in which it was in flight.
+// pushFront puts a message back before the others: the server has lost the session or the stream in which it was in
+// flight.
 func (o *outbox) pushFront(p *Publication) {
 	p.stage = stageQueued
-	o.bytes += p.size()
-	o.queue.PushFront(p)
+	l := o.of(p.lane)
+	o.add(l, 1, p.size())
+	l.queue.PushFront(p)
 }
 
 // drain empties the outbox, in order.
@@ -109,8 +161,13 @@ func (o *outbox) drain(inflight, queued func(*Publication)) {
 		o.removeInflight(p)
 		inflight(p)
 	}
-	for o.queue.Len() > 0 {
-		queued(o.pop())
+	for o.lane.queue.Len() > 0 {
+		queued(o.pop(&o.lane))
+	}
+	for _, l := range o.others.order {
+		for l.queue.Len() > 0 {
+			queued(o.pop(l))
+		}
 	}
 	o.wakeAll()
 }

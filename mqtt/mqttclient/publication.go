@@ -18,6 +18,7 @@ type Publication struct {
 	stage      stage        // from here on guarded by c.mu
 	reason     mqtt.ReasonCode
 	held       bool   // it waits for its barrier, or for its body after that
+	lane       uint8  // in which it waits or was sent
 	seq        uint64 // of the record of its body, if there is one that is needed
 	err        error
 	ch         chan struct{} // made when somebody waits, closed at the end

@@ -68,6 +68,9 @@ func (c *Client) publish(ctx context.Context, m *Message) (*Publication, error) 
 		return nil, &unsentError{err}
 	}
 	if m.QoS == mqtt.QoS0 {
+		if o := c.o.Streams; o != nil && o.Datagrams && c.publishDatagram(m) {
+			return nil, nil
+		}
 		if sent, err := c.publishNow(m); sent || err != nil {
 			return nil, err
 		}
@@ -76,7 +79,7 @@ func (c *Client) publish(ctx context.Context, m *Message) (*Publication, error) 
 		return nil, &unsentError{err}
 	}
 	p := newPublication(c, m)
-	if err := c.submit(ctx, p); err != nil {
+	if err := c.submit(ctx, p, m); err != nil {
 		return nil, err
 	}
 	return p, nil
@@ -87,28 +90,34 @@ func (c *Client) publishNow(m *Message) (sent bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	k := c.conn
-	if k == nil || !k.open() || c.out.queue.Len() > 0 || k.held > 0 {
+	if k == nil {
+		return false, nil
+	}
+	l := c.laneOf(m)
+	if !k.room(l) || l.queue.Len() > 0 || l.held > 0 {
 		return false, nil
 	}
 	k.topic = append(k.topic[:0], m.Topic...)
 	k.pub = mqtt.Publish{Topic: k.topic, Payload: m.Payload, Properties: m.Properties, Retain: m.Retain}
-	if _, err := k.send(nil); err != nil {
+	if _, err := k.send(l, nil); err != nil {
 		return false, &unsentError{err}
 	}
 	k.kick()
 	return true, nil
 }
 
-// submit sends p or puts it in the queue.
-func (c *Client) submit(ctx context.Context, p *Publication) error {
+// submit sends p, which is m, or puts it in the queue.
+func (c *Client) submit(ctx context.Context, p *Publication, m *Message) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for {
 		if err := c.mayPublish(); err != nil {
 			return &unsentError{err}
 		}
+		l := c.laneOf(m)
+		p.lane = l.n
 		keep := c.store != nil && p.pub.QoS > mqtt.QoS0
-		if !keep && c.out.queue.Len() == 0 && c.trySend(p) {
+		if !keep && l.queue.Len() == 0 && c.trySend(p) {
 			c.conn.kick()
 			return nil
 		}
@@ -116,7 +125,7 @@ func (c *Client) submit(ctx context.Context, p *Publication) error {
 		if full {
 			c.store.j.Await(token{}) // makes the journal look at the disk again
 		}
-		if !full && c.out.fits(&c.o.Queue, p.size()) {
+		if !full && c.out.fits(&c.o.Queue, l, p.size(), c.sharesQueue()) {
 			if keep {
 				c.enqueue(p)
 			} else {
@@ -128,14 +137,15 @@ func (c *Client) submit(ctx context.Context, p *Publication) error {
 		case c.o.Queue.Policy == QueueError, c.o.Queue.Policy == QueueDropOldest && full:
 			return &unsentError{ErrQueueFull}
 		case c.o.Queue.Policy == QueueDropOldest:
-			c.drop(c.out.pop(), ErrQueueFull)
+			c.drop(c.out.pop(c.out.oldest(l)), ErrQueueFull)
 			continue
 		}
-		room := c.out.waitRoom()
+		room := l.waitRoom()
 		var again <-chan time.Time
 		if full {
 			again = time.After(pressureInterval)
 		}
+		c.out.waiters++
 		c.mu.Unlock()
 		select {
 		case <-room:
@@ -143,11 +153,15 @@ func (c *Client) submit(ctx context.Context, p *Publication) error {
 		case <-ctx.Done():
 		}
 		c.mu.Lock()
+		c.out.waiters--
 		if ctx.Err() != nil {
 			return &unsentError{context.Cause(ctx)}
 		}
 	}
 }
+
+// sharesQueue reports whether a lane must leave room in the queue for others. c.mu is held.
+func (c *Client) sharesQueue() bool { return c.conn != nil && c.conn.multi }
 
 // mayPublish returns an error when the client takes no message. c.mu is held.
 func (c *Client) mayPublish() error {
@@ -178,8 +192,8 @@ func (c *Client) withdraw(ctx context.Context, p *Publication) error {
 // trySend sends p on the connection, if there is one with space and quota; true also when p has failed for good.
 // c.mu is held.
 func (c *Client) trySend(p *Publication) bool {
-	k := c.conn
-	if k == nil || !k.open() || k.held > 0 && p.pub.QoS < mqtt.QoS2 {
+	k, l := c.conn, c.out.of(p.lane)
+	if k == nil || !k.room(l) || l.held > 0 && p.pub.QoS < mqtt.QoS2 || p.pub.QoS > mqtt.QoS0 && !k.turn(l) {
 		return false
 	}
 	k.pub = p.pub
@@ -187,7 +201,7 @@ func (c *Client) trySend(p *Publication) bool {
 		c.drop(p, ErrExpired)
 		return true
 	}
-	sent, err := k.send(p)
+	sent, err := k.send(l, p)
 	switch {
 	case errors.Is(err, mqtt.ErrQuota):
 		return false
@@ -213,6 +227,7 @@ func (k *conn) record(p *Publication, sent bool) {
 	}
 	p.held = true
 	k.held++
+	k.c.out.of(p.lane).held++
 	k.events()
 }
 
@@ -234,18 +249,33 @@ func (c *Client) ended(p *Publication) {
 
 // sendQueued sends what the queue holds, as far as it goes now. c.mu is held.
 func (c *Client) sendQueued() {
-	for c.out.queue.Len() > 0 {
-		p := c.out.queue.Front()
+	for _, l := range c.out.others.order {
+		if l.priority > 0 {
+			c.sendLane(l)
+		}
+	}
+	c.sendLane(&c.out.lane)
+	for _, l := range c.out.others.order {
+		if l.priority == 0 {
+			c.sendLane(l)
+		}
+	}
+	c.out.wakeWaiters(&c.o.Queue, c.sharesQueue())
+}
+
+// sendLane sends what waits in a lane, as far as it goes now.
+func (c *Client) sendLane(l *lane) {
+	for l.queue.Len() > 0 {
+		p := l.queue.Front()
 		if p.cold() {
 			c.warm()
-			break
+			return
 		}
 		if !c.trySend(p) {
-			break
+			return
 		}
-		c.out.pop()
+		c.out.pop(l)
 	}
-	c.out.wakeWaiters(&c.o.Queue)
 }
 
 // finish ends p. A PUBCOMP that does not know the packet identifier is a success: an earlier one was lost. No server says
@@ -288,25 +318,35 @@ func checkMessage(m *Message) error {
 	return err
 }
 
-// send publishes k.pub, whose reference is p at QoS 1 and 2. c.mu is held.
-func (k *conn) send(p *Publication) (sent bool, err error) {
+// send publishes k.pub, whose reference is p at QoS 1 and 2, on the stream of a lane. c.mu is held.
+func (k *conn) send(l *lane, p *Publication) (sent bool, err error) {
 	if k.version < mqtt.Version5 {
 		k.pub.Properties = nil
 	}
-	sent, err = k.sess.Publish(time.Now(), 0, &k.pub, p)
+	sent, err = k.sess.Publish(time.Now(), l.stream(), &k.pub, p)
 	if err != nil || !sent {
 		return sent, err
 	}
-	return true, k.appendPublish()
+	return true, k.appendPublish(l)
 }
 
-// appendPublish encodes k.pub into the output buffer.
-func (k *conn) appendPublish() error {
-	b, err := mqtt.AppendPublish(k.out, &k.pub, k.version)
+// appendPublish encodes k.pub into the output buffer of the stream of a lane.
+func (k *conn) appendPublish(l *lane) error {
+	out := &k.out
+	if l.s != nil {
+		out = &l.s.out
+	} else if k.early {
+		k.hold(&k.pub)
+	}
+	n := len(*out)
+	b, err := mqtt.AppendPublish(*out, &k.pub, k.version)
 	if err != nil {
 		return err
 	}
-	k.out = b
+	*out = b
+	if l.s != nil {
+		l.s.grew(len(b) - n)
+	}
 	k.c.stats.PublishesSent++
 	if f := k.c.o.Trace.PacketSent; f != nil {
 		f(&k.pub)

@@ -77,7 +77,10 @@ func parseRecord(b []byte) (r record, err error) {
 	return r, rd.Err()
 }
 
-const flagRetain = 1 << 2 // beside the QoS
+const (
+	flagRetain    = 1 << 2 // beside the QoS
+	priorityShift = 3      // where the priority of the stream is, of three bits
+)
 
 // appendMessage appends the record of a message but for its payload.
 func appendMessage(b []byte, p *Publication) []byte {
@@ -85,6 +88,7 @@ func appendMessage(b []byte, p *Publication) []byte {
 	if p.pub.Retain {
 		flags |= flagRetain
 	}
+	flags |= p.c.out.of(p.lane).priority << priorityShift
 	expires := uint64(0)
 	if !p.expires.IsZero() {
 		expires = uint64(max(p.expires.UnixMilli(), 1))

@@ -97,6 +97,7 @@ func (r *restoring) message(seq uint64, b []byte) error {
 	}
 	p := r.get(seq)
 	p.pub.QoS, p.pub.Retain, p.expires = m.QoS, m.Retain, expires
+	p.lane = r.c.restoredLane(&m, b)
 	p.n = uint32(len(m.Topic) + len(m.Properties) + len(m.Payload))
 	r.c.store.live[seq] = uint32(len(b))
 	return nil
@@ -215,6 +216,11 @@ func (r *restoring) keep() error {
 			return err
 		}
 	}
+	for _, l := range slices.Clone(c.out.others.order) {
+		if l.idle() {
+			c.out.others.release(l)
+		}
+	}
 	if s.session {
 		c.o.Resume = true
 	}
@@ -246,4 +252,12 @@ func (r *restoring) keepFlights() error {
 		c.out.addInflight(p)
 	}
 	return nil
+}
+
+// restoredLane returns the number of the lane of a message whose record is b.
+func (c *Client) restoredLane(m *mqtt.Publish, b []byte) uint8 {
+	if c.o.Streams == nil {
+		return 0
+	}
+	return c.laneOf(&Message{Topic: string(m.Topic), Priority: b[1] >> priorityShift & 7}).n
 }

@@ -328,9 +328,11 @@ func (s *store) snapshot() []byte {
 			x.flights = append(x.flights, flight{seq: p.seq, id: o.ID, qos: o.QoS, released: o.Released})
 		}
 	}
-	for i := range s.c.out.queue.Len() {
-		if p := s.c.out.queue.At(i); p.seq != 0 {
-			x.waiting = append(x.waiting, p.seq)
+	for _, l := range append([]*lane{&s.c.out.lane}, s.c.out.others.order...) {
+		for i := range l.queue.Len() {
+			if p := l.queue.At(i); p.seq != 0 {
+				x.waiting = append(x.waiting, p.seq)
+			}
 		}
 	}
 	for id := range s.inbound.All() {

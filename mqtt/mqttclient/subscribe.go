@@ -62,6 +62,7 @@ func (c *Client) subscribe(ctx context.Context, s *Subscription) (*Subscription,
 		return nil, c.endErr()
 	}
 	c.routes.add(s)
+	c.ownLane(s)
 	var err error
 	if c.conn != nil {
 		err = c.conn.sendSubscribe(s, s.filters)
@@ -98,6 +99,11 @@ func (k *conn) sendSubscribe(s *Subscription, filters []mqtt.Subscription) error
 		s.outdated = true
 		return nil
 	}
+	l := k.c.out.of(s.lane)
+	if !k.ready(l) {
+		l.subscribe = append(l.subscribe, &subscribeRef{s, filters})
+		return nil
+	}
 	p := &mqtt.Subscribe{Filters: filters}
 	if k.version >= mqtt.Version5 {
 		p.Properties = append(p.Properties, s.o.Properties...)
@@ -105,7 +111,7 @@ func (k *conn) sendSubscribe(s *Subscription, filters []mqtt.Subscription) error
 			p.Properties = p.Properties.AppendUvarint(mqtt.PropSubscriptionIdentifier, s.id)
 		}
 	}
-	if err := k.sess.Subscribe(time.Now(), 0, p, &subscribeRef{s, filters}); err != nil {
+	if err := k.sess.Subscribe(time.Now(), l.stream(), p, &subscribeRef{s, filters}); err != nil {
 		return err
 	}
 	k.events()
@@ -124,11 +130,17 @@ func (k *conn) resubscribe(present bool) {
 		}
 	}
 	for _, s := range slices.Clone(r.subs) {
-		if !present || s.pending || s.outdated {
+		filters := s.filters
+		switch {
+		case !present || s.pending || s.outdated:
 			s.outdated = false
-			if err := k.sendSubscribe(s, s.filters); err != nil {
-				k.c.refuse(s, err)
-			}
+		case s.lane != 0: // it was on a stream that is gone
+			filters = s.again()
+		default:
+			continue
+		}
+		if err := k.sendSubscribe(s, filters); err != nil {
+			k.c.refuse(s, err)
 		}
 	}
 }
@@ -183,6 +195,7 @@ func (u *unsubscribing) done(c *Client) {
 	}
 	c.leaving = slices.Delete(c.leaving, i, i+1)
 	c.routes.remove(u.s)
+	c.leaveLane(u.s)
 	u.s.finish(nil)
 	close(u.s.leaving)
 }
@@ -242,7 +255,11 @@ func (k *conn) sendUnsubscribe(u *unsubscribing) {
 	if k.closing {
 		return // left to the next connection
 	}
-	if k.sess.Unsubscribe(time.Now(), 0, p, u) != nil {
+	l := k.c.out.of(u.s.lane)
+	if l.state == laneEnding {
+		return // left to the end of the stream
+	}
+	if k.sess.Unsubscribe(time.Now(), l.stream(), p, u) != nil {
 		u.done(k.c) // it cannot be sent on any connection like this
 		return
 	}
@@ -256,4 +273,39 @@ func (c *Client) Unrouted() *Subscription {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.unrouted
+}
+
+// ownLane gives a subscription that wants one a lane, if there is one left. c.mu is held.
+func (c *Client) ownLane(s *Subscription) {
+	if o := c.o.Streams; s.o.Stream && o != nil && o.Max > 0 {
+		if l := c.out.others.take(0, 0, o.Max); l != nil {
+			l.sub, s.lane = s, l.n
+		}
+	}
+}
+
+// leaveLane gives the lane of a subscription back. c.mu is held.
+func (c *Client) leaveLane(s *Subscription) {
+	if s.lane == 0 {
+		return
+	}
+	l := c.out.of(s.lane)
+	l.sub, l.subscribe, s.lane = nil, nil, 0
+	if c.conn != nil {
+		c.conn.endLane(l)
+	} else if l.idle() {
+		c.out.others.release(l)
+	}
+}
+
+// again returns the filters of a subscription for when the server may have it already.
+func (s *Subscription) again() []mqtt.Subscription {
+	if s.pending {
+		return s.filters
+	}
+	again := slices.Clone(s.filters)
+	for i := range again {
+		again[i].RetainHandling = max(again[i].RetainHandling, mqtt.RetainSendIfNew)
+	}
+	return again
 }

@@ -22,6 +22,11 @@ type SubscribeOptions struct {
 	ManualAck bool
 	// Properties are further properties of SUBSCRIBE, such as user properties.
 	Properties mqtt.Properties
+	// Stream subscribes on a data stream of its own, so that the messages come on it and neither wait for those of others
+	// nor make them wait. It has an effect with Options.Streams only. When the stream or the connection ends, the client
+	// subscribes on another one, with RetainSendIfNew at version 5 if retained messages are wanted: messages of before may
+	// come on stream 0 then, beside it.
+	Stream bool
 }
 
 // Overflow says which QoS 0 message a full subscription buffer drops. Messages of QoS 1 and 2 are never dropped.
@@ -49,6 +54,7 @@ type Subscription struct {
 	leaving  chan struct{} // non-nil after Unsubscribe or Close, closed when the server has confirmed
 	overlaps bool          // another subscription has one of its filters
 	outdated bool          // the server has other options for one of its filters
+	lane     uint8         // of its own stream, 0 when it has none
 
 	mu       sync.Mutex // below c.mu
 	q0       ring.Ring[entry]

@@ -34,6 +34,10 @@ type Info struct {
 	SessionPresent bool
 	// Properties are those of CONNACK: limits, response information, user properties. They must not be changed.
 	Properties mqtt.Properties
+
+	Streams     bool // Options.Streams is at work: the connection may have data streams
+	StreamsKept bool // the server keeps what is in flight on one that ends
+	Datagrams   bool // QoS 0 messages take datagrams
 }
 
 // Stats are counters since the client was made, and gauges.
@@ -49,4 +53,13 @@ type Stats struct {
 	Queued           int // messages published and not sent yet
 	QueuedBytes      int
 	Inflight         int // messages published and not acknowledged yet
+
+	// Of Options.Streams.
+	Streams           int    // data streams that are open now
+	StreamsOpened     uint64 // data streams that were opened
+	StreamsLost       uint64 // of them, that the server or the network ended
+	DatagramsSent     uint64 // QoS 0 messages sent in datagrams; the network and full queues below may lose them
+	DatagramsRefused  uint64 // QoS 0 messages that took a stream because the path did not take the datagram, as when it is too large
+	DatagramsReceived uint64 // messages that came in datagrams
+	DatagramsDropped  uint64 // datagrams that came and were no message of QoS 0
 }

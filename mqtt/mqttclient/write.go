@@ -7,7 +7,7 @@ const closeTimeout = time.Second
 
 // kick makes sure that somebody writes the output buffer. c.mu is held.
 func (k *conn) kick() {
-	if k.writing || len(k.out) == 0 && !k.closing || k.err != nil {
+	if k.writing || len(k.out) == 0 && !k.closing || k.err != nil || k.gated && k.gate == 0 {
 		return
 	}
 	k.writing = true
@@ -20,8 +20,13 @@ func (k *conn) write() {
 	c := k.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for len(k.out) > 0 && k.err == nil {
+	for len(k.out) > 0 && k.err == nil && (!k.gated || k.gate > 0) {
 		b := k.out
+		if k.gated {
+			b = b[:k.gate]
+			k.spare = append(k.spare, k.out[k.gate:]...)
+			k.gate = 0
+		}
 		k.out, k.spare = k.spare, nil
 		if c.conn == k {
 			c.sendQueued()
@@ -36,7 +41,7 @@ func (k *conn) write() {
 		k.spare = b[:0]
 	}
 	k.writing = false
-	if k.closing || k.err != nil {
+	if k.closing && !k.gated || k.err != nil {
 		k.finish()
 	}
 }
@@ -47,7 +52,11 @@ func (k *conn) close() {
 		return
 	}
 	k.closing = true
-	k.nc.SetWriteDeadline(time.Now().Add(closeTimeout))
+	if k.gated {
+		time.AfterFunc(drainTimeout, k.overdue)
+	} else {
+		k.nc.SetWriteDeadline(time.Now().Add(closeTimeout))
+	}
 	if k.timer != nil {
 		k.timer.Stop()
 	}
