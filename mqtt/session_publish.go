@@ -153,6 +153,7 @@ func (s *Session) settle(seq uint64, e *outbound, reason ReasonCode) {
 	ev.Ref = e.ref
 	ev.Reason = reason
 	ev.Delta = DeltaSettled
+	ev.Stream = e.stream
 	s.answered(e)
 	if e.counted {
 		s.credit.Grant(1)

@@ -84,6 +84,27 @@ func (s *Session) AckStream(now time.Time, stream uint64, id uint16, reason Reas
 	return err
 }
 
+// Owes reports whether something that came on a stream is not answered yet: a message of QoS 1 or 2, SUBSCRIBE or
+// UNSUBSCRIBE.
+func (s *Session) Owes(stream uint64) bool {
+	if s.in == nil {
+		return false
+	}
+	for _, r := range [...]*ackRing{&s.in.pubacks, &s.in.pubrecs} {
+		for i := range r.n {
+			if o := r.at(i); o.stream == stream && !o.sent {
+				return true
+			}
+		}
+	}
+	for _, on := range s.in.streams {
+		if on == stream {
+			return true
+		}
+	}
+	return false
+}
+
 // adopt counts the acknowledgement of a message whose stream is gone.
 func (s *Session) adopt() {
 	if s.orphans > 0 {
@@ -171,7 +192,7 @@ func (s *Session) forgetID(id uint16) {
 // loseOutbound ends an outbound message or request whose stream is gone.
 func (s *Session) loseOutbound(seq uint64, e *outbound) {
 	ev := s.events.push()
-	ev.Kind, ev.ID, ev.QoS, ev.Ref = EventLost, idOf(seq), e.qos, e.ref
+	ev.Kind, ev.ID, ev.QoS, ev.Ref, ev.Stream = EventLost, idOf(seq), e.qos, e.ref, e.stream
 	if e.step != stepRelease {
 		ev.Reason = ReasonUnspecifiedError
 	}

@@ -4,8 +4,9 @@ import "github.com/quartet-mq/quartet/mqtt"
 
 // Ack acknowledges one message from a client. The zero Ack, which comes with messages of QoS 0, does nothing.
 type Ack struct {
-	c  *Conn
-	id uint16
+	c      *Conn
+	id     uint16
+	stream uint32 // number of the stream, without the bits that tell its kind
 }
 
 // Done acknowledges the message with a reason code of PUBACK and PUBREC. Call it once, from any goroutine and in any
@@ -20,7 +21,11 @@ func (a Ack) Done(b *Batch, reason mqtt.ReasonCode, props mqtt.Properties) {
 		return
 	}
 	c.mu.Lock()
-	if c.machine.Ack(b.Now(), a.id, reason, props) == nil {
+	if c.ext == nil {
+		if c.machine.Ack(b.Now(), a.id, reason, props) == nil {
+			c.drain(nil)
+		}
+	} else if c.machine.AckStream(b.Now(), uint64(a.stream)<<streamShift, a.id, reason, props) == nil {
 		c.drain(nil)
 	}
 	c.unlock(b)

@@ -45,7 +45,7 @@ type Accepted struct {
 // The methods must not wait for a client or for another connection: whoever does so stops the reader of this
 // connection. Everything that must wait, an acknowledgement for example, is answered later by the means given here.
 //
-// A Session may implement [Persister] and [Subscriptions].
+// A Session may implement [Persister], [Subscriptions] and [StreamSession].
 type Session interface {
 	// Start is called once, first, when CONNACK and everything that is redelivered is on its way: send what is queued.
 	Start(b *Batch)
@@ -107,6 +107,22 @@ type Subscriptions interface {
 	Subscribed(filter string) bool
 	// Subscriptions returns how many subscriptions the session has.
 	Subscriptions() int
+}
+
+// StreamSession is implemented by a [Session] that knows data streams: further streams of a connection (MQTT over QUIC) on
+// which a client publishes and subscribes. The number of a data stream is a multiple of four below 1<<28, and not used again
+// on its connection. Without it messages for subscriptions that were made on a data stream go on stream 0.
+//
+// By default what belongs to a data stream ends with it: its subscriptions, and its messages of QoS 1 and 2 that are in
+// flight in both directions. [Session].Settled is called for those that were sent; an [Ack] does nothing any more. Where
+// [Conn.KeepsStreams] reports true all that lives on in the session: messages are sent again on stream 0.
+type StreamSession interface {
+	// SubscribeStream is Session.Subscribe on a data stream, for subscriptions whose messages are to be sent there with
+	// [Conn.PublishStream].
+	SubscribeStream(b *Batch, stream uint64, p *mqtt.Subscribe)
+
+	// StreamClosed is called when a data stream has ended while its connection goes on.
+	StreamClosed(b *Batch, stream uint64)
 }
 
 // Authenticator is implemented by a [Backend] that offers enhanced authentication (section 4.12).

@@ -17,7 +17,7 @@ type Batch struct {
 	Scratch any
 
 	now     time.Time
-	written []*Conn
+	written []*stream
 	late    []late // found beyond their soft limit
 	bytes   int    // written since the last flush
 	slow    time.Duration
@@ -52,11 +52,11 @@ func (b *Batch) Slow(d time.Duration) {
 // Flush sends what was written. It does not wait: what a socket does not take at once is left to another goroutine.
 // The caller must hold no lock that a [Session] takes in Persist.
 func (b *Batch) Flush() {
-	for i, c := range b.written {
+	for i, st := range b.written {
 		b.written[i] = nil
-		c.mu.Lock()
-		c.queued = false
-		c.flush(&b.vector)
+		st.c.mu.Lock()
+		st.queued = false
+		st.flush(&b.vector)
 	}
 	b.written, b.bytes, b.now = b.written[:0], 0, time.Time{}
 }
@@ -85,7 +85,7 @@ func (b *Batch) Wait() {
 	for i := range n {
 		l := &b.late[i]
 		if timer == nil {
-			timer = time.NewTimer(l.c.srv.limits.PublisherPause)
+			timer = time.NewTimer(l.st.c.srv.limits.PublisherPause)
 			defer timer.Stop()
 		}
 		if !expired {
@@ -106,44 +106,46 @@ func (b *Batch) Wait() {
 // patience is for how many pauses a connection may stay beyond its soft limit while it takes some of its output.
 const patience = 10
 
-// late is a connection that was found beyond its soft limit.
+// late is a connection, or a data stream, that was found beyond its soft limit.
 type late struct {
-	c         *Conn
+	st        *stream
 	recovered <-chan struct{}
 	sent      int64 // bytes, when the wait began
 }
 
 // begin reports whether there is something to wait for.
 func (l *late) begin() bool {
-	c := l.c
+	st := l.st
+	c := st.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.lateIn = nil
-	if c.ended || c.slow || c.out.Size() <= c.srv.limits.SoftLimit {
+	st.lateIn = nil
+	if size, _ := st.load(); c.ended || st.dead || st.slow || size <= c.srv.limits.SoftLimit {
 		return false
 	}
-	if c.recovered == nil {
-		c.recovered, c.pauses = make(chan struct{}), 0
+	if st.recovered == nil {
+		st.recovered, st.pauses = make(chan struct{}), 0
 	}
-	l.recovered, l.sent = c.recovered, c.counts.bytesSent
+	l.recovered, l.sent = st.recovered, st.sent
 	return true
 }
 
 // end ends a wait in vain. The connection is slow, so that nobody waits for it any more, if it has taken nothing of its
 // output, or has not recovered for a long time.
 func (l *late) end() {
-	c := l.c
+	st := l.st
+	c := st.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.recovered != l.recovered || c.ended {
+	if st.recovered != l.recovered || c.ended {
 		return
 	}
-	c.pauses++
-	if c.counts.bytesSent > l.sent && c.pauses < patience {
+	st.pauses++
+	if st.sent > l.sent && st.pauses < patience {
 		return
 	}
-	close(c.recovered)
-	c.recovered, c.slow = nil, true
+	close(st.recovered)
+	st.recovered, st.slow = nil, true
 	if f := c.srv.trace.Slow; f != nil {
 		f(c, true)
 	}

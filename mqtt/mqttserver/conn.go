@@ -8,16 +8,15 @@ import (
 	"time"
 
 	"github.com/quartet-mq/quartet/internal/netio"
-	"github.com/quartet-mq/quartet/internal/netserve"
 	"github.com/quartet-mq/quartet/mqtt"
 )
 
 // Conn is the server's end of a connection. A backend gets it in Connect. Its methods are safe for concurrent use, and a
 // backend may call them with locks of its own held.
 type Conn struct {
+	stream   // stream 0
 	srv      *Server
-	nc       net.Conn
-	io       *netio.Conn
+	ext      *extension // nil on TCP
 	listener *ListenerOptions
 	session  Session
 	connect  *mqtt.Connect // while the backend decides
@@ -30,32 +29,22 @@ type Conn struct {
 	refuse   mqtt.ReasonCode // CONNECT is refused with it, by a limit
 	present  bool
 
-	// Of the goroutine that reads.
-	in input
+	clock int64 // publish rate: when the last message would have been due, in nanoseconds since the server's epoch; under calls
 
 	calls sync.Mutex // held around each call of the session; taken before mu
 
-	mu        sync.Mutex
-	machine   *mqtt.Session
-	out       netserve.Output
-	timer     *time.Timer // keep alive, then the end of lingering
-	todo      []mqtt.Event
-	refusals  []refusal
-	lateIn    *Batch
-	recovered chan struct{} // closed when the output is no longer late
-	drained   chan struct{} // closed when nobody writes any more
-	pauses    int           // that were in vain since it is late
-	cause     error
-	bye       *mqtt.Disconnect // the client's
-	ctx       context.Context
-	cancel    context.CancelFunc
-	counts    counts
+	mu       sync.Mutex
+	machine  *mqtt.Session
+	timer    *time.Timer // keep alive, then the end of lingering
+	todo     []mqtt.Event
+	refusals []refusal
+	cause    error
+	bye      *mqtt.Disconnect // the client's
+	ctx      context.Context
+	cancel   context.CancelFunc
+	counts   counts
 
 	accepted bool // CONNACK with success is on its way
-	queued   bool // in the list of a batch, which will flush
-	writing  bool // somebody writes, and goes on until the output is empty
-	slow     bool
-	refused  bool // the session was refused room in the output
 	ready    bool // the session is to be told that there is room
 	serving  bool // a goroutine is under way to serve
 	throttle bool // the reader waits on purpose: keep alive stands still
@@ -67,14 +56,10 @@ type Conn struct {
 
 // newConn returns the Conn of a connection.
 func newConn(s *Server, nc net.Conn, o *ListenerOptions) *Conn {
-	c := &Conn{srv: s, nc: nc, listener: o, machine: mqtt.NewSession(s.config)}
-	c.transport(nc)
+	c := &Conn{srv: s, listener: o, machine: mqtt.NewSession(s.config)}
+	c.stream = stream{c: c, nc: nc, io: netio.NewConn(nc)}
+	c.ext = extend(c, nc)
 	return c
-}
-
-// transport sets what the connection reads from and writes to.
-func (c *Conn) transport(nc net.Conn) {
-	c.nc, c.io = nc, netio.NewConn(nc)
 }
 
 // Connect returns the CONNECT packet of the client, during Backend.Connect only. It may be kept.
@@ -135,9 +120,6 @@ func (c *Conn) Stats() Stats {
 	defer c.mu.Unlock()
 	var s Stats
 	s.add(&c.counts)
-	s.Buffered = int64(c.out.Size())
-	if c.slow {
-		s.Slow = 1
-	}
+	c.addOutput(&s)
 	return s
 }

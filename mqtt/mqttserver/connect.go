@@ -47,9 +47,18 @@ func (c *Conn) next() (p mqtt.Packet, ok bool) {
 			return nil, false
 		}
 		rd := c.in.rd
+		rd.early = false
 		n, p := c.first(rd, b)
+		early := rd.early
 		rd.batch.Flush()
-		c.keep(b[n:], n > 0)
+		c.keep(b[n:], n > 0 || early)
+		if early {
+			if err := c.ext.confirmIn(c.srv.limits.ConnectTimeout); err != nil {
+				c.mu.Lock()
+				c.abort(lost(err))
+				c.mu.Unlock()
+			}
+		}
 		if c.isEnded() {
 			return nil, false
 		}
@@ -69,6 +78,10 @@ func (c *Conn) isEnded() bool {
 func (c *Conn) first(rd *reader, b []byte) (n int, p mqtt.Packet) {
 	p, n, err := rd.dec.Decode(b, c.version)
 	if err == nil && n == 0 {
+		return 0, nil
+	}
+	if c.ext != nil && err == nil && c.ext.premature(p) {
+		rd.early = true
 		return 0, nil
 	}
 	now := rd.batch.Now()
@@ -187,6 +200,9 @@ func (c *Conn) accept(a *Accepted) {
 			f(c)
 		}
 		c.session.Start(b)
+		if c.ext != nil {
+			c.ext.start()
+		}
 	}
 	c.calls.Unlock()
 	b.Flush()
@@ -195,6 +211,9 @@ func (c *Conn) accept(a *Accepted) {
 // acceptMachine makes the machine accept, with c.mu held.
 func (c *Conn) acceptMachine(b *Batch, ack *mqtt.Connack, a *Accepted) {
 	now := b.Now()
+	if c.ext != nil {
+		ack.Properties = c.ext.offer(c.connect, ack.Properties)
+	}
 	if p, ok := a.Session.(Persister); ok {
 		c.persist = p
 		c.machine.UseBarriers()

@@ -22,6 +22,9 @@ func (c *Conn) end(cause error) {
 		close(c.recovered)
 		c.recovered = nil
 	}
+	if c.ext != nil {
+		c.ext.end()
+	}
 	if c.cancel != nil {
 		c.cancel()
 	}
@@ -36,6 +39,9 @@ func (c *Conn) abort(cause error) {
 	c.aborted = true
 	if !c.writing {
 		c.out.Drop()
+	}
+	if c.ext != nil {
+		c.ext.drop()
 	}
 }
 
@@ -87,6 +93,9 @@ func (c *Conn) finish(err error) {
 	}
 	c.serve()
 	c.nc.Close()
+	if c.ext != nil {
+		c.ext.wait()
+	}
 	c.mu.Lock()
 	c.shut = true
 	if !c.writing {

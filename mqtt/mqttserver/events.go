@@ -21,6 +21,18 @@ func (c *Conn) drain(rd *reader) (first mqtt.Event) {
 			c.end(c.machine.Err())
 			continue
 		case mqtt.EventPersist, mqtt.EventResend: // in their order, whoever caused them
+		case mqtt.EventSettled, mqtt.EventLost:
+			if ev.Stream != 0 {
+				c.ext.landed(ev.Stream)
+			}
+			if rd != nil && first.Kind == 0 {
+				first = ev
+				continue
+			}
+			if rd != nil {
+				rd.more = append(rd.more, ev)
+				continue
+			}
 		default:
 			if rd != nil && first.Kind == 0 {
 				first = ev
@@ -37,20 +49,29 @@ func (c *Conn) drain(rd *reader) (first mqtt.Event) {
 
 // send puts the packet of an EventSend in the output, with c.mu held.
 func (c *Conn) send(ev *mqtt.Event) {
+	st := c.streamOf(ev.Stream)
+	if st == nil {
+		return // with its stream
+	}
 	if ev.Packet == nil && c.srv.trace.Sent == nil {
-		t := c.out.Room(c.srv.chunks, 8)
+		t := st.out.Room(c.srv.chunks, 8)
 		n := len(t.Buf)
 		t.Buf, _ = ev.AppendTo(t.Buf, c.version)
-		c.out.Added(len(t.Buf) - n)
+		st.out.Added(len(t.Buf) - n)
+		st.grown(len(t.Buf)-n, 0)
 		c.counts.packetsSent++
 		return
+	}
+	if ack, ok := ev.Packet.(*mqtt.Connack); ok && c.ext != nil {
+		c.ext.agree(ack)
 	}
 	b, err := ev.AppendTo(nil, c.version)
 	if err != nil {
 		c.log("packet cannot be encoded", err)
 		return
 	}
-	c.out.Append(c.srv.chunks, b)
+	st.out.Append(c.srv.chunks, b)
+	st.grown(len(b), 0)
 	c.counts.packetsSent++
 	if f := c.srv.trace.Sent; f != nil {
 		d := mqtt.Decoder{From: mqtt.Server}
@@ -98,8 +119,8 @@ func (c *Conn) tell(b *Batch, ev *mqtt.Event) {
 		if !ok {
 			p = nil
 		}
-		c.resend(b, ev.ID, p)
-	case mqtt.EventSettled:
+		c.resend(b, ev.Stream, ev.ID, p)
+	case mqtt.EventSettled, mqtt.EventLost:
 		if c.persist != nil && ev.Delta != mqtt.DeltaNone {
 			c.persist.Persist(b, Delta{Delta: ev.Delta, ID: ev.ID, QoS: ev.QoS, Ref: ev.Ref})
 		}

@@ -9,15 +9,16 @@ import (
 
 // handle handles the packets at the front of b and returns how many bytes they are. After the end of the connection it
 // takes everything.
-func (c *Conn) handle(rd *reader, b []byte) (used int) {
-	rd.throttle, rd.ready = 0, false
+func (st *stream) handle(rd *reader, b []byte) (used int) {
+	c := st.c
+	rd.throttle, rd.ready, rd.early = 0, false, false
 	if c.isEnded() {
 		return len(b)
 	}
 	c.calls.Lock()
 	defer c.calls.Unlock()
 	for rd.throttle == 0 {
-		n, more := c.packet(rd, b[used:])
+		n, more := st.packet(rd, b[used:])
 		used += n
 		if !more {
 			break
@@ -37,14 +38,19 @@ func (c *Conn) handle(rd *reader, b []byte) (used int) {
 }
 
 // packet handles the packet at the front of b. more is false when it is not there as a whole, or the last one.
-func (c *Conn) packet(rd *reader, b []byte) (n int, more bool) {
+func (st *stream) packet(rd *reader, b []byte) (n int, more bool) {
+	c := st.c
 	p, n, err := rd.dec.Decode(b, c.version)
 	if err == nil && n == 0 {
 		return 0, false
 	}
+	if c.ext != nil && err == nil && c.ext.premature(p) {
+		rd.early = true
+		return 0, false
+	}
 	now := rd.batch.Now()
 	c.mu.Lock()
-	if c.ended {
+	if c.ended || st.dead {
 		c.mu.Unlock()
 		return len(b), false
 	}
@@ -52,7 +58,7 @@ func (c *Conn) packet(rd *reader, b []byte) (n int, more bool) {
 		c.machine.Fail(now, p, err)
 	} else {
 		c.received(p)
-		err = c.machine.Receive(now, 0, p)
+		err = c.machine.Receive(now, st.id, p)
 	}
 	ev := c.drain(rd)
 	if err != nil && !c.ended {
@@ -90,7 +96,7 @@ func (c *Conn) dispatch(rd *reader, ev *mqtt.Event) {
 	case mqtt.EventPublish:
 		c.takePublish(rd, ev)
 	case mqtt.EventSubscribe:
-		c.takeSubscribe(rd.batch, ev.Packet.(*mqtt.Subscribe))
+		c.takeSubscribe(rd.batch, ev.Stream, ev.Packet.(*mqtt.Subscribe))
 	case mqtt.EventUnsubscribe:
 		c.session.Unsubscribe(rd.batch, ev.Packet.(*mqtt.Unsubscribe))
 	case mqtt.EventQuota:
@@ -113,7 +119,7 @@ func (c *Conn) takePublish(rd *reader, ev *mqtt.Event) {
 	lim := &c.srv.limits
 	var ack Ack
 	if p.QoS > mqtt.QoS0 {
-		ack = Ack{c, p.ID}
+		ack = Ack{c, p.ID, uint32(ev.Stream >> streamShift)}
 	}
 	if lim.PublishRate > 0 && !c.admit(rd) {
 		return
@@ -158,8 +164,8 @@ func (c *Conn) admit(rd *reader) bool {
 	lim := &c.srv.limits
 	interval := int64(time.Second) / int64(lim.PublishRate)
 	now := int64(rd.batch.Now().Sub(c.srv.epoch))
-	c.in.clock = max(c.in.clock, now) + interval
-	excess := c.in.clock - now - interval*int64(lim.PublishBurst)
+	c.clock = max(c.clock, now) + interval
+	excess := c.clock - now - interval*int64(lim.PublishBurst)
 	if excess <= 0 {
 		return true
 	}
@@ -172,10 +178,10 @@ func (c *Conn) admit(rd *reader) bool {
 }
 
 // takeSubscribe hands a SUBSCRIBE to the session, without the filters that are beyond a limit.
-func (c *Conn) takeSubscribe(b *Batch, p *mqtt.Subscribe) {
+func (c *Conn) takeSubscribe(b *Batch, stream uint64, p *mqtt.Subscribe) {
 	reasons := c.refuseFilters(p.Filters)
 	if reasons == nil {
-		c.session.Subscribe(b, p)
+		c.subscribe(b, stream, p)
 		return
 	}
 	c.mu.Lock()
@@ -192,6 +198,17 @@ func (c *Conn) takeSubscribe(b *Batch, p *mqtt.Subscribe) {
 		return
 	}
 	p.Filters = rest
+	c.subscribe(b, stream, p)
+}
+
+// subscribe hands a SUBSCRIBE to the session.
+func (c *Conn) subscribe(b *Batch, stream uint64, p *mqtt.Subscribe) {
+	if stream != 0 {
+		if s, ok := c.session.(StreamSession); ok {
+			s.SubscribeStream(b, stream, p)
+			return
+		}
+	}
 	c.session.Subscribe(b, p)
 }
 

@@ -41,6 +41,7 @@ func (l Limits) withDefaults() Limits {
 	l.SoftLimit = orDefault(l.SoftLimit, 512<<10, math.MaxInt)
 	l.HardLimit = orDefault(l.HardLimit, 8<<20, math.MaxInt)
 	l.MaxQueued = orDefault(l.MaxQueued, 65_536, math.MaxInt)
+	l.MaxStreams = orDefault(l.MaxStreams, 256, math.MaxInt)
 	l.PublisherPause = orDefault(l.PublisherPause, 100*time.Millisecond, 0)
 	l.SlowTimeout = orDefault(l.SlowTimeout, time.Minute, 0)
 	return l

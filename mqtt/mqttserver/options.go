@@ -79,12 +79,15 @@ type Limits struct {
 	// MaxQueued is how many messages may wait as output on a connection before messages to it are dropped or refused.
 	// Default 65,536.
 	MaxQueued int
+	// MaxStreams is how many data streams a connection may have at a time, where its transport has streams. Default 256. More
+	// are left to the transport until one ends. SoftLimit, HardLimit and MaxQueued hold for all streams together.
+	MaxStreams int
 	// PublisherPause is how long a reader pauses at most after it has published to connections beyond their soft limit.
 	// A connection that takes nothing for so long, or does not recover for ten times as long, is slow and makes nobody
 	// pause until it has recovered. Default 100 milliseconds.
 	PublisherPause time.Duration
-	// SlowTimeout is how long a connection may take none of the output that waits for it. Then it is closed. Default
-	// 1 minute.
+	// SlowTimeout is how long a connection may take none of the output that waits for it. Then it is closed; a data stream is
+	// closed alone. Default 1 minute.
 	SlowTimeout time.Duration
 
 	// MemoryLimit is how many bytes of heap may be in use before the server takes no more messages and connections:
@@ -109,4 +112,11 @@ type ListenerOptions struct {
 	// ProxyProtocol says that each connection begins with a header of the PROXY protocol, version 1 or 2, which tells
 	// the addresses of the client. A connection without one is closed.
 	ProxyProtocol bool
+	// EarlyPublish takes PUBLISH of QoS 0 and 1 from early data (0-RTT): whoever has recorded it may have sent it a second time,
+	// where the transport does not prevent that. Without it they wait until the handshake is complete, as all packets do that
+	// [mqtt.EarlyData] does not call safe or guarded.
+	EarlyPublish bool
+	// Datagrams lets messages of QoS 0 travel as datagrams of the transport, which may be lost, with clients that ask for it
+	// by the user property quartet-datagrams in CONNECT.
+	Datagrams bool
 }

@@ -12,30 +12,43 @@ import (
 // p is used during the call only and is afterwards as it was, but for ID and Dup. A payload longer than [LargePayload]
 // is not copied: it must never change any more.
 func (c *Conn) Publish(b *Batch, p *mqtt.Publish, ref any) Result {
-	return c.publish(b, p, ref, c.srv.limits.HardLimit)
+	return c.publish(b, &c.stream, p, ref, c.srv.limits.HardLimit)
 }
 
 // Offer is Publish for a message of QoS 0 that can wait, such as a retained one: beyond the soft limit it is Refused,
 // not dropped, and Session.Ready tells when to offer it again.
 func (c *Conn) Offer(b *Batch, p *mqtt.Publish) Result {
-	return c.publish(b, p, nil, -1)
+	return c.publish(b, &c.stream, p, nil, -1)
 }
 
 // publish is Publish when limit is the hard limit, and Offer when limit is negative.
-func (c *Conn) publish(b *Batch, p *mqtt.Publish, ref any, limit int) Result {
+func (c *Conn) publish(b *Batch, st *stream, p *mqtt.Publish, ref any, limit int) Result {
 	now := b.Now()
 	c.mu.Lock()
 	if c.ended || !c.accepted {
 		c.mu.Unlock()
 		return Closed
 	}
-	if limit < 0 && c.out.Size() > c.srv.limits.SoftLimit || limit >= 0 && c.out.Size() >= limit || c.out.Marks() >= c.srv.limits.MaxQueued {
-		return c.full(b, p, limit)
+	if st.dead {
+		c.mu.Unlock()
+		return Gone
+	}
+	if c.ext != nil && p.QoS == mqtt.QoS0 && limit >= 0 && c.ext.datagrams {
+		if r, ok := c.ext.publish(now, p); ok { // unlocks
+			return r
+		}
+	}
+	size, marks := st.load()
+	if limit < 0 && size > c.srv.limits.SoftLimit || limit >= 0 && size >= limit || marks >= c.srv.limits.MaxQueued || st.id != 0 && c.ext.starves(st, p) {
+		return c.full(b, st, p, limit)
 	}
 	topic, props := p.Topic, p.Properties
-	send, err := c.machine.Publish(now, 0, p, ref)
+	send, err := c.machine.Publish(now, st.id, p, ref)
+	if err == nil && st.id != 0 && p.QoS > mqtt.QoS0 {
+		c.ext.open[st.id].flight++
+	}
 	if err == nil && send {
-		err = c.encode(p)
+		err = st.encode(p)
 	} else if err == nil {
 		c.drain(nil)
 	}
@@ -45,9 +58,9 @@ func (c *Conn) publish(b *Batch, p *mqtt.Publish, ref any, limit int) Result {
 	}
 	if b != nil {
 		b.bytes += len(p.Payload) + 64
-		if c.out.Size() > c.srv.limits.SoftLimit && !c.slow && c.lateIn != b && c.srv.limits.PublisherPause > 0 {
-			c.lateIn = b
-			b.late = append(b.late, late{c: c})
+		if size, _ = st.load(); size > c.srv.limits.SoftLimit && !st.slow && st.lateIn != b && c.srv.limits.PublisherPause > 0 {
+			st.lateIn = b
+			b.late = append(b.late, late{st: st})
 		}
 	}
 	c.unlock(b)
@@ -55,13 +68,13 @@ func (c *Conn) publish(b *Batch, p *mqtt.Publish, ref any, limit int) Result {
 }
 
 // full is what publish does beyond a limit.
-func (c *Conn) full(b *Batch, p *mqtt.Publish, limit int) Result {
+func (c *Conn) full(b *Batch, st *stream, p *mqtt.Publish, limit int) Result {
 	if p.QoS == mqtt.QoS0 && limit >= 0 {
 		c.dropped(p, DropOutput)
 		c.mu.Unlock()
 		return Dropped
 	}
-	c.refused = true
+	st.refused = true
 	c.unlock(b)
 	return Refused
 }
@@ -91,26 +104,29 @@ func (c *Conn) dropped(p *mqtt.Publish, why Drop) {
 }
 
 // encode puts a PUBLISH in the output.
-func (c *Conn) encode(p *mqtt.Publish) error {
+func (st *stream) encode(p *mqtt.Publish) error {
+	c := st.c
 	pool := c.srv.chunks
 	n := mqtt.PublishSize(p, c.version)
+	whole := n
 	var err error
 	if len(p.Payload) <= LargePayload {
-		t := c.out.Room(pool, n)
+		t := st.out.Room(pool, n)
 		t.Buf, err = mqtt.AppendPublish(t.Buf, p, c.version)
 	} else {
 		n -= len(p.Payload)
-		t := c.out.Room(pool, n)
+		t := st.out.Room(pool, n)
 		t.Buf, err = mqtt.AppendPublishHeader(t.Buf, p, c.version)
 		if err == nil {
-			c.out.Share(pool, p.Payload)
+			st.out.Share(pool, p.Payload)
 		}
 	}
 	if err != nil {
 		return err
 	}
-	c.out.Mark()
-	c.out.Added(n)
+	st.out.Mark()
+	st.out.Added(n)
+	st.grown(whole, 1)
 	c.counts.packetsSent++
 	c.counts.messagesSent++
 	if f := c.srv.trace.Sent; f != nil {
@@ -120,16 +136,56 @@ func (c *Conn) encode(p *mqtt.Publish) error {
 }
 
 // resend sends the message that the machine asked for again. p is nil when it is gone.
-func (c *Conn) resend(b *Batch, id uint16, p *mqtt.Publish) {
+func (c *Conn) resend(b *Batch, stream uint64, id uint16, p *mqtt.Publish) {
 	c.mu.Lock()
+	st := c.streamOf(stream)
+	if st == nil {
+		st = &c.stream
+	}
 	if p == nil {
 		c.machine.Drop(id)
-	} else if err := c.machine.Resend(b.Now(), 0, id, p); err == nil {
-		if err := c.encode(p); err != nil {
+	} else if err := c.machine.Resend(b.Now(), st.id, id, p); err == nil {
+		if err := st.encode(p); err != nil {
 			c.log("backend sends an invalid message again", err)
 			c.machine.Fail(b.Now(), nil, err)
 		}
 	}
 	c.drain(nil)
 	c.unlock(b)
+}
+
+// PublishStream is Publish on a data stream, one that [StreamSession] has told of; with 0 it is Publish. Messages for all
+// streams of a connection are bounded together by the limits, in bytes and in number, and so is what may be in flight: one
+// stream gets half of what there is at most, so that others can go on. When the stream has ended the result is Gone.
+func (c *Conn) PublishStream(b *Batch, stream uint64, p *mqtt.Publish, ref any) Result {
+	return c.publishStream(b, stream, p, ref, c.srv.limits.HardLimit)
+}
+
+// OfferStream is Offer on a data stream.
+func (c *Conn) OfferStream(b *Batch, stream uint64, p *mqtt.Publish) Result {
+	return c.publishStream(b, stream, p, nil, -1)
+}
+
+func (c *Conn) publishStream(b *Batch, stream uint64, p *mqtt.Publish, ref any, limit int) Result {
+	c.mu.Lock()
+	st, ended := c.streamOf(stream), c.ended
+	c.mu.Unlock()
+	switch {
+	case ended:
+		return Closed
+	case st == nil:
+		return Gone
+	}
+	return c.publish(b, st, p, ref, limit)
+}
+
+// KeepsStreams reports whether it was agreed with the client that the state of a data stream, its subscriptions and what is
+// in flight at QoS 1 and 2, outlives it. It is known when Session.Start is called.
+func (c *Conn) KeepsStreams() bool {
+	if c.ext == nil {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ext.keep
 }

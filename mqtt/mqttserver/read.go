@@ -20,6 +20,7 @@ type reader struct {
 	more  []mqtt.Event // of a packet, after the first one
 
 	ready    bool          // tell the session at the end of the batch
+	early    bool          // stop here until the handshake is complete
 	throttle time.Duration // stop here and pause
 }
 
@@ -29,17 +30,16 @@ type input struct {
 	left  []byte // the begin of a packet; whole packets if again is set
 	need  int    // size of the packet in left when it is too large for a reader's buffer, else 0
 	again bool   // left has packets that nobody has looked at
-	clock int64  // publish rate: when the last message would have been due, in nanoseconds since the server's epoch
 }
 
-// lender is a Conn as netio.Space.
-type lender Conn
+// lender is a stream as netio.Space.
+type lender stream
 
 // Acquire implements netio.Space. Memory for a large packet grows with what has arrived of it.
 func (l *lender) Acquire() []byte {
 	in := &l.in
 	if in.need == 0 {
-		in.rd = l.srv.takeReader()
+		in.rd = l.c.srv.takeReader()
 		return in.rd.buf[len(in.left):]
 	}
 	if n := len(in.left); n == cap(in.left) {
@@ -53,14 +53,14 @@ func (l *lender) Acquire() []byte {
 // Release implements netio.Space.
 func (l *lender) Release() {
 	if l.in.rd != nil {
-		l.srv.giveReader(l.in.rd)
+		l.c.srv.giveReader(l.in.rd)
 		l.in.rd = nil
 	}
 }
 
-// read returns the next input, with a reader in c.in.rd.
-func (c *Conn) read() ([]byte, error) {
-	in := &c.in
+// read returns the next input, with a reader in st.in.rd.
+func (st *stream) read() ([]byte, error) {
+	c, in := st.c, &st.in
 	if in.again {
 		in.again = false
 		in.rd = c.srv.takeReader()
@@ -69,7 +69,7 @@ func (c *Conn) read() ([]byte, error) {
 		return in.rd.buf[:n], nil
 	}
 	for {
-		n, err := c.io.Read((*lender)(c))
+		n, err := st.io.Read((*lender)(st))
 		if err != nil {
 			return nil, err
 		}
@@ -92,8 +92,8 @@ func (c *Conn) read() ([]byte, error) {
 }
 
 // keep keeps the rest of the input until more comes; again says that it may have whole packets. It gives the reader back.
-func (c *Conn) keep(rest []byte, again bool) {
-	in := &c.in
+func (st *stream) keep(rest []byte, again bool) {
+	in := &st.in
 	in.again = again && len(rest) > 0
 	if len(rest) > 0 && !again {
 		if n, err := mqtt.FrameSize(rest); err == nil && n > len(in.rd.buf) {
@@ -104,35 +104,48 @@ func (c *Conn) keep(rest []byte, again bool) {
 		in.left = nil
 	}
 	in.left = append(in.left[:0], rest...)
-	(*lender)(c).Release()
+	(*lender)(st).Release()
 }
 
 // loop reads and handles input until the connection is at its end. It is the goroutine of a connection.
 func (c *Conn) loop() {
 	for {
-		b, err := c.read()
-		if err != nil {
+		if err := c.turn(); err != nil {
 			c.finish(err)
 			return
 		}
-		rd := c.in.rd
-		rest := b[c.handle(rd, b):]
-		for round := 1; round < maxRounds && len(b) >= readSize/2; round++ {
-			if b = c.readOn(rd, rest); len(b) == len(rest) {
-				rest = b
-				break
-			}
-			rest = b[c.handle(rd, b):]
-		}
-		pause := rd.throttle
-		rd.batch.Flush()
-		rd.batch.Wait()
-		c.keep(rest, pause > 0)
-		if pause > 0 {
-			c.rest(pause)
-		}
-		c.catchUp()
 	}
+}
+
+// turn reads and handles input once.
+func (st *stream) turn() error {
+	b, err := st.read()
+	if err != nil {
+		return err
+	}
+	rd := st.in.rd
+	rest := b[st.handle(rd, b):]
+	for round := 1; round < maxRounds && len(b) >= readSize/2; round++ {
+		if b = st.readOn(rd, rest); len(b) == len(rest) {
+			rest = b
+			break
+		}
+		rest = b[st.handle(rd, b):]
+	}
+	pause, early := rd.throttle, rd.early
+	rd.batch.Flush()
+	rd.batch.Wait()
+	st.keep(rest, pause > 0 || early)
+	if pause > 0 {
+		st.rest(pause)
+	}
+	if early {
+		if err := st.c.ext.confirm(); err != nil {
+			return err
+		}
+	}
+	st.catchUp()
+	return nil
 }
 
 // maxRounds is how many reads are handled before a flush, as long as they fill half of the buffer or more.
@@ -141,12 +154,13 @@ const maxRounds = 8
 // readOn reads once more without waiting, after the rest of the last read. What several reads cause leaves with one
 // flush: fewer and larger writes. It returns rest with what came, or rest alone when there is nothing, or a reason to flush
 // first. Rest may have moved then.
-func (c *Conn) readOn(rd *reader, rest []byte) []byte {
-	if rd.throttle > 0 || rd.batch.slow > 0 || len(rd.batch.late) > 0 || rd.batch.bytes > flushBytes || len(rest) > readSize/2 {
+func (st *stream) readOn(rd *reader, rest []byte) []byte {
+	c := st.c
+	if rd.throttle > 0 || rd.early || rd.batch.slow > 0 || len(rd.batch.late) > 0 || rd.batch.bytes > flushBytes || len(rest) > readSize/2 {
 		return rest
 	}
 	n := copy(rd.buf, rest)
-	more := c.io.TryRead(rd.buf[n:])
+	more := st.io.TryRead(rd.buf[n:])
 	if more > 0 {
 		c.mu.Lock()
 		c.counts.bytesReceived += int64(more)
@@ -157,33 +171,41 @@ func (c *Conn) readOn(rd *reader, rest []byte) []byte {
 
 // catchUp pauses while the client does not take the answers to its packets: they may fill the output once more beyond
 // the hard limit.
-func (c *Conn) catchUp() {
+func (st *stream) catchUp() {
+	c := st.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for c.out.Size()/2 >= c.srv.limits.HardLimit && !c.ended {
-		if c.recovered == nil {
-			c.recovered, c.pauses = make(chan struct{}), 0
+	for {
+		size, _ := st.load()
+		if size/2 < c.srv.limits.HardLimit || c.ended || st.dead {
+			return
 		}
-		recovered := c.recovered
-		c.throttle = true
+		if st.recovered == nil {
+			st.recovered, st.pauses = make(chan struct{}), 0
+		}
+		recovered := st.recovered
+		c.throttle = c.throttle || st.id == 0
 		c.mu.Unlock()
 		<-recovered
 		c.mu.Lock()
-		c.throttle = false
+		c.throttle = c.throttle && st.id != 0
 	}
 }
 
-// rest pauses, while the keep alive stands still.
-func (c *Conn) rest(d time.Duration) {
+// rest pauses. While that keeps the client's PINGREQ from being read, the keep alive stands still.
+func (st *stream) rest(d time.Duration) {
+	c := st.c
 	ctx := c.Context()
-	c.setThrottle(true)
+	if st.id == 0 {
+		c.setThrottle(true)
+		defer c.setThrottle(false)
+	}
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
 	case <-ctx.Done():
 	}
-	c.setThrottle(false)
 }
 
 func (c *Conn) setThrottle(on bool) {

@@ -16,6 +16,8 @@ const (
 	TooLarge
 	// Closed: the connection has ended or is about to.
 	Closed
+	// Gone: the data stream has ended or is about to. The session is told, see [StreamSession].
+	Gone
 )
 
 // String returns the name of the constant in lower case.
@@ -31,6 +33,8 @@ func (r Result) String() string {
 		return "too large"
 	case Closed:
 		return "closed"
+	case Gone:
+		return "gone"
 	}
 	return "unknown"
 }

@@ -28,6 +28,7 @@ type Server struct {
 	chunks    *netserve.Chunks
 	readers   sync.Pool
 	batches   sync.Pool
+	datagrams sync.Pool
 	door      *netserve.Door[*Conn] // its lock is taken before that of a Conn
 	past      Stats                 // of connections that have ended, but for their numbers; under the door's lock
 	clock     int64                 // connect rate: when the last one would have been due, in nanoseconds since the epoch; under the door's lock
@@ -57,7 +58,7 @@ func New(backend Backend, o *Options) *Server {
 	s.memory.init(&o.Limits, s.epoch)
 	s.door = netserve.NewDoor[*Conn](netserve.DoorOptions{
 		Closed: ErrServerClosed, Timeout: s.limits.ConnectTimeout, Max: s.limits.MaxConnections, Told: refusals, Refuse: s.refuse,
-		Subprotocols: []string{"mqtt", "mqttv3.1"}, Origins: o.WebSocketOrigins, Logger: s.logger, Start: s.start,
+		Subprotocols: []string{"mqtt", "mqttv3.1"}, Origins: o.WebSocketOrigins, Logger: s.logger, Start: s.startWeb,
 	})
 	return s
 }
@@ -132,6 +133,9 @@ func (s *Server) remove(c *Conn) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		s.past.add(&c.counts)
+		if c.ext != nil {
+			c.ext.addTo(&s.past)
+		}
 		return !c.accepted
 	})
 }

@@ -16,8 +16,14 @@ type Stats struct {
 	MessagesSent     int64
 	MessagesDropped  int64 // QoS 0, see Drop
 
+	Streams           int64 // data streams that were accepted, see [Conn.PublishStream]
+	DatagramsReceived int64 // messages of QoS 0, among MessagesReceived
+	DatagramsSent     int64 // among MessagesSent; whether they arrive nobody knows
+	DatagramsDropped  int64 // that came and were no PUBLISH of QoS 0, or that the transport did not take
+	DatagramsTooLarge int64 // messages that went on a stream because the path takes no datagram of that size
+
 	Buffered int64 // bytes of output that wait now
-	Slow     int64 // connections that are slow now
+	Slow     int64 // connections that are slow now, and data streams
 }
 
 // counts are what a connection counts, under its lock.
@@ -38,6 +44,33 @@ func (s *Stats) add(c *counts) {
 	s.MessagesDropped += c.dropped
 }
 
+// addOutput adds what waits, with c.mu held.
+func (c *Conn) addOutput(s *Stats) {
+	size, slow := c.out.Size(), c.slow
+	if c.ext != nil {
+		size += c.ext.size
+		for _, d := range c.ext.open {
+			if d.slow {
+				s.Slow++
+			}
+		}
+		c.ext.addTo(s)
+	}
+	s.Buffered += int64(size)
+	if slow {
+		s.Slow++
+	}
+}
+
+// addTo adds what the extension counts, with c.mu held.
+func (x *extension) addTo(s *Stats) {
+	s.Streams += x.accepted
+	s.DatagramsReceived += x.datagramsReceived
+	s.DatagramsSent += x.datagramsSent
+	s.DatagramsDropped += x.datagramsDropped
+	s.DatagramsTooLarge += x.datagramsTooLarge
+}
+
 // Stats returns the counts of all connections, those that have ended too. It looks at each connection: it is for
 // monitoring, a few times a second at most.
 func (s *Server) Stats() Stats {
@@ -48,10 +81,7 @@ func (s *Server) Stats() Stats {
 		for c := range conns {
 			c.mu.Lock()
 			st.add(&c.counts)
-			st.Buffered += int64(c.out.Size())
-			if c.slow {
-				st.Slow++
-			}
+			c.addOutput(&st)
 			c.mu.Unlock()
 		}
 	})

@@ -16,6 +16,9 @@ const writeTries = 4
 
 // unlock ends a change of c, with c.mu held: what came up is seen to at the flush of b, or at once.
 func (c *Conn) unlock(b *Batch) {
+	if c.ext != nil && len(c.ext.dirty) > 0 {
+		c.ext.see(b)
+	}
 	switch {
 	case c.out.Empty() && !c.toServe() && !c.ended:
 	case b == nil:
@@ -24,18 +27,19 @@ func (c *Conn) unlock(b *Batch) {
 		return
 	case !c.queued:
 		c.queued = true
-		b.written = append(b.written, c)
+		b.written = append(b.written, &c.stream)
 	}
 	c.mu.Unlock()
 }
 
 // flush sees to what came up, with c.mu held, and unlocks. v is memory for the chunks.
-func (c *Conn) flush(v *net.Buffers) {
+func (st *stream) flush(v *net.Buffers) {
+	c := st.c
 	if c.toServe() && !c.serving {
 		c.serving = true
 		go c.serve()
 	}
-	if c.writing {
+	if st.writing {
 		hurry := c.aborted
 		c.mu.Unlock()
 		if hurry {
@@ -43,98 +47,126 @@ func (c *Conn) flush(v *net.Buffers) {
 		}
 		return
 	}
-	c.writing = !c.out.Empty()
-	for try := 0; c.writing && try < writeTries; try++ {
-		*v = c.out.Vector(*v)
+	st.writing = !st.out.Empty()
+	for try := 0; st.writing && try < writeTries; try++ {
+		*v = st.out.Vector(*v)
 		c.mu.Unlock()
-		n, err := c.io.TryWrite(*v)
+		n, err := st.io.TryWrite(*v)
 		c.mu.Lock()
 		all := n == netserve.Size(*v)
-		c.wrote(n, err)
-		if !all && c.writing {
+		st.wrote(n, err)
+		if !all && st.writing {
 			break
 		}
 	}
 	clear(*v)
-	if c.writing {
+	if st.writing {
 		c.mu.Unlock()
-		go c.write()
+		go st.write()
 		return
 	}
-	c.finishWriting()
+	st.finishWriting()
 }
 
 // write is the transient goroutine that writes what a flush could not, and ends when the output is empty.
-func (c *Conn) write() {
+func (st *stream) write() {
+	c := st.c
 	var v net.Buffers
 	timeout := c.srv.limits.SlowTimeout
 	c.mu.Lock()
-	for c.writing {
-		v = c.out.Vector(v)
+	for st.writing {
+		v = st.out.Vector(v)
 		c.mu.Unlock()
 		if timeout > 0 {
-			c.nc.SetWriteDeadline(time.Now().Add(timeout))
+			st.nc.SetWriteDeadline(time.Now().Add(timeout))
 		}
-		n, err := c.nc.Write(netserve.Part(c.nc, v[0]))
+		n, err := st.nc.Write(netserve.Part(st.nc, v[0]))
 		c.mu.Lock()
-		c.wrote(n, c.writeError(n, err))
+		st.wrote(n, st.writeError(n, err))
 	}
-	c.finishWriting()
+	st.finishWriting()
 }
 
 // writeError makes of an error of Write what it means: a deadline is an error when nothing at all was taken, or when the
 // transport cannot go on after it.
-func (c *Conn) writeError(n int, err error) error {
+func (st *stream) writeError(n int, err error) error {
 	if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
 		return err
 	}
-	if n > 0 && netserve.Resumable(c.nc) {
+	if n > 0 && netserve.Resumable(st.nc) {
 		return nil
 	}
 	return &mqtt.Error{Code: mqtt.ReasonQuotaExceeded, Reason: "slow consumer", Err: err}
 }
 
-// wrote notes that n bytes of output are written, with c.mu held. It clears c.writing at the end of the output.
-func (c *Conn) wrote(n int, err error) {
-	c.out.Advance(n)
+// wrote notes that n bytes of output are written, with c.mu held. It clears st.writing at the end of the output.
+func (st *stream) wrote(n int, err error) {
+	c, before, marks := st.c, st.out.Size(), st.out.Marks()
+	st.out.Advance(n)
 	c.counts.bytesSent += int64(n)
-	if err != nil {
+	st.sent += int64(n)
+	switch {
+	case err == nil:
+	case st.id == 0:
 		c.abort(lost(err))
+	default:
+		st.dead = true
 	}
-	if c.aborted {
-		c.out.Drop()
+	if c.aborted || st.dead {
+		st.out.Drop()
 	}
-	if c.out.Empty() {
-		c.writing = false
+	if st.out.Empty() {
+		st.writing = false
 	}
-	if c.out.Size() > c.srv.limits.SoftLimit/2 || c.out.Marks() > c.srv.limits.MaxQueued/2 {
+	st.grown(st.out.Size()-before, st.out.Marks()-marks)
+	st.relax()
+	if c.ext != nil {
+		c.ext.relax(st)
+	}
+}
+
+// relax tells those who wait that there is room in the output again, if there is, with c.mu held.
+func (st *stream) relax() {
+	c := st.c
+	if size, marks := st.load(); size > c.srv.limits.SoftLimit/2 || marks > c.srv.limits.MaxQueued/2 {
 		return
 	}
-	if c.recovered != nil {
-		close(c.recovered)
-		c.recovered = nil
+	if st.recovered != nil {
+		close(st.recovered)
+		st.recovered = nil
 	}
-	if c.slow {
-		c.slow = false
+	if st.slow {
+		st.slow = false
 		if f := c.srv.trace.Slow; f != nil {
 			f(c, false)
 		}
 	}
-	if c.refused {
-		c.refused, c.ready = false, true
-		if !c.serving {
-			c.serving = true
-			go c.serve()
-		}
+	if st.refused {
+		st.refused = false
+		c.tellReady()
+	}
+}
+
+// tellReady has the session told that there is room, with c.mu held.
+func (c *Conn) tellReady() {
+	c.ready = true
+	if !c.serving {
+		c.serving = true
+		go c.serve()
 	}
 }
 
 // finishWriting follows when nobody writes, with c.mu held, and unlocks. After the end of the connection it closes, or
 // ends the sending side, so that the client reads what was sent before it sees the end.
-func (c *Conn) finishWriting() {
-	if c.drained != nil {
-		close(c.drained)
-		c.drained = nil
+func (st *stream) finishWriting() {
+	c := st.c
+	if st.drained != nil {
+		close(st.drained)
+		st.drained = nil
+	}
+	if st.id != 0 {
+		st.finishData()
+		return
 	}
 	if !c.ended || c.shut && !c.aborted {
 		c.mu.Unlock()
