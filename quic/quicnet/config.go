@@ -1,6 +1,7 @@
 package quicnet
 
 import (
+	"cmp"
 	"crypto/tls"
 	"io"
 	"log/slog"
@@ -37,8 +38,11 @@ type Config struct {
 
 	// MaxStreams is how many bidirectional streams the peer may have open at a time (RFC 9000, section 4.6). The
 	// default is 256; negative allows none, which a Listener treats as one, since a connection is its first stream.
-	// Unidirectional streams are never allowed.
 	MaxStreams int
+
+	// MaxUniStreams is how many unidirectional streams the peer may open. Our protocols have none, nobody reads what
+	// comes on them, and the default is none: they are for peers that insist on a few, as those of HTTP/3 do.
+	MaxUniStreams int
 
 	// StreamWindow and MaxStreamWindow are how many bytes the peer may have under way on one stream: at first, and
 	// when the reader keeps up with a fast path. A stalled reader holds up to the first. The defaults are 128 KiB and
@@ -102,7 +106,7 @@ func (c *Config) quic() *quic.Config {
 		MaxIdleTimeout:                 c.idleTimeout(),
 		KeepAlivePeriod:                c.keepAlive(),
 		MaxIncomingStreams:             int64(c.maxStreams()),
-		MaxIncomingUniStreams:          -1,
+		MaxIncomingUniStreams:          cmp.Or(int64(c.MaxUniStreams), -1),
 		InitialStreamReceiveWindow:     uint64(orDefault(c.StreamWindow, 128<<10)),
 		MaxStreamReceiveWindow:         uint64(orDefault(c.MaxStreamWindow, 2<<20)),
 		InitialConnectionReceiveWindow: uint64(orDefault(c.ConnWindow, 512<<10)),
