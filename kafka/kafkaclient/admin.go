@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/quartet-mq/quartet/kafka"
 	"github.com/quartet-mq/quartet/kafka/kafkawire"
@@ -97,11 +98,59 @@ func change[R kafkawire.Response](ctx context.Context, c *Client, req kafkawire.
 	return r, err
 }
 
+// itemResult is what a response says of one thing.
+type itemResult struct {
+	name string
+	code kafkawire.ErrorCode
+	text *string
+}
+
+// changeEach changes several things by requests to the controller. What a quota refuses is tried again, without the others.
+func changeEach[R kafkawire.Response](ctx context.Context, c *Client, names []string, build func(names []string) kafkawire.Request, results func(R) []itemResult) error {
+	var errs ItemErrors
+	left := names
+	err := c.retry(ctx, func(ctx context.Context) error {
+		resp, err := c.requestController(ctx, build(left))
+		if err != nil {
+			return err
+		}
+		var refused []string
+		list := results(resp.(R))
+		for _, x := range list {
+			if x.code == kafkawire.ErrNotController {
+				c.meta.refresh()
+				return remote(x.code, nil)
+			}
+		}
+		for _, x := range list {
+			if x.code == kafkawire.ErrThrottlingQuotaExceeded {
+				refused = append(refused, x.name)
+			} else {
+				errs.add(x.name, remote(x.code, x.text))
+			}
+		}
+		if left = refused; len(left) > 0 {
+			return remote(kafkawire.ErrThrottlingQuotaExceeded, nil)
+		}
+		return nil
+	})
+	if err != nil && len(errs) == 0 && len(left) == len(names) {
+		return err
+	}
+	if err != nil {
+		for _, name := range left {
+			errs.add(name, err)
+		}
+	}
+	return errs.err()
+}
+
 // requestTimeout is how long brokers may take for a request, in milliseconds.
 func (a *Admin) requestTimeout() int32 { return int32(a.c.o.RequestTimeout.Milliseconds()) }
 
-// byBroker calls f for each of some brokers, all of them without any.
-func (a *Admin) byBroker(ctx context.Context, ids []kafkawire.BrokerID, f func(ctx context.Context, id kafkawire.BrokerID) error) error {
+// byBroker asks some brokers, all of them without any, at the same time: one that is gone keeps nobody up. take gets the
+// answers one after the other, and may find an error in one.
+func (a *Admin) byBroker(ctx context.Context, ids []kafkawire.BrokerID, req kafkawire.Request, take func(id kafkawire.BrokerID, r kafkawire.Response) error) error {
 	if len(ids) == 0 {
 		if err := a.c.retry(ctx, a.c.meta.await); err != nil {
 			return err
@@ -109,12 +158,27 @@ func (a *Admin) byBroker(ctx context.Context, ids []kafkawire.BrokerID, f func(c
 		for id := range a.c.meta.current.Load().brokers {
 			ids = append(ids, id)
 		}
-		slices.Sort(ids)
 	}
+	var mu sync.Mutex
 	var errs ItemErrors
+	var all sync.WaitGroup
 	for _, id := range ids {
-		errs.add("broker "+id.String(), a.c.retry(ctx, func(ctx context.Context) error { return f(ctx, id) }))
+		all.Go(func() {
+			err := a.c.retry(ctx, func(ctx context.Context) error {
+				resp, err := a.c.RequestBroker(ctx, id, req)
+				if err != nil {
+					return err
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				return take(id, resp)
+			})
+			mu.Lock()
+			defer mu.Unlock()
+			errs.add("broker "+id.String(), err)
+		})
 	}
+	all.Wait()
 	return errs.err()
 }
 
@@ -222,7 +286,7 @@ func (m *metadata) partitionError(tp kafka.TopicPartition) kafkawire.ErrorCode {
 func coordinate[R kafkawire.Response](ctx context.Context, c *Client, kind CoordinatorKind, key string, req kafkawire.Request, limit int16,
 	code func(R) kafkawire.ErrorCode) (r R, err error) {
 	err = c.retry(ctx, func(ctx context.Context) error {
-		resp, err := c.requestCoordinator(ctx, kind, key, req, &sendOptions{limit: limit}, func(r kafkawire.Response) kafkawire.ErrorCode { return code(r.(R)) })
+		resp, err := c.requestCoordinator(ctx, kind, key, req, &sendOptions{lane: laneAdmin, limit: limit}, func(r kafkawire.Response) kafkawire.ErrorCode { return code(r.(R)) })
 		if err != nil {
 			return err
 		}

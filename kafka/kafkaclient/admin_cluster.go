@@ -1,6 +1,7 @@
 package kafkaclient
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"slices"
@@ -65,12 +66,11 @@ type LogDirPartition struct {
 
 // LogDirs describes the directories of brokers, all without any.
 func (a *Admin) LogDirs(ctx context.Context, brokers ...kafkawire.BrokerID) (dirs []LogDir, err error) {
-	err = a.byBroker(ctx, brokers, func(ctx context.Context, id kafkawire.BrokerID) error {
-		resp, err := a.c.requestBroker(ctx, id, &kafkawire.DescribeLogDirsRequest{}, nil)
-		if err != nil {
-			return err
-		}
+	err = a.byBroker(ctx, brokers, &kafkawire.DescribeLogDirsRequest{}, func(id kafkawire.BrokerID, resp kafkawire.Response) error {
 		r := resp.(*kafkawire.DescribeLogDirsResponse)
+		if r.ErrorCode != 0 {
+			return remote(r.ErrorCode, nil)
+		}
 		for _, d := range r.Results {
 			x := LogDir{Broker: id, Path: d.LogDir, Total: d.TotalBytes, Usable: d.UsableBytes, Err: remote(d.ErrorCode, nil)}
 			for _, t := range d.Topics {
@@ -80,7 +80,8 @@ func (a *Admin) LogDirs(ctx context.Context, brokers ...kafkawire.BrokerID) (dir
 			}
 			dirs = append(dirs, x)
 		}
-		return remote(r.ErrorCode, nil)
+		return nil
 	})
+	slices.SortFunc(dirs, func(a, b LogDir) int { return cmp.Or(cmp.Compare(a.Broker, b.Broker), cmp.Compare(a.Path, b.Path)) })
 	return dirs, err
 }

@@ -144,7 +144,7 @@ func (a *Admin) askConfigs(ctx context.Context, id kafkawire.BrokerID, req kafka
 			}
 		}
 		var err error
-		resp, err = a.c.requestBroker(ctx, id, req, nil)
+		resp, err = a.c.RequestBroker(ctx, id, req)
 		return err
 	})
 	return resp, err

@@ -19,11 +19,7 @@ type GroupListing struct {
 
 // Groups lists all groups, by name.
 func (a *Admin) Groups(ctx context.Context) (groups []GroupListing, err error) {
-	err = a.byBroker(ctx, nil, func(ctx context.Context, id kafkawire.BrokerID) error {
-		resp, err := a.c.requestBroker(ctx, id, &kafkawire.ListGroupsRequest{}, nil)
-		if err != nil {
-			return err
-		}
+	err = a.byBroker(ctx, nil, &kafkawire.ListGroupsRequest{}, func(id kafkawire.BrokerID, resp kafkawire.Response) error {
 		r := resp.(*kafkawire.ListGroupsResponse)
 		if r.ErrorCode != 0 {
 			return remote(r.ErrorCode, nil)
@@ -179,6 +175,13 @@ func (a *Admin) GroupOffsets(ctx context.Context, group string, partitions ...ka
 		}
 	}
 	code := func(r *kafkawire.OffsetFetchResponse) kafkawire.ErrorCode {
+		for _, t := range r.Topics {
+			for _, p := range t.Partitions {
+				if p.ErrorCode == kafkawire.ErrUnstableOffsetCommit {
+					return p.ErrorCode
+				}
+			}
+		}
 		for _, g := range r.Groups {
 			if g.ErrorCode != 0 {
 				return g.ErrorCode

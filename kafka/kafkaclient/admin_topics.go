@@ -34,52 +34,47 @@ func (a *Admin) ValidateTopics(ctx context.Context, topics ...NewTopic) error {
 }
 
 func (a *Admin) createTopics(ctx context.Context, topics []NewTopic, validate bool) error {
-	req := &kafkawire.CreateTopicsRequest{TimeoutMs: a.requestTimeout(), ValidateOnly: validate}
-	for _, t := range topics {
-		x := kafkawire.CreateTopicsRequestTopic{Name: kafkawire.TopicName(t.Name), NumPartitions: orDefault(t.Partitions, -1), ReplicationFactor: orDefault(t.Replication, -1)}
-		for _, i := range slices.Sorted(maps.Keys(t.Assignment)) {
-			x.NumPartitions, x.ReplicationFactor = -1, -1
-			x.Assignments = append(x.Assignments, kafkawire.CreateTopicsRequestAssignment{PartitionIndex: i, BrokerIDs: t.Assignment[i]})
-		}
-		for _, k := range slices.Sorted(maps.Keys(t.Configs)) {
-			x.Configs = append(x.Configs, kafkawire.CreateTopicsRequestConfig{Name: k, Value: new(t.Configs[k])})
-		}
-		req.Topics = append(req.Topics, x)
+	names := make([]string, len(topics))
+	for i := range topics {
+		names[i] = topics[i].Name
 	}
-	r, err := change(ctx, a.c, req, func(r *kafkawire.CreateTopicsResponse) (code kafkawire.ErrorCode) {
+	return changeEach(ctx, a.c, names, func(names []string) kafkawire.Request {
+		req := &kafkawire.CreateTopicsRequest{TimeoutMs: a.requestTimeout(), ValidateOnly: validate}
+		for _, t := range topics {
+			if !slices.Contains(names, t.Name) {
+				continue
+			}
+			x := kafkawire.CreateTopicsRequestTopic{Name: kafkawire.TopicName(t.Name), NumPartitions: orDefault(t.Partitions, -1), ReplicationFactor: orDefault(t.Replication, -1)}
+			for _, i := range slices.Sorted(maps.Keys(t.Assignment)) {
+				x.NumPartitions, x.ReplicationFactor = -1, -1
+				x.Assignments = append(x.Assignments, kafkawire.CreateTopicsRequestAssignment{PartitionIndex: i, BrokerIDs: t.Assignment[i]})
+			}
+			for _, k := range slices.Sorted(maps.Keys(t.Configs)) {
+				x.Configs = append(x.Configs, kafkawire.CreateTopicsRequestConfig{Name: k, Value: new(t.Configs[k])})
+			}
+			req.Topics = append(req.Topics, x)
+		}
+		return req
+	}, func(r *kafkawire.CreateTopicsResponse) (list []itemResult) {
 		for _, t := range r.Topics {
-			code = max(code, t.ErrorCode)
+			list = append(list, itemResult{string(t.Name), t.ErrorCode, t.ErrorMessage})
 		}
-		return code
+		return list
 	})
-	if err != nil {
-		return err
-	}
-	var errs ItemErrors
-	for _, t := range r.Topics {
-		errs.add(string(t.Name), remote(t.ErrorCode, t.ErrorMessage))
-	}
-	return errs.err()
 }
 
 // DeleteTopics deletes topics.
 func (a *Admin) DeleteTopics(ctx context.Context, names ...string) error {
-	r, err := change(ctx, a.c, &deleteTopics{new(kafkawire.DeleteTopicsRequest), names, a.requestTimeout()}, func(r *kafkawire.DeleteTopicsResponse) (code kafkawire.ErrorCode) {
+	return changeEach(ctx, a.c, names, func(names []string) kafkawire.Request {
+		return &deleteTopics{new(kafkawire.DeleteTopicsRequest), names, a.requestTimeout()}
+	}, func(r *kafkawire.DeleteTopicsResponse) (list []itemResult) {
 		for _, t := range r.Responses {
-			code = max(code, t.ErrorCode)
+			if t.Name != nil {
+				list = append(list, itemResult{string(*t.Name), t.ErrorCode, t.ErrorMessage})
+			}
 		}
-		return code
+		return list
 	})
-	if err != nil {
-		return err
-	}
-	var errs ItemErrors
-	for _, t := range r.Responses {
-		if t.Name != nil {
-			errs.add(string(*t.Name), remote(t.ErrorCode, t.ErrorMessage))
-		}
-	}
-	return errs.err()
 }
 
 // deleteTopics is a DeleteTopicsRequest by name in every version.
@@ -110,20 +105,12 @@ func (a *Admin) CreatePartitions(ctx context.Context, topic string, total int32,
 		x.Assignments = append(x.Assignments, kafkawire.CreatePartitionsRequestAssignment{BrokerIDs: ids})
 	}
 	req := &kafkawire.CreatePartitionsRequest{TimeoutMs: a.requestTimeout(), Topics: []kafkawire.CreatePartitionsRequestTopic{x}}
-	r, err := change(ctx, a.c, req, func(r *kafkawire.CreatePartitionsResponse) (code kafkawire.ErrorCode) {
+	return changeEach(ctx, a.c, []string{topic}, func([]string) kafkawire.Request { return req }, func(r *kafkawire.CreatePartitionsResponse) (list []itemResult) {
 		for _, t := range r.Results {
-			code = max(code, t.ErrorCode)
+			list = append(list, itemResult{string(t.Name), t.ErrorCode, t.ErrorMessage})
 		}
-		return code
+		return list
 	})
-	if err != nil {
-		return err
-	}
-	var errs ItemErrors
-	for _, t := range r.Results {
-		errs.add(string(t.Name), remote(t.ErrorCode, t.ErrorMessage))
-	}
-	return errs.err()
 }
 
 // Topic describes a topic.
@@ -192,7 +179,7 @@ func (a *Admin) DeleteRecords(ctx context.Context, before map[kafka.TopicPartiti
 			t := &req.Topics[len(req.Topics)-1]
 			t.Partitions = append(t.Partitions, kafkawire.DeleteRecordsRequestPartition{PartitionIndex: tp.Partition, Offset: before[tp]})
 		}
-		resp, err := a.c.requestBroker(ctx, id, req, &sendOptions{wait: a.c.o.RequestTimeout})
+		resp, err := a.c.requestBroker(ctx, id, req, &sendOptions{lane: laneAdmin, wait: a.c.o.RequestTimeout})
 		if err != nil {
 			return nil, err
 		}
@@ -243,7 +230,7 @@ func (a *Admin) Offsets(ctx context.Context, partitions map[kafka.TopicPartition
 			t := &req.Topics[len(req.Topics)-1]
 			t.Partitions = append(t.Partitions, kafkawire.ListOffsetsRequestPartition{PartitionIndex: tp.Partition, CurrentLeaderEpoch: -1, Timestamp: partitions[tp].timestamp()})
 		}
-		resp, err := a.c.requestBroker(ctx, id, req, nil)
+		resp, err := a.c.RequestBroker(ctx, id, req)
 		if err != nil {
 			return nil, err
 		}

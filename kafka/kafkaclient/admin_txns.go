@@ -19,13 +19,9 @@ type TransactionListing struct {
 
 // Transactions lists all transactional ids, by name.
 func (a *Admin) Transactions(ctx context.Context) (list []TransactionListing, err error) {
-	err = a.byBroker(ctx, nil, func(ctx context.Context, id kafkawire.BrokerID) error {
-		req := new(kafkawire.ListTransactionsRequest)
-		req.Reset()
-		resp, err := a.c.requestBroker(ctx, id, req, nil)
-		if err != nil {
-			return err
-		}
+	req := new(kafkawire.ListTransactionsRequest)
+	req.Reset()
+	err = a.byBroker(ctx, nil, req, func(id kafkawire.BrokerID, resp kafkawire.Response) error {
 		r := resp.(*kafkawire.ListTransactionsResponse)
 		if r.ErrorCode != 0 {
 			return remote(r.ErrorCode, nil)
@@ -109,7 +105,7 @@ func (a *Admin) Producers(ctx context.Context, partitions ...kafka.TopicPartitio
 			t := &req.Topics[len(req.Topics)-1]
 			t.PartitionIndexes = append(t.PartitionIndexes, tp.Partition)
 		}
-		resp, err := a.c.requestBroker(ctx, id, req, nil)
+		resp, err := a.c.RequestBroker(ctx, id, req)
 		if err != nil {
 			return nil, err
 		}

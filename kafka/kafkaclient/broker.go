@@ -114,11 +114,12 @@ func (b *broker) connect(l lane, at *link, info ConnInfo, wait time.Duration) {
 	if c.o.ConnectTimeout > 0 {
 		ctx, cancel = context.WithTimeoutCause(ctx, c.o.ConnectTimeout, ErrTimeout)
 	}
-	k, err := c.connect(ctx, info)
+	k, err := c.connect(ctx, l, info)
 	cancel()
+	unwanted := false
 	if err == nil && !c.addConn(k) {
 		k.nc.Close()
-		err = ErrClosed
+		err, unwanted = ErrClosed, true
 	}
 	if err == nil {
 		k.begin()
@@ -129,8 +130,10 @@ func (b *broker) connect(l lane, at *link, info ConnInfo, wait time.Duration) {
 			err = ErrClosed
 		}
 		at.err = &ConnError{Broker: info.Broker, Addr: info.Addr, Unsent: true, Err: err}
-		b.failures++
-		b.retryAt = time.Now().Add(c.backoff(b.failures))
+		if !unwanted {
+			b.failures++
+			b.retryAt = time.Now().Add(c.backoff(b.failures))
+		}
 		if b.links[l] == at {
 			delete(b.links, l)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/quartet-mq/quartet/kafka/kafkawire"
 )
@@ -17,17 +18,19 @@ type Client struct {
 
 	meta         metadata
 	coordinators coordinators
-	lanes        atomic.Int32
 
 	connects, requests, refreshes atomic.Uint64
 	sentBytes, receivedBytes      atomic.Uint64
+	throttled                     atomic.Int64
 
-	mu      sync.Mutex
-	closed  bool
-	brokers map[kafkawire.BrokerID]*broker
-	seeds   []*broker // for Options.Addrs
-	conns   map[*conn]struct{}
-	onClose map[*func()]struct{}
+	mu       sync.Mutex
+	closed   bool
+	brokers  map[kafkawire.BrokerID]*broker
+	seeds    []*broker // for Options.Addrs
+	conns    map[*conn]struct{}
+	lanes    map[lane]struct{} // of newLane, until closeLane
+	lastLane lane
+	onClose  map[*func()]struct{}
 }
 
 // New returns a client. It connects when there is something to do. The error is about the options.
@@ -40,13 +43,13 @@ func New(o *Options) (*Client, error) {
 		o:       cfg,
 		brokers: make(map[kafkawire.BrokerID]*broker),
 		conns:   make(map[*conn]struct{}),
+		lanes:   make(map[lane]struct{}),
 		onClose: make(map[*func()]struct{}),
 	}
 	c.alive, c.end = context.WithCancel(context.Background())
 	for _, addr := range cfg.addrs {
 		c.seeds = append(c.seeds, c.newBroker(-1, addr))
 	}
-	c.lanes.Store(int32(laneOwn))
 	c.meta.init(c)
 	go c.meta.run()
 	return c, nil
@@ -57,7 +60,29 @@ func (c *Client) newBroker(id kafkawire.BrokerID, addr string) *broker {
 }
 
 // newLane returns a lane of its own: connections that nobody else uses.
-func (c *Client) newLane() lane { return lane(c.lanes.Add(1)) }
+func (c *Client) newLane() lane {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lastLane = max(c.lastLane, laneOwn) + 1
+	c.lanes[c.lastLane] = struct{}{}
+	return c.lastLane
+}
+
+// closeLane closes the connections of a lane of newLane, those that are being made, too.
+func (c *Client) closeLane(l lane) {
+	c.mu.Lock()
+	delete(c.lanes, l)
+	var conns []*conn
+	for k := range c.conns {
+		if k.lane == l {
+			conns = append(conns, k)
+		}
+	}
+	c.mu.Unlock()
+	for _, k := range conns {
+		k.fail(ErrClosed)
+	}
+}
 
 // Close closes all connections, and the producers and consumers of the client with them: what they have not done fails
 // with an error that wraps [ErrClosed]. It does not wait for brokers; close producers and consumers first, or Flush them,
@@ -107,11 +132,11 @@ func (c *Client) isClosed() bool {
 	return c.closed
 }
 
-// addConn notes a connection that is ready, unless the client is closed.
+// addConn notes a connection that is ready, unless the client or the lane is closed.
 func (c *Client) addConn(k *conn) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed {
+	if _, open := c.lanes[k.lane]; c.closed || k.lane > laneOwn && !open {
 		return false
 	}
 	c.conns[k] = struct{}{}
@@ -133,6 +158,7 @@ func (c *Client) Stats() Stats {
 		BytesSent:     c.sentBytes.Load(),
 		BytesReceived: c.receivedBytes.Load(),
 		Refreshes:     c.refreshes.Load(),
+		Throttled:     time.Duration(c.throttled.Load()),
 	}
 	c.mu.Lock()
 	s.Connections = len(c.conns)

@@ -112,7 +112,7 @@ func TestIdleConnection(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(8 * time.Minute)
-		if n := cl.Stats().Connections; n != 1 {
+		if n := cl.Stats().Connections; n != 2 { // for metadata and for the application
 			t.Errorf("%d connections", n)
 		}
 		time.Sleep(20 * time.Minute)

@@ -17,7 +17,8 @@ type lane int32
 const (
 	laneGeneral lane = iota
 	laneProduce
-	laneOwn // newLane gives this and larger ones
+	laneAdmin // what the application asks for, which may take long: heartbeats and commits do not wait behind it
+	laneOwn   // newLane gives larger ones
 )
 
 // pending gets the response of a request. complete is called exactly once, on a goroutine that must not wait: that which
@@ -58,6 +59,7 @@ type flight struct {
 // responses, which come in the same order.
 type conn struct {
 	c        *Client
+	lane     lane
 	info     ConnInfo
 	nc       net.Conn
 	io       *netio.Conn
@@ -79,6 +81,7 @@ type conn struct {
 	timer    *time.Timer
 	wake     time.Time // when timer fires
 	lastUsed time.Time
+	quiet    time.Time // nothing is sent before
 }
 
 // begin starts what watches the connection.

@@ -67,6 +67,9 @@ func (k *conn) received(b []byte, owned bool) error {
 		k.done(&f, nil, &ConnError{Broker: k.info.Broker, Addr: k.info.Addr, Err: err})
 		return err
 	}
+	if d := throttleOf(f.key, f.version, body); d > 0 {
+		k.throttled(d)
+	}
 	k.done(&f, &frame{body: body, version: f.version, owned: owned, size: len(b)}, nil)
 	return nil
 }

@@ -185,21 +185,6 @@ func (c *Consumer) stop(err error) {
 	c.wakeUp()
 }
 
-// closeLane closes the connections of a lane that nobody uses any more.
-func (c *Client) closeLane(l lane) {
-	c.mu.Lock()
-	brokers := make([]*broker, 0, len(c.brokers))
-	for _, b := range c.brokers {
-		brokers = append(brokers, b)
-	}
-	c.mu.Unlock()
-	for _, b := range brokers {
-		if k := b.ready(l); k != nil {
-			k.fail(ErrClosed)
-		}
-	}
-}
-
 // spawn runs f on a goroutine of the consumer, unless it is closed. c.mu is held.
 func (c *Consumer) spawn(f func()) {
 	if !c.closed {

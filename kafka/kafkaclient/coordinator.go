@@ -23,6 +23,9 @@ type coordinators struct {
 	known map[coordinated]kafkawire.BrokerID
 }
 
+// maxCoordinators bounds them: who administers many groups asks again.
+const maxCoordinators = 4096
+
 // coordinated is what has a coordinator.
 type coordinated struct {
 	kind CoordinatorKind
@@ -46,6 +49,12 @@ func (c *Client) coordinator(ctx context.Context, kind CoordinatorKind, key stri
 	defer c.coordinators.mu.Unlock()
 	if c.coordinators.known == nil {
 		c.coordinators.known = make(map[coordinated]kafkawire.BrokerID)
+	}
+	for other := range c.coordinators.known {
+		if len(c.coordinators.known) < maxCoordinators {
+			break
+		}
+		delete(c.coordinators.known, other)
 	}
 	c.coordinators.known[k] = id
 	return id, nil
@@ -126,7 +135,7 @@ func (c *Client) RequestCoordinator(ctx context.Context, kind CoordinatorKind, k
 	var resp kafkawire.Response
 	err := c.retry(ctx, func(ctx context.Context) error {
 		var err error
-		resp, err = c.requestCoordinator(ctx, kind, key, req, nil, nil)
+		resp, err = c.requestCoordinator(ctx, kind, key, req, &sendOptions{lane: laneAdmin}, nil)
 		return err
 	})
 	return resp, err

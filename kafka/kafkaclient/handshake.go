@@ -3,11 +3,9 @@ package kafkaclient
 import (
 	"bufio"
 	"context"
-	"crypto/tls"
 	"encoding/binary"
 	"fmt"
 	"io"
-	"net"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -17,12 +15,12 @@ import (
 )
 
 // connect makes a connection: dialing, TLS, versions, authentication. It is ready for send.
-func (c *Client) connect(ctx context.Context, info ConnInfo) (*conn, error) {
+func (c *Client) connect(ctx context.Context, l lane, info ConnInfo) (*conn, error) {
 	nc, err := c.dial(ctx, info.Addr)
 	if err != nil {
 		return nil, err
 	}
-	k := &conn{c: c, info: info, nc: nc, io: netio.NewConn(nc)}
+	k := &conn{c: c, lane: l, info: info, nc: nc, io: netio.NewConn(nc)}
 	stop := context.AfterFunc(ctx, func() { nc.SetDeadline(time.Unix(1, 0)) })
 	err = k.handshake(ctx)
 	if !stop() && err == nil {
@@ -39,24 +37,6 @@ func (c *Client) connect(ctx context.Context, info ConnInfo) (*conn, error) {
 		return nil, err
 	}
 	return k, nil
-}
-
-func (c *Client) dial(ctx context.Context, addr string) (net.Conn, error) {
-	nc, err := c.o.Dial(ctx, "tcp", addr)
-	if err != nil || c.o.TLS == nil {
-		return nc, err
-	}
-	config := c.o.TLS
-	if config.ServerName == "" {
-		config = config.Clone()
-		config.ServerName, _, _ = net.SplitHostPort(addr)
-	}
-	t := tls.Client(nc, config)
-	if err := t.HandshakeContext(ctx); err != nil {
-		nc.Close()
-		return nil, err
-	}
-	return t, nil
 }
 
 // handshake asks for versions and authenticates.

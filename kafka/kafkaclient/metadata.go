@@ -58,6 +58,7 @@ type metadata struct {
 	all      int                         // how many want all topics
 	asked    bool                        // somebody asked for a refresh
 	urgent   bool                        // without a pause
+	awaited  bool                        // somebody waits for it
 	round    uint64                      // counts refreshes that began
 	over     chan struct{}               // closed when the next one has ended
 	last     error                       // of the latest refresh
@@ -77,7 +78,7 @@ func (m *metadata) init(c *Client) {
 func (m *metadata) want(topic kafkawire.TopicName) {
 	m.mu.Lock()
 	m.wanted[topic]++
-	first := m.wanted[topic] == 1 && m.all == 0
+	first := m.wanted[topic] == 1 && (m.all == 0 || m.current.Load().topics[topic] == nil)
 	m.mu.Unlock()
 	if first {
 		m.ask(true)
@@ -138,6 +139,7 @@ func (m *metadata) ask(urgent bool) {
 func (m *metadata) await(ctx context.Context) error {
 	m.mu.Lock()
 	over, round := m.over, m.round
+	m.awaited = true
 	m.mu.Unlock()
 	m.ask(false)
 	for {
@@ -173,7 +175,7 @@ func (m *metadata) run() {
 	timer := time.NewTimer(m.c.o.MetadataMaxAge)
 	defer timer.Stop()
 	var last time.Time
-	failures := 0
+	failures, row := 0, 0
 	for {
 		select {
 		case <-m.wake:
@@ -183,13 +185,18 @@ func (m *metadata) run() {
 			return
 		}
 		m.mu.Lock()
-		asked, urgent := m.asked, m.urgent
+		asked, urgent, awaited := m.asked, m.urgent, m.awaited
 		m.mu.Unlock()
 		if !asked {
 			continue
 		}
-		// What fails again and again is asked for less and less often.
-		if wait := m.c.backoff(max(failures, 1)) - time.Since(last); wait > 0 && !last.IsZero() && (!urgent || failures > 0) {
+		// What fails again and again is asked for less and less often, and so is what does not change, such as a
+		// partition without a leader.
+		if since := time.Since(last); awaited || since > 2*m.c.o.Backoff.Max {
+			row = 0
+		}
+		row++
+		if wait := m.c.backoff(max(failures, row)) - time.Since(last); wait > 0 && !last.IsZero() && (!urgent || failures > 0) {
 			t := time.NewTimer(wait)
 			for waiting := true; waiting; {
 				select {
@@ -197,7 +204,7 @@ func (m *metadata) run() {
 					waiting = false
 				case <-m.wake:
 					m.mu.Lock()
-					waiting = !m.urgent || failures > 0
+					waiting = (!m.urgent || failures > 0) && (!m.awaited || awaited)
 					m.mu.Unlock()
 				case <-m.c.alive.Done():
 					t.Stop()
@@ -220,7 +227,7 @@ func (m *metadata) run() {
 // fetch asks once.
 func (m *metadata) fetch() error {
 	m.mu.Lock()
-	m.asked, m.urgent = false, false
+	m.asked, m.urgent, m.awaited = false, false, false
 	m.round++
 	req := new(kafkawire.MetadataRequest)
 	req.Reset()
@@ -238,8 +245,13 @@ func (m *metadata) fetch() error {
 	resp, err := m.c.requestAny(ctx, req, nil)
 	var watchers []*func(*cluster)
 	m.c.refreshes.Add(1)
-	if err == nil {
-		err = m.set(resp.(*kafkawire.MetadataResponse), all)
+	if r, ok := resp.(*kafkawire.MetadataResponse); ok && err == nil {
+		if all && r.ErrorCode == 0 {
+			err = m.fetchMissing(ctx, req, r)
+		}
+		if err == nil {
+			err = m.set(r, all)
+		}
 	}
 	if err != nil && m.c.isClosed() {
 		err = ErrClosed
@@ -264,6 +276,34 @@ func (m *metadata) fetch() error {
 		m.c.o.Logger.Debug("no metadata", "err", err)
 	}
 	return err
+}
+
+// fetchMissing asks for those topics that are wanted and not among all that there are, by name: then brokers say why, and
+// make them if they may.
+func (m *metadata) fetchMissing(ctx context.Context, req *kafkawire.MetadataRequest, r *kafkawire.MetadataResponse) error {
+	there := make(map[kafkawire.TopicName]bool, len(r.Topics))
+	for i := range r.Topics {
+		if r.Topics[i].Name != nil {
+			there[*r.Topics[i].Name] = true
+		}
+	}
+	m.mu.Lock()
+	req.Topics = nil
+	for name := range m.wanted {
+		if !there[name] {
+			req.Topics = append(req.Topics, kafkawire.MetadataRequestTopic{Name: &name})
+		}
+	}
+	m.mu.Unlock()
+	if len(req.Topics) == 0 {
+		return nil
+	}
+	resp, err := m.c.requestAny(ctx, req, nil)
+	if err != nil {
+		return err
+	}
+	r.Topics = append(r.Topics, resp.(*kafkawire.MetadataResponse).Topics...)
+	return nil
 }
 
 // set takes an answer in.

@@ -7,23 +7,34 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"strings"
 	"time"
 )
 
 // Options configures a [Client]. New copies it; what it points to must not change afterwards.
 type Options struct {
-	// Addrs are the addresses of some brokers, as host:port with 9092 as the default port. The client learns of all other
-	// brokers from the first that answers, and comes back to these when it knows none any more that does.
+	// Addrs are the addresses of some brokers, as host:port or scheme://host:port, with 9092 as the default port. The
+	// client learns of all other brokers from the first that answers, and comes back to these when it knows none any more
+	// that does.
+	//
+	// The scheme, which must be the same for all, says how to reach brokers, those too that the client learns of: kafka is
+	// TCP, kafkas is TLS on top of it, others are those of Dialers. Without one it is kafkas when TLS is set, and kafka
+	// otherwise.
 	Addrs []string
 
 	// ClientID names the client in logs and quotas of brokers. Empty is "quartet".
 	ClientID string
 
-	// Dial makes connections, with network "tcp". Nil is a net.Dialer. With TLS the handshake is done on top of it.
+	// Dialers adds schemes, or replaces the built-in dialing of one. The conn is used as it is: a dialer of "kafkas" has
+	// done the TLS handshake.
+	Dialers map[string]DialFunc
+
+	// Dial makes the connections below the built-in schemes, with network "tcp". Nil is a net.Dialer.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
-	// TLS, when it is not nil, makes connections with TLS. The server name defaults to the host of the address.
+	// TLS is for connections with TLS. The server name defaults to the host of the address. With nil there is no TLS unless
+	// Addrs say so.
 	TLS *tls.Config
 
 	// SASL authenticates the client: [Plain], [SCRAM], [OAuthBearer] or a mechanism of the application. Nil is none.
@@ -69,6 +80,10 @@ type Options struct {
 	Trace *Trace
 }
 
+// DialFunc makes a connection to a broker. The URL has a scheme and a host, with a port unless it is one of Options.Addrs
+// without.
+type DialFunc func(ctx context.Context, broker *url.URL) (net.Conn, error)
+
 // Backoff is a time that grows from attempt to attempt: a random time between half and all of a bound that starts with
 // Min and doubles up to Max.
 type Backoff struct {
@@ -79,7 +94,8 @@ type Backoff struct {
 // config is Options with defaults filled in and checked.
 type config struct {
 	Options
-	addrs []string
+	scheme string
+	addrs  []string
 }
 
 func newConfig(o *Options) (*config, error) {
@@ -90,12 +106,15 @@ func newConfig(o *Options) (*config, error) {
 	if len(c.Addrs) == 0 {
 		return nil, errors.New("kafkaclient: no addresses")
 	}
-	for _, s := range c.Addrs {
-		addr, err := address(s)
+	for i, s := range c.Addrs {
+		scheme, addr, err := c.address(s)
 		if err != nil {
 			return nil, err
 		}
-		c.addrs = append(c.addrs, addr)
+		if i > 0 && scheme != c.scheme {
+			return nil, fmt.Errorf("kafkaclient: addresses of different schemes, %s and %s", c.scheme, scheme)
+		}
+		c.scheme, c.addrs = scheme, append(c.addrs, addr)
 	}
 	c.ClientID = orDefault(c.ClientID, "quartet")
 	if len(c.ClientID) > 32767 {
@@ -121,19 +140,34 @@ func newConfig(o *Options) (*config, error) {
 	return c, nil
 }
 
-// address checks an address and adds the default port.
-func address(s string) (string, error) {
-	host, port, err := net.SplitHostPort(s)
-	if err != nil {
-		if addr, ok := errors.AsType[*net.AddrError](err); !ok || addr.Err != "missing port in address" {
-			return "", fmt.Errorf("kafkaclient: address %q: %w", s, err)
+// address checks an address, and adds the scheme and the default port.
+func (c *config) address(s string) (scheme, addr string, err error) {
+	scheme, addr, found := strings.Cut(s, "://")
+	if !found {
+		scheme, addr = "kafka", s
+		if c.TLS != nil {
+			scheme = "kafkas"
 		}
-		host, port = strings.Trim(s, "[]"), "9092"
+	} else if u, err := url.Parse(s); err != nil || u.Host != addr || addr == "" {
+		return "", "", fmt.Errorf("kafkaclient: address %q is not scheme://host:port", s)
+	}
+	if c.Dialers[scheme] != nil && found {
+		return scheme, addr, nil // the port may be one that the dialer knows
+	}
+	if scheme != "kafka" && scheme != "kafkas" {
+		return "", "", fmt.Errorf("kafkaclient: address %q: no dialer for the scheme", s)
+	}
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		if bad, ok := errors.AsType[*net.AddrError](err); !ok || bad.Err != "missing port in address" {
+			return "", "", fmt.Errorf("kafkaclient: address %q: %w", s, err)
+		}
+		host, port = strings.Trim(addr, "[]"), "9092"
 	}
 	if host == "" || port == "" {
-		return "", fmt.Errorf("kafkaclient: address %q: no host or port", s)
+		return "", "", fmt.Errorf("kafkaclient: address %q: no host or port", s)
 	}
-	return net.JoinHostPort(host, port), nil
+	return scheme, net.JoinHostPort(host, port), nil
 }
 
 // orDefault returns v, or def when v is zero.

@@ -150,6 +150,9 @@ func (e *entry) finish(err error) {
 	}
 }
 
+// maxRecord is the size of the largest record: requests have a size of 31 bits.
+const maxRecord = 1 << 30
+
 // recordSize is at least the size of a record in a batch.
 func recordSize(r *Record) int {
 	n := 36 + len(r.Key) + len(r.Value)
@@ -168,7 +171,13 @@ func (p *Producer) produce(ctx context.Context, r *Record, e entry) error {
 		return p.closedErr()
 	}
 	size := recordSize(r)
+	if size > maxRecord {
+		return &ProduceError{Topic: r.Topic, Partition: -1, Err: remoteNot(kafkawire.ErrMessageTooLarge, "the record is larger than 1 GiB")}
+	}
 	if err := p.room.take(ctx, p, size); err != nil {
+		if err == ErrClosed {
+			err = p.closedErr()
+		}
 		return err
 	}
 	if r.Timestamp.IsZero() {

@@ -19,12 +19,15 @@ func (r *produceRequest) choose() error {
 		limit = 11 // from 12 on it adds partitions to the transaction
 	}
 	for _, it := range r.items {
-		if it.part.t.id.Load() == nil && limit < 0 {
+		if it.id.IsZero() && limit < 0 {
 			limit = 12 // from 13 on topics have no name
 		}
 	}
 	version, ok := r.k.versions.pick(kafkawire.KeyProduce, limit)
 	if !ok || p.o.Compression == compress.Zstd && version < 7 {
+		return unsupported(kafkawire.KeyProduce)
+	}
+	if p.txn != nil && p.txn.implicit() && version < 12 { // it would add no partition
 		return unsupported(kafkawire.KeyProduce)
 	}
 	r.version = version
@@ -73,12 +76,14 @@ func (r *produceRequest) encode() {
 		}
 		switch {
 		case v >= 13:
-			id := t.id.Load()
-			h = append(h, id[:]...)
+			h = append(h, r.items[i].id[:]...)
 		case flexible:
 			h = append(codec.AppendUvarint32(h, uint32(len(t.name))+1), t.name...)
 		default:
 			h = append(binary.BigEndian.AppendUint16(h, uint16(len(t.name))), t.name...)
+		}
+		for j := range r.items[i : i+n] {
+			r.items[i+j].id = r.items[i].id
 		}
 		h = appendCount(h, n, flexible)
 		for _, it := range r.items[i : i+n] {

@@ -206,16 +206,25 @@ func (s *sink) conn() (*conn, error) {
 // unreachable puts partitions back when there is no connection.
 func (s *sink) unreachable(parts []*producerPartition, err error) {
 	_, refused := errors.AsType[*AuthError](err)
+	kept := parts[:0]
+	s.mu.Lock()
+	round := s.round
+	s.mu.Unlock()
 	for _, part := range parts {
 		part.mu.Lock()
-		if part.sink == s {
-			part.last = err
+		if part.sink != s || part.err != nil || part.round == round { // it moved, has ended, or is listed twice
+			part.mu.Unlock()
+			continue
 		}
+		part.last, part.round = err, round
 		part.mu.Unlock()
+		kept = append(kept, part)
 		if refused {
 			part.fail(err, false)
 		}
 	}
+	clear(parts[len(kept):])
+	parts = kept
 	s.mu.Lock()
 	s.parts = append(parts, s.parts...)
 	s.failures++
@@ -253,6 +262,7 @@ type produceItem struct {
 	part *producerPartition
 	b    *batch
 	x    kafka.Sending
+	id   kafkawire.UUID // of the topic, when it was sent; zero: unknown
 	done bool
 }
 
@@ -287,7 +297,11 @@ func (r *produceRequest) recycle() {
 }
 
 func (r *produceRequest) add(part *producerPartition, b *batch, x kafka.Sending) {
-	r.items = append(r.items, produceItem{part: part, b: b, x: x})
+	it := produceItem{part: part, b: b, x: x}
+	if id := part.t.id.Load(); id != nil {
+		it.id = *id
+	}
+	r.items = append(r.items, it)
 	r.size += b.w.Len()
 }
 
@@ -360,7 +374,10 @@ func (r *produceRequest) complete(f *frame, err error) {
 			r.lost(false, err)
 			break
 		}
-		throttle = time.Duration(min(max(r.resp.ThrottleTimeMs, 0), 60_000)) * time.Millisecond
+		if f.version >= 6 { // as in throttleVersion
+			throttle = min(time.Duration(max(r.resp.ThrottleTimeMs, 0))*time.Millisecond, maxThrottle)
+			s.p.c.throttled.Add(int64(throttle))
+		}
 		r.answered()
 	}
 	r.recycle()
@@ -415,7 +432,7 @@ func (r *produceRequest) find(next *int, t *kafkawire.ProduceResponseTopic, inde
 		if it.part.index != index || it.done {
 			continue
 		}
-		if r.version < 13 && it.part.t.wire == t.Name || r.version >= 13 && *it.part.t.id.Load() == t.TopicID {
+		if r.version < 13 && it.part.t.wire == t.Name || r.version >= 13 && it.id == t.TopicID {
 			return it
 		}
 	}

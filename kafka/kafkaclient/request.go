@@ -43,7 +43,7 @@ func (c *Client) Request(ctx context.Context, req kafkawire.Request) (kafkawire.
 	var resp kafkawire.Response
 	err := c.retry(ctx, func(ctx context.Context) error {
 		var err error
-		resp, err = c.requestAny(ctx, req, nil)
+		resp, err = c.requestAny(ctx, req, &sendOptions{lane: laneAdmin})
 		return err
 	})
 	return resp, err
@@ -51,7 +51,7 @@ func (c *Client) Request(ctx context.Context, req kafkawire.Request) (kafkawire.
 
 // RequestBroker sends a request to a broker, as Request does, once.
 func (c *Client) RequestBroker(ctx context.Context, id kafkawire.BrokerID, req kafkawire.Request) (kafkawire.Response, error) {
-	return c.requestBroker(ctx, id, req, nil)
+	return c.requestBroker(ctx, id, req, &sendOptions{lane: laneAdmin})
 }
 
 // requestAny sends a request to any broker, once.
@@ -113,9 +113,9 @@ func (c *Client) requestController(ctx context.Context, req kafkawire.Request) (
 		return nil, err
 	}
 	if c.broker(id) == nil { // brokers pass requests on since there is KRaft
-		return c.requestAny(ctx, req, nil)
+		return c.requestAny(ctx, req, &sendOptions{lane: laneAdmin})
 	}
-	return c.requestBroker(ctx, id, req, nil)
+	return c.requestBroker(ctx, id, req, &sendOptions{lane: laneAdmin})
 }
 
 // broker returns a broker, nil when there is none.
@@ -170,6 +170,9 @@ func (k *conn) roundTrip(ctx context.Context, req kafkawire.Request, o *sendOpti
 		if errors.Is(err, kafkawire.ErrField) {
 			err = fmt.Errorf("%w: %w", ErrUnsupported, err)
 		}
+		return nil, 0, err
+	}
+	if err := k.calm(ctx); err != nil {
 		return nil, 0, err
 	}
 	k.c.requests.Add(1)

@@ -44,4 +44,7 @@ type Stats struct {
 	BytesSent     uint64
 	BytesReceived uint64
 	Refreshes     uint64 // of metadata
+
+	// Throttled is for how long brokers asked to send them nothing, since a quota was exceeded.
+	Throttled time.Duration
 }

@@ -134,12 +134,12 @@ func (p *Producer) Commit(ctx context.Context) error {
 	t.taking.Store(false)
 	if open {
 		t.barrier()
-		if err := p.Flush(ctx); err != nil {
-			t.taking.Store(true)
-			return err
+		err := p.Flush(ctx)
+		if err == nil {
+			err = t.settle(ctx, false)
 		}
-		if err := t.settle(ctx, false); err != nil {
-			t.taking.Store(true)
+		if err != nil {
+			t.takeAgain()
 			return err
 		}
 		t.mu.Lock()
@@ -155,6 +155,13 @@ func (p *Producer) Commit(ctx context.Context) error {
 	}
 	t.ended()
 	return nil
+}
+
+// takeAgain takes records after a commit that was given up before it began, unless one has failed.
+func (t *transaction) takeAgain() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.taking.Store(t.err == nil)
 }
 
 // barrier waits for those who saw that records are taken, after that has ended: their records are in a batch.
