@@ -76,7 +76,7 @@ func protocol(name string, pure ...string) []rule {
 		shell(at("client"), pure...),
 		shell(at("server"), pure...),
 		broker(at("broker"), with(pure, at("server"))...),
-		{dir: at("test"), own: with(core, name+"/...", "internal/memnet", "internal/wiretest")},
+		{dir: at("test"), own: with(core, name+"/...", "internal/memnet", "internal/netio", "internal/wiretest")},
 	}
 }
 

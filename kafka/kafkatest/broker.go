@@ -35,6 +35,9 @@ type BrokerOptions struct {
 	// Loopback makes the broker listen on ports of 127.0.0.1, for programs outside of the test, instead of in memory.
 	Loopback bool
 
+	// Streams lets clients have many streams on a connection in memory (kafka-streams/1), as over QUIC.
+	Streams bool
+
 	// Faults decide about requests. They may be changed while the broker runs.
 	Faults *Faults
 }
@@ -124,9 +127,11 @@ func (b *Broker) listen(i int, o *BrokerOptions) (l net.Listener, err error) {
 		}
 	} else {
 		mem := memnet.Listen(addr)
-		if o.Faults != nil {
-			mem.OnDial(func(int) (*memnet.Options, error) { return nil, o.Faults.refused(int32(i + 1)) })
+		var network memnet.Options
+		if o.Streams {
+			network.Protocol = kafkaserver.StreamsProtocol
 		}
+		mem.OnDial(func(int) (*memnet.Options, error) { return &network, o.Faults.refused(int32(i + 1)) })
 		b.dials[addr], l = mem.Dial, mem
 	}
 	b.addrs = append(b.addrs, addr)

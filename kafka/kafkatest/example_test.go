@@ -3,6 +3,7 @@ package kafkatest_test
 import (
 	"context"
 	"fmt"
+	"net"
 	"testing"
 
 	"github.com/quartet-mq/quartet/kafka/kafkaclient"
@@ -85,4 +86,40 @@ func ExampleFaults() {
 	}
 	fmt.Println(len(list), "records,", hits(), "failures, committed", b.Committed(t, "billing", "orders", 0))
 	// Output: 3 records, 2 failures, committed 3
+}
+
+// A broker that the test plays: it hangs up on the first connection, and the record of what a client says then.
+func ExamplePeerBroker() {
+	t := new(exampleT) // in a test it is the *testing.T
+	defer t.end()
+
+	b := kafkatest.NewPeerBroker(t)
+	trace := kafkatest.Trace{NoHandshake: true}
+	c, err := kafkaclient.New(&kafkaclient.Options{
+		Addrs: b.Addrs(),
+		Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+			nc, err := b.Dial(ctx, network, address)
+			if err != nil {
+				return nil, err
+			}
+			return trace.Wrap(nc, kafkatest.Client), nil
+		},
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_, _ = c.Admin().Cluster(context.Background())
+	}()
+	b.Accept().Close()
+	p := b.Accept()
+	p.Versions(map[kafkawire.APIKey]int16{kafkawire.KeyMetadata: 9, kafkawire.KeyDescribeCluster: -1})
+	p.Receive(kafkawire.KeyMetadata)
+	_ = c.Close()
+	<-done
+	fmt.Print(trace.String())
+	// Output: C Metadata/9 Topics=[]
 }

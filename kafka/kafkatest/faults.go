@@ -3,12 +3,10 @@ package kafkatest
 import (
 	"errors"
 	"maps"
-	"net"
 	"slices"
 	"sync"
 	"time"
 
-	"github.com/quartet-mq/quartet/internal/wiretest"
 	"github.com/quartet-mq/quartet/kafka/kafkaserver"
 	"github.com/quartet-mq/quartet/kafka/kafkawire"
 )
@@ -172,7 +170,7 @@ func (f *Faults) Refuse(node int32, n int) {
 func (f *Faults) CutAll(node int32) {
 	f.mu.Lock()
 	var list []*faultyConn
-	for c := range f.conns {
+	for c := range f.conns { // streams end with their connections
 		if node == 0 || c.node == node {
 			list = append(list, c)
 		}
@@ -232,95 +230,6 @@ func (f *Faults) decide(r *Request) Result {
 		return Result{}
 	}
 	return do(r)
-}
-
-// faultyConn is a connection to a broker, as the server sees it.
-type faultyConn struct {
-	net.Conn
-	f    *Faults
-	node int32
-
-	mu      sync.Mutex
-	replies map[int32]reply // by correlation id
-}
-
-type reply struct {
-	key     kafkawire.APIKey
-	version int16
-	result  Result
-}
-
-// listener returns a listener with the faults. In memory it is the dialler that is refused.
-func (f *Faults) listener(node int32, l net.Listener, memory bool) net.Listener {
-	if f == nil {
-		return l
-	}
-	refused := func() error { return f.refused(node) }
-	if memory {
-		refused = nil
-	}
-	return wiretest.Listener(l, refused, func(conn net.Conn) net.Conn {
-		c := &faultyConn{Conn: conn, f: f, node: node, replies: make(map[int32]reply)}
-		f.mu.Lock()
-		if f.conns == nil {
-			f.conns = make(map[*faultyConn]struct{})
-		}
-		f.conns[c] = struct{}{}
-		f.mu.Unlock()
-		return wiretest.Tap(c, frameSize, c.leaving, pass)
-	})
-}
-
-// Close implements net.Conn.
-func (c *faultyConn) Close() error {
-	c.f.mu.Lock()
-	delete(c.f.conns, c)
-	c.f.mu.Unlock()
-	return c.Conn.Close()
-}
-
-func pass(b []byte) wiretest.Result { return wiretest.Result{Data: b} }
-
-// leaving decides about a response that leaves the server.
-func (c *faultyConn) leaving(b []byte) wiretest.Result {
-	if len(b) < 8 {
-		return wiretest.Result{Data: b}
-	}
-	correlation := int32(b[4])<<24 | int32(b[5])<<16 | int32(b[6])<<8 | int32(b[7])
-	c.mu.Lock()
-	r, ok := c.replies[correlation]
-	delete(c.replies, correlation)
-	c.mu.Unlock()
-	if !ok {
-		return wiretest.Result{Data: b}
-	}
-	if r.result.CutReply {
-		return wiretest.Result{Cut: true}
-	}
-	_, body, err := kafkawire.DecodeResponseHeader(b[4:], r.key, r.version)
-	if err != nil {
-		return wiretest.Result{Data: b}
-	}
-	m := kafkawire.NewResponse(r.key)
-	if err := m.Decode(body, r.version); err != nil {
-		return wiretest.Result{Data: b}
-	}
-	r.result.ChangeReply(m)
-	out, err := m.Append(append([]byte(nil), b[:len(b)-len(body)]...), r.version)
-	if err != nil {
-		return wiretest.Result{Cut: true}
-	}
-	n := len(out) - 4
-	out[0], out[1], out[2], out[3] = byte(n>>24), byte(n>>16), byte(n>>8), byte(n)
-	return wiretest.Result{Data: out}
-}
-
-// frameSize finds the end of a frame.
-func frameSize(b []byte) (int, error) {
-	if len(b) < 4 {
-		return 0, nil
-	}
-	return 4 + (int(b[0])<<24 | int(b[1])<<16 | int(b[2])<<8 | int(b[3])), nil
 }
 
 // backend returns a backend with the faults before it.
@@ -486,17 +395,4 @@ func (s *faultySession) do(r *kafkaserver.Request, result Result) {
 		s.b.f.expect(s.c, r, result)
 	}
 	s.Session.Handle(r)
-}
-
-// expect notes what happens to the response of a request.
-func (f *Faults) expect(c *kafkaserver.Conn, r *kafkaserver.Request, result Result) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for x := range f.conns {
-		if x.RemoteAddr().String() == c.RemoteAddr().String() {
-			x.mu.Lock()
-			x.replies[r.CorrelationID] = reply{r.Key, r.Version, result}
-			x.mu.Unlock()
-		}
-	}
 }
