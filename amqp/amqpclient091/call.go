@@ -11,8 +11,8 @@ import (
 type call struct {
 	m        amqp091.Method
 	then     func(*amqp091.Event) // takes the answer, may be nil; c.mu is held
-	k        *conn
-	consumer *Consumer // that it starts
+	o        *lane                // on which the answer comes
+	consumer *Consumer            // that it starts
 	done     chan struct{}
 	reply    amqp091.Method
 	err      error
@@ -50,9 +50,9 @@ func (x *call) fail(err error) {
 }
 
 func (x *call) end() {
-	if x.k != nil {
-		x.k.wait(-1)
-		x.k = nil
+	if x.o != nil {
+		x.o.wait(-1)
+		x.o = nil
 	}
 	close(x.done)
 }

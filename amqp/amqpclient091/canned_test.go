@@ -81,10 +81,10 @@ func connected(t testing.TB, o *ChannelOptions) (*Client, *Channel, *canned) {
 
 // feed lets the client handle b.
 func (c *Client) feed(t testing.TB, b []byte) {
-	if err := c.last.in.Append(b); err != nil {
+	if err := c.last.main.in.Append(b); err != nil {
 		t.Fatal(err)
 	}
-	c.last.feed()
+	c.last.main.feed()
 }
 
 // channel.flow holds back what is published on that channel.

@@ -263,17 +263,22 @@ func (c *Client) shut(err error) {
 	}
 	c.closed, c.err = true, err
 	end := c.endErr()
-	if k := c.last; k != nil && !k.closing {
-		k.flushAcks()
-		k.m.Close(time.Now(), nil)
-		k.events()
-		k.kick()
-		k.arm()
+	k := c.last
+	if k != nil && k.closing {
+		k = nil
+	}
+	later := k != nil && k.mux != nil && k.m.Open() // the channels are closed first
+	if k != nil && !later {
+		k.main.flushAcks()
+		k.closeNow()
 	}
 	for _, h := range slices.Clone(c.channels) {
 		h.end(end)
 	}
 	c.control.end(end)
+	if later {
+		k.leave()
+	}
 	c.reportFirst(end)
 	close(c.done)
 	c.cancel()

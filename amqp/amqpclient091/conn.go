@@ -9,17 +9,15 @@ import (
 	"time"
 
 	"github.com/quartet-mq/quartet/amqp/amqp091"
-	"github.com/quartet-mq/quartet/codec"
 	"github.com/quartet-mq/quartet/internal/sasl"
 )
 
-// conn is one network connection. The fields of the first group belong to the goroutine that reads (during the handshake
-// the one that connects), the others are guarded by c.mu.
+// conn is one network connection. The fields of the first group belong to the goroutine that connects, the others are guarded
+// by c.mu.
 type conn struct {
 	c      *Client
 	nc     net.Conn
 	server *server
-	in     codec.Buffer
 	side   sasl.Client
 
 	m      *amqp091.Conn
@@ -33,24 +31,17 @@ type conn struct {
 	timer *time.Timer
 	armed time.Time
 
-	out     []byte  // encoded, not written
-	spare   []byte  // the buffer of the last write
-	answers int     // bytes of out that are answers to the server
-	dirty   []*link // with acknowledgements that are not encoded
-	writing bool
-	closing bool  // close the network connection once out is written
+	main    lane
+	mux     *mux  // nil: all channels are on one stream
+	answers int   // bytes that wait and are answers to the server
+	closing bool  // close the network connection once the output is written
 	down    bool  // the connection is over, as far as the protocol goes
 	err     error // of the network
-	broken  error // of writing; the reader has the last word
 	hungUp  bool  // somebody closes nc
 	flushed chan struct{}
 
-	full     int           // consumers without acknowledgements whose buffer is full
-	waiters  int           // calls and messages that wait for an answer
-	resume   chan struct{} // the reader that pauses waits for it
 	draining bool          // events is at work
 	ev       amqp091.Event // at which it is
-	writer   func()        // is write
 }
 
 // batch is how many frames with events are handled without letting others have the lock.
@@ -64,6 +55,9 @@ var errFlood = errors.New("amqpclient091: server asks without reading the answer
 // keepBuffer is the largest output buffer that is kept for the next write. Bodies are copied into it: the caller may change them
 // when Publish returns. A copy of 64 KiB takes 2 µs; what costs is memory that is not there yet, 100 times as much.
 const keepBuffer = 4 << 20
+
+// keepStream is keepBuffer for the stream of a channel.
+const keepStream = 64 << 10
 
 func newConn(c *Client, nc net.Conn, s *server) *conn {
 	l := &c.o.Limits
@@ -84,127 +78,21 @@ func newConn(c *Client, nc net.Conn, s *server) *conn {
 	}
 	k := &conn{
 		c: c, nc: nc, server: s,
-		in:      codec.Buffer{Max: int(max(cfg.FrameMax, 64<<10))},
 		m:       amqp091.NewConn(cfg),
 		links:   make(map[uint16]*link),
 		gone:    make(chan struct{}),
 		flushed: make(chan struct{}),
-		resume:  make(chan struct{}, 1),
+		mux:     newMux(nc),
 	}
-	k.writer = k.write // bound once
+	k.main.init(k, nil, nc, int(max(cfg.FrameMax, 64<<10)))
 	return k
-}
-
-// open reports whether messages may be added to the output buffer.
-func (k *conn) open() bool {
-	return len(k.out) < k.c.o.Limits.OutputBuffer && !k.closing && !k.down && k.broken == nil
 }
 
 // serve reads until the connection is over.
 func (k *conn) serve() {
 	defer close(k.gone)
-	k.feed()
-	for {
-		k.pause()
-		if k.read() != nil {
-			return
-		}
-	}
-}
-
-// read reads once and handles what came.
-func (k *conn) read() error {
-	n, err := k.in.Fill(k.nc)
-	if n > 0 {
-		k.c.mu.Lock()
-		k.c.stats.BytesReceived += uint64(n)
-		k.c.mu.Unlock()
-		k.feed()
-	}
-	if err != nil {
-		k.c.mu.Lock()
-		if k.broken != nil {
-			err = k.broken
-		}
-		k.fail(err)
-		k.c.mu.Unlock()
-	}
-	return err
-}
-
-// feed handles the whole frames in the input buffer.
-func (k *conn) feed() {
-	for k.feedBatch() {
-	}
-}
-
-// feedBatch handles some frames and reports whether there may be more.
-func (k *conn) feedBatch() (more bool) {
-	k.c.mu.Lock()
-	defer k.c.mu.Unlock()
-	now := time.Now()
-	for range batch {
-		b := k.in.Bytes()
-		if k.closing || k.err != nil {
-			k.in.Discard(len(b))
-			b = nil
-		}
-		if more = len(b) > 0; !more {
-			break
-		}
-		n, err := k.m.Receive(now, b)
-		k.events()
-		k.in.Discard(n)
-		if more = n > 0 && err == nil; !more {
-			break
-		}
-	}
-	if k.answers > maxAnswers && k.err == nil {
-		k.fail(errFlood)
-	}
-	if k.c.conn == k {
-		k.c.sendQueued()
-	}
-	k.kick()
-	k.arm()
-	return more
-}
-
-// pause holds the reader back while a consumer without acknowledgements has no room and nobody waits for the server.
-func (k *conn) pause() {
-	c := k.c
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !k.stalled() {
-		return
-	}
-	k.m.Pause(time.Now(), true)
-	for k.stalled() {
-		c.mu.Unlock()
-		<-k.resume
-		c.mu.Lock()
-	}
-	k.m.Pause(time.Now(), false)
-}
-
-func (k *conn) stalled() bool {
-	return k.full > 0 && k.waiters == 0 && !k.down && !k.closing && k.err == nil && k.broken == nil
-}
-
-// unpause lets the reader look again whether it has to pause. c.mu is held.
-func (k *conn) unpause() {
-	select {
-	case k.resume <- struct{}{}:
-	default:
-	}
-}
-
-// wait counts n more of those who wait for the server. c.mu is held.
-func (k *conn) wait(n int) {
-	k.waiters += n
-	if k.full > 0 && n > 0 {
-		k.unpause()
-	}
+	k.main.feed()
+	k.main.serve()
 }
 
 // events takes the machine's events. c.mu is held.
@@ -257,8 +145,15 @@ func (k *conn) event(e *amqp091.Event) {
 	case amqp091.EventUnblocked:
 		k.c.unblock()
 	case amqp091.EventChannelClose, amqp091.EventChannelClosed:
+		if l != nil && e.Kind == amqp091.EventChannelClose {
+			l.o.end()
+		}
 		if l != nil && !l.dead.Load() {
 			l.closed(l.m.Err())
+		}
+	case amqp091.EventChannelGone:
+		if l != nil {
+			l.o.end()
 		}
 	case amqp091.EventDown:
 		k.goDown()
@@ -269,16 +164,21 @@ func (k *conn) event(e *amqp091.Event) {
 
 // append encodes an EventSend.
 func (k *conn) append(e *amqp091.Event) {
-	b, err := e.AppendTo(k.out)
+	o := k.route(e.ChannelID())
+	if o == nil {
+		return // its stream has ended
+	}
+	b, err := e.AppendTo(o.out)
 	if err != nil {
 		k.fail(err) // arguments are checked before: see call.check
 		return
 	}
 	switch e.Method.(type) {
 	case *amqp091.ChannelFlowOK, *amqp091.BasicCancelOK, *amqp091.ChannelCloseOK, *amqp091.ChannelOpen:
-		k.answers += len(b) - len(k.out)
+		o.answered(len(b) - len(o.out))
 	}
-	k.out = b
+	o.out = b
+	o.touch()
 	if f := k.c.o.Trace.MethodSent; f != nil && e.Method != nil {
 		f(e.ChannelID(), e.Method)
 	}
@@ -347,13 +247,33 @@ func (k *conn) tick() {
 	if k.closing || k.err != nil {
 		return
 	}
-	if !k.writing && len(k.out) == 0 {
-		k.out, k.spare = nil, nil // the connection has been idle for a while
-	}
+	k.trim()
 	k.m.Advance(time.Now())
 	k.events()
 	k.kick()
 	k.arm()
+}
+
+// trim gives the memory of output back where there is none: the connection has been idle for a while. c.mu is held.
+func (k *conn) trim() {
+	k.main.trim()
+	if k.mux != nil {
+		for _, o := range k.mux.lanes {
+			o.trim()
+		}
+	}
+}
+
+func (o *lane) trim() {
+	if !o.writing && len(o.out) == 0 {
+		o.out, o.spare = nil, nil
+	}
+}
+
+// answered counts bytes that the server makes the client say.
+func (o *lane) answered(n int) {
+	o.answers += n
+	o.k.answers += n
 }
 
 // cause returns why the connection is over. c.mu is held.

@@ -132,7 +132,7 @@ func (n *connector) open(ctx context.Context, s *server) (*conn, error) {
 	c.stats.Connects++
 	c.info = Info{
 		Server: c.publicURL(s), VirtualHost: c.o.vhost(s), Mechanism: k.m.Mechanism(), Properties: k.m.PeerProperties(),
-		FrameMax: k.m.FrameMax(), ChannelMax: k.m.ChannelMax(), Heartbeat: k.m.Heartbeat(),
+		FrameMax: k.m.FrameMax(), ChannelMax: k.m.ChannelMax(), Heartbeat: k.m.Heartbeat(), Streams: k.mux != nil,
 	}
 	info := c.info
 	c.mu.Unlock()

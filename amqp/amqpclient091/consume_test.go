@@ -110,15 +110,15 @@ func TestAckCoalesced(t *testing.T) {
 		ack := func(want string, which ...int) {
 			t.Helper()
 			c.mu.Lock()
-			k.on.k.writing = true // holds the writer back
+			k.on.o.writing = true // holds the writer back
 			c.mu.Unlock()
 			for _, i := range which {
 				check(t, d[i].Ack())
 			}
 			c.mu.Lock()
-			k.on.k.flushAcks()
-			n := len(k.on.k.out)
-			k.on.k.writing = false
+			k.on.o.flushAcks()
+			n := len(k.on.o.out)
+			k.on.o.writing = false
 			k.on.k.kick()
 			c.mu.Unlock()
 			synctest.Wait()

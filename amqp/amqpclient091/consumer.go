@@ -116,8 +116,8 @@ func (s *Consumer) pop() (d *Delivery) {
 	s.crowded = nil
 	s.mu.Unlock()
 	l.k.c.mu.Lock()
-	l.k.full--
-	l.k.unpause()
+	l.o.full--
+	l.o.unpause()
 	l.k.c.mu.Unlock()
 	s.mu.Lock()
 	return d
@@ -146,9 +146,9 @@ func (s *Consumer) push(l *link, d *Delivery) {
 	defer s.mu.Unlock()
 	if s.discard || s.finished {
 		if d.in != nil {
-			before := len(l.k.out)
+			before := len(l.o.out)
 			l.settle(d.Tag, outcome{reject: true, requeue: true})
-			l.k.answers += len(l.k.out) - before
+			l.o.answered(len(l.o.out) - before)
 		}
 		return
 	}
@@ -167,7 +167,7 @@ func (s *Consumer) crowd(l *link) {
 	}
 	if s.crowded == nil {
 		s.crowded = l
-		l.k.full++
+		l.o.full++
 	}
 	if s.buf.Len() >= 4*s.o.Buffer || s.bytes/4 >= s.o.BufferBytes && s.buf.Len() > 1 {
 		s.finishLocked(ErrOverflow)
@@ -180,8 +180,8 @@ func (s *Consumer) crowd(l *link) {
 func (s *Consumer) uncrowd() {
 	if l := s.crowded; l != nil {
 		s.crowded = nil
-		l.k.full--
-		l.k.unpause()
+		l.o.full--
+		l.o.unpause()
 	}
 }
 

@@ -140,8 +140,8 @@ func (c *Client) UpdateSecret(ctx context.Context, secret, reason string) error 
 		c.mu.Unlock()
 		return &UnknownError{ErrNotConnected}
 	}
-	x.k = k
-	k.wait(1)
+	x.o = &k.main
+	k.main.wait(1)
 	k.events()
 	k.kick()
 	c.mu.Unlock()

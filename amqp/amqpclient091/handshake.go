@@ -48,7 +48,7 @@ func (k *conn) handshake(ctx context.Context) error {
 		case secure != nil:
 			err = k.goOn(secure)
 		default:
-			if k.read() != nil {
+			if k.main.read() != nil {
 				return k.handshakeErr(ctx)
 			}
 		}
@@ -75,6 +75,9 @@ func (k *conn) login(ctx context.Context, m *amqp091.ConnectionStart) error {
 	}
 	response, _, err := side.Step(nil)
 	if err != nil {
+		return err
+	}
+	if err := confirmed(ctx, k.nc); err != nil {
 		return err
 	}
 	k.side = side
@@ -104,7 +107,7 @@ func (k *conn) reply(verb func(time.Time) error) error {
 	k.events()
 	k.kick()
 	k.c.mu.Unlock()
-	k.feed()
+	k.main.feed()
 	return err
 }
 

@@ -12,6 +12,7 @@ import (
 type link struct {
 	h     *Channel
 	k     *conn
+	o     *lane // that carries it
 	m     *amqp091.Channel
 	dead  atomic.Bool // written with c.mu held
 	ready bool        // everything is in its place: messages may be sent
@@ -23,7 +24,7 @@ type link struct {
 	skipped  uint64             // others since then, which may have had numbers
 	settled  delivery.Watermark // tags that are settled
 	later    []uint64           // tags to acknowledge at the next flush, each by itself or with those before it
-	dirty    bool               // in conn.dirty
+	dirty    bool               // in lane.dirty
 	through  bool               // one of later stands for all before it, too
 	allowed  int                // how many deliveries may be unsettled
 	exchange string             // of the last delivery
@@ -55,8 +56,9 @@ func (h *Channel) attach(k *conn, again bool) error {
 	l.m, m.Ref = m, l
 	h.link = l
 	k.links[m.ID()] = l
-	x.k = k
-	k.wait(1)
+	l.o = k.lane(l, m.ID())
+	x.o = l.o
+	l.o.wait(1)
 	k.events()
 	return nil
 }
@@ -110,8 +112,8 @@ func (l *link) call(x *call) {
 		x.fail(errAgain)
 		return
 	}
-	x.k = l.k
-	l.k.wait(1)
+	x.o = l.o
+	l.o.wait(1)
 	l.k.events()
 }
 
@@ -185,6 +187,6 @@ func (l *link) die() (calls []any) {
 func (l *link) unconfirmed() []any {
 	refs := l.m.Unconfirmed()
 	l.h.inflight -= len(refs)
-	l.k.wait(-len(refs))
+	l.o.wait(-len(refs))
 	return refs
 }

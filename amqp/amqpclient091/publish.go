@@ -176,7 +176,7 @@ func (h *Channel) checkRoom() {
 // sendable reports whether a message may be sent now. c.mu is held.
 func (h *Channel) sendable() bool {
 	l := h.link
-	return l != nil && l.ready && !l.ending && l.k.open() && !h.c.blocked && !h.stopped
+	return l != nil && l.ready && !l.ending && l.o.open() && !h.c.blocked && !h.stopped
 }
 
 // errHeaderTooLarge: a content header cannot be split.
@@ -190,7 +190,7 @@ func (h *Channel) send(o *amqp091.Outgoing, p *Publication) error {
 		return &amqp091.Error{Code: amqp091.FrameError, Err: errHeaderTooLarge}
 	}
 	size := len(o.Properties) + contentRoom + amqp091.BodySize(len(o.Body), k.m.FrameMax())
-	out, err := o.AppendTo(slices.Grow(k.out, size), l.m.ID(), k.m.FrameMax(), true)
+	out, err := o.AppendTo(slices.Grow(l.o.out, size), l.m.ID(), k.m.FrameMax(), true)
 	if err != nil {
 		return err
 	}
@@ -198,7 +198,8 @@ func (h *Channel) send(o *amqp091.Outgoing, p *Publication) error {
 	if err != nil {
 		return err
 	}
-	k.out = out
+	l.o.out = out
+	l.o.touch()
 	h.c.stats.MessagesSent++
 	if seq == 0 {
 		h.txOpen = h.o.Mode == Transactions
@@ -207,7 +208,7 @@ func (h *Channel) send(o *amqp091.Outgoing, p *Publication) error {
 	}
 	p.stage, p.sent = stageFlight, true
 	h.inflight++
-	k.wait(1)
+	l.o.wait(1)
 	return nil
 }
 
@@ -277,7 +278,7 @@ func (h *Channel) sendSome(n int) (progress bool) {
 func (l *link) confirm(refs []any, nack bool) {
 	h := l.h
 	h.inflight -= len(refs)
-	l.k.wait(-len(refs))
+	l.o.wait(-len(refs))
 	if nack {
 		h.c.stats.Nacked += uint64(len(refs))
 	} else {

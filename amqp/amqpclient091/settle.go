@@ -44,7 +44,8 @@ func (l *link) settle(tag uint64, o outcome) {
 		l.later = append(l.later, tag)
 		if !l.dirty {
 			l.dirty = true
-			l.k.dirty = append(l.k.dirty, l)
+			l.o.dirty = append(l.o.dirty, l)
+			l.o.touch()
 		}
 		return
 	}
@@ -65,16 +66,17 @@ func (l *link) send(tag uint64, o outcome) {
 		l.held = append(l.held, held{tag: tag, o: o})
 		return
 	}
-	k, id := l.k, l.m.ID()
+	w, id := l.o, l.m.ID()
 	switch {
 	case !o.reject:
-		k.out = amqp091.AppendAck(k.out, id, tag, o.multiple)
+		w.out = amqp091.AppendAck(w.out, id, tag, o.multiple)
 	case o.multiple:
-		k.out = amqp091.AppendNack(k.out, id, tag, true, o.requeue)
+		w.out = amqp091.AppendNack(w.out, id, tag, true, o.requeue)
 	default:
-		k.out = amqp091.AppendReject(k.out, id, tag, o.requeue)
+		w.out = amqp091.AppendReject(w.out, id, tag, o.requeue)
 	}
-	k.m.Sent(time.Now())
+	w.touch()
+	l.k.m.Sent(time.Now())
 }
 
 // flush encodes the acknowledgements that were put off: one for those below which everything is settled, one for each of
@@ -84,21 +86,22 @@ func (l *link) flush() {
 	if l.dead.Load() || len(l.later) == 0 {
 		return
 	}
-	k, id := l.k, l.m.ID()
+	o, id := l.o, l.m.ID()
 	low, last, n := l.settled.Low(), uint64(0), 0
 	for _, tag := range l.later {
 		if tag < low {
 			n++
 			last = max(last, tag)
 		} else {
-			k.out = amqp091.AppendAck(k.out, id, tag, false)
+			o.out = amqp091.AppendAck(o.out, id, tag, false)
 		}
 	}
 	if n > 0 {
-		k.out = amqp091.AppendAck(k.out, id, last, n > 1 || l.through)
+		o.out = amqp091.AppendAck(o.out, id, last, n > 1 || l.through)
 	}
 	l.later, l.through = l.later[:0], false
-	k.m.Sent(time.Now())
+	o.touch()
+	l.k.m.Sent(time.Now())
 }
 
 // checkOwned ends the channel of a consumer that has ended, once all its deliveries are settled. c.mu is held.

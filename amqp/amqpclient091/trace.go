@@ -50,6 +50,7 @@ type Info struct {
 	FrameMax   uint32        // bytes
 	ChannelMax uint16        // channels
 	Heartbeat  time.Duration // 0: none
+	Streams    bool          // each channel has a stream of its own, see amqp091.Streams
 }
 
 // Stats are counters since the client was made, and gauges.

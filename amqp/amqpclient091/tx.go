@@ -70,7 +70,7 @@ func (l *link) endTransaction(x *call) {
 		return
 	}
 	l.call(x)
-	l.ending = x.k != nil
+	l.ending = x.o != nil
 }
 
 // ended takes the answer to a commit or rollback, and goes on with what has waited for it. c.mu is held.

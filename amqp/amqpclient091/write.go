@@ -5,72 +5,106 @@ import "time"
 // closeTimeout is how long the network and the server have for the end of a connection.
 const closeTimeout = time.Second
 
-// kick makes sure that somebody writes the output buffer. c.mu is held.
+// kick makes sure that somebody writes the output. c.mu is held.
 func (k *conn) kick() {
-	if k.writing || len(k.out) == 0 && len(k.dirty) == 0 && !k.closing || k.err != nil {
+	if m := k.mux; m != nil {
+		for i := 0; i < len(m.queued); i++ {
+			o := m.queued[i]
+			m.queued[i], o.queued = nil, false
+			if !o.writing && k.err == nil && (o.broken == nil && len(o.out)+len(o.dirty) > 0 || o.over && !o.closed) {
+				o.writing = true
+				go o.writer()
+			}
+		}
+		m.queued = m.queued[:0]
+	}
+	o := &k.main
+	if o.writing || len(o.out) == 0 && len(o.dirty) == 0 && !k.closing || k.err != nil {
 		return
 	}
-	if k.broken != nil {
+	if o.broken != nil {
 		if k.closing {
 			k.finish()
 		}
 		return
 	}
-	k.writing = true
-	go k.writer()
+	o.writing = true
+	go o.writer()
 }
 
-// write writes the output buffer until it is empty, everybody's bytes at once. What is added meanwhile goes into a second
+// write writes the output until it is empty, everybody's bytes at once. What is added meanwhile goes into a second
 // buffer. The lock is never held across Write, so nobody but this goroutine waits for the network.
-func (k *conn) write() {
+func (o *lane) write() {
+	k := o.k
 	c := k.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for k.err == nil && k.broken == nil {
-		k.flushAcks()
-		if len(k.out) == 0 {
+	if o.nc == nil && !o.openStream() {
+		o.writing = false
+		return
+	}
+	for k.err == nil && o.broken == nil {
+		o.flushAcks()
+		if len(o.out) == 0 {
 			break
 		}
-		b := k.out
-		k.out, k.spare, k.answers = k.spare, nil, 0
+		b := o.out
+		o.out, o.spare = o.spare, nil
+		k.answers -= o.answers
+		o.answers = 0
+		o.touch()
 		if c.conn == k {
 			c.sendQueued()
 		}
 		c.mu.Unlock()
-		n, err := k.nc.Write(b)
+		n, err := o.nc.Write(b)
 		c.mu.Lock()
 		c.stats.BytesSent += uint64(n)
 		if err != nil {
-			k.breakOff(err)
+			o.breakOff(err)
 		}
-		if cap(b) <= keepBuffer {
-			k.spare = b[:0]
+		if cap(b) <= keepBuffer && (o.l == nil || cap(b) <= keepStream) {
+			o.spare = b[:0]
 		}
 	}
-	k.writing = false
-	if k.closing || k.err != nil {
+	o.writing = false
+	if o.l != nil {
+		o.finish()
+	} else if k.closing || k.err != nil {
 		k.finish()
 	}
 }
 
+// finish closes the stream of a channel that has ended. c.mu is held, but not meanwhile.
+func (o *lane) finish() {
+	if !o.over || o.closed {
+		return
+	}
+	o.closed = true
+	o.k.c.mu.Unlock()
+	o.nc.Close()
+	o.k.c.mu.Lock()
+}
+
 // breakOff takes note that nothing can be written any more. The reader has a little time to find out why: the server may
 // have said so before it closed the connection. c.mu is held.
-func (k *conn) breakOff(err error) {
-	if k.broken == nil {
-		k.broken = err
-		k.out, k.spare = nil, nil
-		k.nc.SetReadDeadline(time.Now().Add(closeTimeout))
-		k.unpause()
+func (o *lane) breakOff(err error) {
+	if o.broken == nil {
+		o.broken = err
+		o.out, o.spare = nil, nil
+		o.touch()
+		o.setReadDeadline(time.Now().Add(closeTimeout))
+		o.unpause()
 	}
 }
 
 // flushAcks encodes the acknowledgements that were put off. c.mu is held.
-func (k *conn) flushAcks() {
-	for i, l := range k.dirty {
-		k.dirty[i] = nil
+func (o *lane) flushAcks() {
+	for i, l := range o.dirty {
+		o.dirty[i] = nil
 		l.flush()
 	}
-	k.dirty = k.dirty[:0]
+	o.dirty = o.dirty[:0]
 }
 
 // close closes the network connection once the output buffer is written. c.mu is held.
@@ -125,7 +159,14 @@ func (k *conn) fail(err error) {
 		go k.nc.Close()
 	}
 	k.goDown()
-	if !k.writing {
+	if m := k.mux; m != nil {
+		m.cancel()
+		if m.leaving {
+			m.leaving = false
+			m.patient.Stop()
+		}
+	}
+	if !k.main.writing {
 		k.finish()
 	}
 }

@@ -27,6 +27,10 @@ type BrokerOptions struct {
 	// Loopback makes the broker listen on a port of 127.0.0.1, for programs outside of the test, instead of in memory.
 	Loopback bool
 
+	// Streams gives each channel a stream of its own, as the profile [amqp091.Streams] does over QUIC. It is for brokers in
+	// memory without Faults and Trace, which know one stream only.
+	Streams bool
+
 	// Faults make its connections misbehave. They may be changed while it runs.
 	Faults *Faults
 
@@ -82,6 +86,9 @@ func NewBroker(tb testing.TB, o *BrokerOptions) *Broker {
 
 // listen opens the listener that the options ask for.
 func (b *Broker) listen(o *BrokerOptions) (l net.Listener, err error) {
+	if o.Streams && (o.Loopback || o.Faults != nil || o.Trace != nil) {
+		return nil, errors.New("amqptest: Streams is for brokers in memory without Faults and Trace")
+	}
 	if o.Loopback {
 		if l, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 			return nil, err
@@ -93,9 +100,15 @@ func (b *Broker) listen(o *BrokerOptions) (l net.Listener, err error) {
 	} else {
 		mem := memnet.Listen("broker:5672")
 		b.url, b.dial, l = "mem://broker:5672", mem.Dial, mem
-		if o.Faults != nil {
-			mem.OnDial(func(int) (*memnet.Options, error) { return nil, o.Faults.rules.Refused() })
-		}
+		mem.OnDial(func(int) (*memnet.Options, error) {
+			if o.Faults != nil {
+				return nil, o.Faults.rules.Refused()
+			}
+			if o.Streams {
+				return &memnet.Options{Protocol: amqp091.Streams}, nil
+			}
+			return nil, nil
+		})
 	}
 	if o.Trace != nil {
 		l = wiretest.Listener(l, nil, func(conn net.Conn) net.Conn { return o.Trace.Wrap(conn, amqp091.Server) })

@@ -39,7 +39,7 @@ var rules = slices.Concat(
 		shell("amqp/amqpclient10", "amqp", "amqp/amqp10"),
 		shell("amqp/amqpserver", "amqp", "amqp/amqp091", "amqp/amqp10"),
 		broker("amqp/amqpbroker", "amqp", "amqp/amqp091", "amqp/amqp10", "amqp/amqpserver"),
-		{dir: "amqp/amqptest", own: with(core, "amqp/...", "internal/memnet", "internal/wiretest")},
+		{dir: "amqp/amqptest", own: with(core, "amqp/...", "internal/memnet", "internal/netio", "internal/wiretest")},
 		{dir: "kafka/kafkawire/...", own: core, pure: true},
 		{dir: "kafka", own: with(core, "kafka/kafkawire", "codec/compress"), pure: true},
 	},
