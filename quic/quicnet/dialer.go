@@ -65,7 +65,8 @@ type Dialer struct {
 	socket *socket // the last one that was opened
 }
 
-// Dial makes a QUIC connection to address, "host:port", for a protocol (ALPN, RFC 7301). It returns when the handshake is
+// Dial makes a QUIC connection to address, "host:port", for a protocol (ALPN, RFC 7301). It tries the
+// addresses of the host in turn, 250 ms apart, and takes the first that answers. It returns when the handshake is
 // complete, or before it with EarlyData. The server learns of the connection with the first byte that is written.
 func (d *Dialer) Dial(ctx context.Context, alpn, address string) (*Conn, error) {
 	return d.dial(ctx, address, []string{alpn})
@@ -81,18 +82,21 @@ func (d *Dialer) dial(ctx context.Context, address string, alpn []string) (*Conn
 		return nil, err
 	}
 	tlsConfig := d.tlsConfig(host, alpn)
-	var errs []error
-	for _, addr := range addrs {
-		c, err := d.dialAddr(ctx, addr, d.resumption(address, tlsConfig))
-		if err == nil {
-			return c, nil
-		}
-		errs = append(errs, &net.OpError{Op: "dial", Net: "quic", Addr: addr, Err: err})
-		if ctx.Err() != nil {
-			break
+	attempts := make([]attempt, len(addrs))
+	for i, addr := range addrs {
+		attempts[i] = func(ctx context.Context) (net.Conn, error) {
+			c, err := asConn(d.dialAddr(ctx, addr, d.resumption(address, tlsConfig)))
+			if err != nil {
+				err = &net.OpError{Op: "dial", Net: "quic", Addr: addr, Err: err}
+			}
+			return c, err
 		}
 	}
-	if len(errs) == 1 {
+	c, _, errs := race(ctx, addressDelay, attempts...)
+	switch {
+	case c != nil:
+		return c.(*Conn), nil
+	case len(errs) == 1:
 		return nil, errs[0]
 	}
 	return nil, errors.Join(errs...)

@@ -74,89 +74,39 @@ func (d *Dialer) dialURL(ctx context.Context, u *url.URL, s scheme) (net.Conn, e
 	default:
 		tcp = net.JoinHostPort(host, port)
 	}
-	return d.race(ctx, net.JoinHostPort(host, port), s.alpn, tcp)
+	return d.dialFallback(ctx, net.JoinHostPort(host, port), s.alpn, tcp)
 }
 
-// race dials QUIC, and TLS over TCP some time later.
-func (d *Dialer) race(ctx context.Context, address string, alpn []string, tcp string) (net.Conn, error) {
+// dialFallback dials QUIC, and TLS over TCP some time later if there is an address for that.
+func (d *Dialer) dialFallback(ctx context.Context, address string, alpn []string, tcp string) (net.Conn, error) {
+	quic := func(ctx context.Context) (net.Conn, error) { return asConn(d.dial(ctx, address, alpn)) }
 	if tcp == "" {
-		c, err := d.dial(ctx, address, alpn)
+		c, err := quic(ctx)
 		if err != nil {
 			return nil, &FallbackError{QUIC: err}
 		}
 		return c, nil
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	type result struct {
-		conn net.Conn
-		err  error
+	tls := func(ctx context.Context) (net.Conn, error) { return asConn(d.dialTLS(ctx, tcp)) }
+	c, winner, errs := race(ctx, orDefault(d.FallbackDelay, 250*time.Millisecond), quic, tls)
+	if c == nil {
+		return nil, &FallbackError{QUIC: errs[0], TLS: errs[1]}
 	}
-	overQUIC, overTLS := make(chan result, 1), make(chan result, 1)
-	go func() {
-		c, err := d.dial(ctx, address, alpn)
-		if err != nil {
-			overQUIC <- result{nil, err}
-			return
-		}
-		overQUIC <- result{c, nil}
-	}()
-	delay := time.NewTimer(orDefault(d.FallbackDelay, 250*time.Millisecond))
-	defer delay.Stop()
-	var failed FallbackError
-	started, left := false, 1
-	fallBack := func() {
-		if started {
-			return
-		}
-		started = true
-		left++
-		go func() {
-			c, err := d.dialTLS(ctx, tcp)
-			if err != nil {
-				overTLS <- result{nil, err}
-				return
-			}
-			overTLS <- result{c, nil}
-		}()
-	}
-	drop := func(loser chan result) {
-		go func() {
-			if r := <-loser; r.conn != nil {
-				_ = r.conn.Close()
-			}
-		}()
-	}
-	for left > 0 {
-		select {
-		case <-delay.C:
-			fallBack()
-		case r := <-overQUIC:
-			left--
-			if r.err == nil {
-				if started && failed.TLS == nil {
-					drop(overTLS)
-				}
-				return r.conn, nil
-			}
-			failed.QUIC = r.err
-			fallBack()
-		case r := <-overTLS:
-			left--
-			if r.err == nil {
-				d.group.stats.fallbacks.Add(1)
-				if t := d.Trace; t != nil && t.Fallback != nil {
-					t.Fallback(tcp, failed.QUIC)
-				}
-				if failed.QUIC == nil {
-					drop(overQUIC)
-				}
-				return r.conn, nil
-			}
-			failed.TLS = r.err
+	if winner == 1 {
+		d.group.stats.fallbacks.Add(1)
+		if t := d.Trace; t != nil && t.Fallback != nil {
+			t.Fallback(tcp, errs[0])
 		}
 	}
-	return nil, &failed
+	return c, nil
+}
+
+// asConn returns a conn of some type as a net.Conn that is nil with an error.
+func asConn[C net.Conn](c C, err error) (net.Conn, error) {
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 // dialTLS makes a TLS connection over TCP.
