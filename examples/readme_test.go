@@ -3,6 +3,7 @@ package examples_test
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"os"
@@ -22,6 +23,7 @@ import (
 	"github.com/quartet-mq/quartet/mqtt/mqttclient"
 	"github.com/quartet-mq/quartet/mqtt/mqttserver"
 	"github.com/quartet-mq/quartet/mqtt/mqtttest"
+	"github.com/quartet-mq/quartet/quic/quicnet"
 )
 
 // TestREADME checks that each Go snippet of the README stands in this file, but for indentation.
@@ -225,6 +227,30 @@ func Example_kafkaClient() {
 		return nil
 	}
 	_ = run
+}
+
+func Example_quic() {
+	ctx := context.Background()
+	client := func(config *tls.Config) error {
+		dialer := &quicnet.Dialer{Config: quicnet.Config{TLS: config}}
+		defer dialer.Shutdown(ctx)
+		client, err := mqttclient.Dial(ctx, "mqtt+quic://broker.example", &mqttclient.Options{
+			Dialers: map[string]mqttclient.DialFunc{"mqtt+quic": dialer.DialURL},
+		})
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		return client.Publish(ctx, &mqttclient.Message{Topic: "greetings/world", Payload: []byte("hello"), QoS: mqtt.QoS1})
+	}
+	serve := func(server *mqttserver.Server, config *tls.Config) error {
+		ln, err := quicnet.Listen("udp", "127.0.0.1:14567", &quicnet.ListenOptions{Config: quicnet.Config{TLS: config}})
+		if err != nil {
+			return err
+		}
+		return server.Serve(ln.Protocol("mqtt"), nil) // beside it ln.Protocol("amqp") and so on
+	}
+	_, _ = client, serve
 }
 
 func TestAlarm(t *testing.T) {
