@@ -200,7 +200,10 @@ func (s *Session) receivePubrec(now time.Time, stream uint64, p *Pubrec) error {
 		s.settle(seq, e, p.Reason) // [MQTT-4.4.0-2]
 	default:
 		s.answered(e)
-		e.step, e.stream, e.durable, e.detail = stepRelease, stream, false, uint16(p.Reason)
+		e.step, e.durable, e.detail = stepRelease, false, uint16(p.Reason)
+		if !s.isolated {
+			e.stream = stream
+		}
 		s.release(now, p.ID, e)
 		if s.redo != nil {
 			s.pump()

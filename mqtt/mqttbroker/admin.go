@@ -74,6 +74,12 @@ func (b *Broker) describe(s *session) Session {
 	if s.backlog != nil {
 		d.Queued, d.QueuedBytes = s.backlog.queue.len(), s.backlog.queue.bytes
 	}
+	if c := s.conn.Load(); c != nil {
+		for _, l := range c.lanes {
+			d.Queued += l.queue.len()
+			d.QueuedBytes += l.queue.bytes
+		}
+	}
 	return d
 }
 
@@ -151,6 +157,13 @@ func (b *Broker) Reauthorize() {
 				return s.allowed(ActionReceive, m.Topic()) == Allow
 			}), DropDenied)
 			s.trim()
+		}
+		if c := s.conn.Load(); checked && c != nil {
+			for _, l := range c.lanes {
+				for _, ref := range l.filter(func(ref any) bool { return s.allowed(ActionReceive, ref.(*outgoing).m.Topic()) == Allow }) {
+					b.lost(s, ref, DropDenied)
+				}
+			}
 		}
 		s.mu.Unlock()
 	}

@@ -46,9 +46,18 @@ func (q *queue) waiting() (n int) {
 // appendCheckpoint appends what a session has, but for the identifiers of inbound messages: subscriptions, what is in
 // flight, the queue. s.mu is held.
 func (b *Broker) appendCheckpoint(dst []byte, s *session) []byte {
-	dst = binary.AppendUvarint(dst, uint64(len(s.subs.list)))
+	stored := 0
+	for _, sub := range s.subs.list {
+		if !sub.options().has(optEphemeral) {
+			stored++
+		}
+	}
+	dst = binary.AppendUvarint(dst, uint64(stored))
 	for _, sub := range s.subs.list {
 		o := sub.options()
+		if o.has(optEphemeral) {
+			continue
+		}
 		dst = append(dst, byte(o&optStored))
 		dst = binary.AppendUvarint(dst, uint64(o.id()))
 		dst = appendText(dst, sub.filter)
@@ -61,6 +70,9 @@ func (b *Broker) appendCheckpoint(dst []byte, s *session) []byte {
 		}
 		var prev uint64
 		for o := range s.state.Outbound() {
+			if out, ok := o.Ref.(*outgoing); ok && out.ephemeral {
+				continue
+			}
 			step := byte(0)
 			if o.Released {
 				step = 1

@@ -141,8 +141,8 @@ func (b *Broker) chill(s *session) {
 // recorded reports whether the queue's records name ref.
 func recorded(ref any) bool {
 	m, qos, _, _ := unpack(ref)
-	if o, ok := ref.(*outgoing); ok && o.recorded {
-		return true
+	if o, ok := ref.(*outgoing); ok && (o.recorded || o.ephemeral) {
+		return o.recorded
 	}
 	return qos > 0 && m.flags&flagJournaled != 0
 }

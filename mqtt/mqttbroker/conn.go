@@ -30,6 +30,9 @@ type conn struct {
 	// in its queue. It is set before the subscription is in the index, and changed with the session's lock held.
 	replaying atomic.Bool
 
+	lanes map[uint32]*lane // of data streams, by number; under the session's lock. nil on TCP
+	laned atomic.Bool      // there were some
+
 	waiting atomic.Int64  // records that the journal has not completed
 	closed  atomic.Bool   // Closed was called
 	left    atomic.Bool   // done is closed
@@ -93,8 +96,14 @@ func (c *conn) Resend(ref any) (*mqtt.Publish, bool) {
 // Closed implements [mqttserver.Session].
 func (c *conn) Closed(cause error, d *mqtt.Disconnect) {
 	b, s := c.b, c.s
+	if c.laned.Load() {
+		b.endLanes(c, func(subscriptionOptions) bool { return true })
+	}
 	s.mu.Lock()
 	s.conn.Store(nil)
+	if c.c.KeepsStreams() {
+		s.leaveStreams(0)
+	}
 	s.mu.Unlock()
 	b.opts.Logger.Debug("disconnected", "client", s.id, "err", cause)
 	if f := b.opts.Events.Disconnected; f != nil {
@@ -207,6 +216,12 @@ func (c *durableConn) Persist(_ *mqttserver.Batch, d mqttserver.Delta) {
 	}
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
+	if o, ok := d.Ref.(*outgoing); ok && o.ephemeral {
+		if !t.IsZero() {
+			c.b.rec.wait(t)
+		}
+		return
+	}
 	rec, ok := stateRecord(d.Delta, d.ID)
 	switch {
 	case d.Delta == mqtt.DeltaSettled:

@@ -51,7 +51,11 @@ func (b *Broker) deliverMerged(bt *mqttserver.Batch, sc *scratch, pub *publicati
 			if o.id() != 0 && !slices.Contains(ids, o.id()) {
 				ids = append(ids, o.id())
 			}
-			opts = max(opts&optQoS, o&optQoS) | (opts|o)&optRAP | optMatched
+			where := o & optWhere // one copy of the message is sent: on stream 0 if one of them is there
+			if opts != 0 {
+				where = min(where, opts&optWhere)
+			}
+			opts = max(opts&optQoS, o&optQoS) | (opts|o)&optRAP | optMatched | where
 		}
 		if sc.ids = ids; opts != 0 && b.deliver(bt, sc, pub, first, opts, ids) {
 			n++
@@ -91,7 +95,7 @@ func (b *Broker) deliver(bt *mqttserver.Batch, sc *scratch, pub *publication, su
 		sc.ids = append(sc.ids[:0], o.id())
 		ids = sc.ids
 	}
-	if sub.s != nil && !pub.locked && sub.s.replaying() {
+	if sub.s != nil && !pub.locked && !o.has(optEphemeral) && sub.s.replaying() {
 		b.ahead(bt, sc, pub, sub.s)
 	}
 	b.prepare(sc, pub, o, ids)
@@ -101,10 +105,21 @@ func (b *Broker) deliver(bt *mqttserver.Batch, sc *scratch, pub *publication, su
 	if f := b.opts.Hooks.OnDeliver; f != nil && !f(sub.s.id, &sc.out) {
 		return false
 	}
-	if sc.out.QoS == mqtt.QoS0 {
-		return b.deliver0(bt, sc, pub, sub.s, ids)
+	if o.has(optEphemeral) {
+		return b.deliverLane(bt, sc, pub, sub.s, o, ids, nil, attemptQueue)
 	}
-	return b.deliverQueued(bt, sc, pub, sub.s, ids)
+	if sc.out.QoS == mqtt.QoS0 {
+		return b.deliver0(bt, sc, pub, sub.s, o, ids)
+	}
+	return b.deliverQueued(bt, sc, pub, sub.s, o, ids)
+}
+
+// refTo returns how m travels to a session by a subscription with options o.
+func refTo(m *Message, qos mqtt.QoS, retain bool, ids []uint32, member *subscription, o subscriptionOptions) any {
+	if o.stream() != 0 {
+		return laneRef(m, qos, retain, ids, member, o)
+	}
+	return refOf(m, qos, retain, ids, member)
 }
 
 // prepare makes sc.out, the message as it goes to a receiver whose subscription has options o.
@@ -122,7 +137,7 @@ func (b *Broker) prepare(sc *scratch, pub *publication, o subscriptionOptions, i
 }
 
 // deliver0 sends sc.out at QoS 0 to a session's client.
-func (b *Broker) deliver0(bt *mqttserver.Batch, sc *scratch, pub *publication, s *session, ids []uint32) bool {
+func (b *Broker) deliver0(bt *mqttserver.Batch, sc *scratch, pub *publication, s *session, o subscriptionOptions, ids []uint32) bool {
 	locked := pub.locked || s.replaying()
 	if locked {
 		s.mu.Lock()
@@ -130,7 +145,7 @@ func (b *Broker) deliver0(bt *mqttserver.Batch, sc *scratch, pub *publication, s
 	}
 	c := s.conn.Load()
 	if c != nil && locked && c.replaying.Load() && s.waits() { // the retained message of the topic may be in the queue, see ahead
-		return b.enqueue(s, refOf(pub.message(b), 0, sc.out.Retain, ids, nil))
+		return b.enqueue(s, refTo(pub.message(b), 0, sc.out.Retain, ids, nil, o))
 	}
 	if c == nil && b.opts.QueueQoS0 {
 		m := b.messageFor(pub, s)
@@ -145,7 +160,7 @@ func (b *Broker) deliver0(bt *mqttserver.Batch, sc *scratch, pub *publication, s
 	if c == nil {
 		return false
 	}
-	switch c.c.Publish(bt, &sc.out, nil) {
+	switch c.publish(bt, o.stream(), &sc.out, nil) {
 	case mqttserver.Sent:
 		return true
 	case mqttserver.Dropped:
@@ -157,8 +172,8 @@ func (b *Broker) deliver0(bt *mqttserver.Batch, sc *scratch, pub *publication, s
 }
 
 // deliverQueued sends sc.out at QoS 1 or 2 to a session's client or, when that is away or behind, queues it.
-func (b *Broker) deliverQueued(bt *mqttserver.Batch, sc *scratch, pub *publication, s *session, ids []uint32) bool {
-	ref := refOf(b.messageFor(pub, s), sc.out.QoS, sc.out.Retain, ids, nil)
+func (b *Broker) deliverQueued(bt *mqttserver.Batch, sc *scratch, pub *publication, s *session, o subscriptionOptions, ids []uint32) bool {
+	ref := refTo(b.messageFor(pub, s), sc.out.QoS, sc.out.Retain, ids, nil, o)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return b.sendOrQueue(bt, sc, s, ref)
@@ -190,7 +205,7 @@ func (b *Broker) sendNow(bt *mqttserver.Batch, sc *scratch, s *session, ref any)
 	if c == nil || s.waits() {
 		return mqttserver.Refused
 	}
-	r := c.c.Publish(bt, &sc.out, ref)
+	r := c.publish(bt, streamOf(ref), &sc.out, ref)
 	if r == mqttserver.Sent {
 		b.sent(s, ref, sc.out.ID, false)
 	}
@@ -205,6 +220,10 @@ func (b *Broker) anyFull(pub *publication) bool {
 		}
 		sub.s.mu.Lock()
 		full := sub.s.backlog != nil && sub.s.backlog.queue.full(b.opts.QueueMessages, b.opts.QueueBytes)
+		if c := sub.s.conn.Load(); sub.options().has(optEphemeral) && c != nil {
+			l := c.lanes[sub.options().stream()]
+			full = l != nil && b.laneFull(sub.s, c, l)
+		}
 		sub.s.mu.Unlock()
 		if full {
 			return true

@@ -181,13 +181,16 @@ func (g *group) try(bt *mqttserver.Batch, sc *scratch, pub *publication, sub *su
 		return false
 	}
 	s := sub.s
+	if o.has(optEphemeral) {
+		return b.deliverLane(bt, sc, pub, s, o, ids, sub, how) && g.took(sub)
+	}
 	if c := s.conn.Load(); sc.out.QoS == mqtt.QoS0 && how == attemptSend && c != nil {
-		return c.c.Offer(bt, &sc.out) == mqttserver.Sent && g.took(sub)
+		return c.offerOn(bt, sc, o.stream()) == mqttserver.Sent && g.took(sub)
 	}
 	if sc.out.QoS == mqtt.QoS0 {
-		return b.deliver0(bt, sc, pub, s, ids) && g.took(sub)
+		return b.deliver0(bt, sc, pub, s, o, ids) && g.took(sub)
 	}
-	ref := refOf(b.messageFor(pub, s), sc.out.QoS, sc.out.Retain, ids, sub)
+	ref := refTo(b.messageFor(pub, s), sc.out.QoS, sc.out.Retain, ids, sub, o)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if how != attemptAway && s.conn.Load() == nil || s.ended {

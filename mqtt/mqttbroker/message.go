@@ -227,6 +227,8 @@ type outgoing struct {
 	qos        mqtt.QoS
 	retain     bool
 	recorded   bool      // of QoS 0, but the journal has that it waits
+	ephemeral  bool      // it ends with its data stream, the journal has nothing of it
+	stream     uint32    // the data stream on which it is to be sent, while that is there; 0 is stream 0
 	prev, next *outgoing // in an outgoingList
 }
 

@@ -210,6 +210,9 @@ func (r *replay) ref(m *Message) any {
 	if r.opts.id() != 0 {
 		ids = []uint32{r.opts.id()}
 	}
+	if r.opts.stream() != 0 {
+		return laneRef(m, min(m.QoS(), r.opts.qos()), true, ids, nil, r.opts)
+	}
 	return refOf(m, min(m.QoS(), r.opts.qos()), true, ids, nil)
 }
 
@@ -430,6 +433,11 @@ func (b *Broker) heldRetained(s *session, ref any) (any, bool) {
 	b.rec.message(m, origin{}, false, Token{})
 	b.rec.hold(m)
 	b.rec.accepted(m, "", Token{})
+	if o, ok := ref.(*outgoing); ok && o.stream != 0 {
+		again := *o
+		again.m = m
+		return &again, true
+	}
 	return refOf(m, qos, retain, ids, nil), true
 }
 

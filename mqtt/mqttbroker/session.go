@@ -165,6 +165,9 @@ func (b *Broker) pushRecorded(s *session, ref any, hot bool) {
 		q.push(ref)
 		return
 	}
+	if streamOf(ref) != 0 { // what waits in the journal goes on stream 0, and so must what comes after it
+		s.leaveStreams(0)
+	}
 	q.pushCold(&e)
 	b.seal(s)
 }
@@ -175,7 +178,7 @@ func (b *Broker) recordable(ref any) (o *outgoing, fresh bool) {
 	m, qos, retain, ids := unpack(ref)
 	o = &outgoing{m: m, qos: qos, retain: retain, ids: ids, recorded: true}
 	if old, ok := ref.(*outgoing); ok {
-		o.member = old.member
+		o.member, o.stream = old.member, old.stream
 	}
 	if m.flags&flagJournaled != 0 {
 		return o, false
@@ -301,9 +304,19 @@ func (c *conn) send(bt *mqttserver.Batch, sc *scratch, ref any) (taken bool) {
 // offer gives sc.out, for which ref stands, to the connection.
 func (c *conn) offer(bt *mqttserver.Batch, sc *scratch, ref any) mqttserver.Result {
 	if sc.out.QoS == mqtt.QoS0 {
-		return c.c.Offer(bt, &sc.out)
+		return c.offerOn(bt, sc, streamOf(ref))
 	}
-	return c.c.Publish(bt, &sc.out, ref)
+	return c.publish(bt, streamOf(ref), &sc.out, ref)
+}
+
+// offerOn offers sc.out, of QoS 0, to the connection, on a data stream as long as that is there.
+func (c *conn) offerOn(bt *mqttserver.Batch, sc *scratch, stream uint32) mqttserver.Result {
+	if stream != 0 {
+		if r := c.c.OfferStream(bt, uint64(stream)<<2, &sc.out); r != mqttserver.Gone {
+			return r
+		}
+	}
+	return c.c.Offer(bt, &sc.out)
 }
 
 // render makes sc.out of ref.
@@ -321,6 +334,10 @@ const chunk = 64
 func (c *conn) drain(bt *mqttserver.Batch) {
 	sc := c.b.scratch(bt)
 	for c.drainSome(bt, sc) {
+	}
+	if c.laned.Load() {
+		for c.drainLanes(bt, sc) {
+		}
 	}
 }
 

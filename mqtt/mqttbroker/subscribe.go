@@ -6,7 +6,10 @@ import (
 )
 
 // Subscribe implements [mqttserver.Session].
-func (c *conn) Subscribe(bt *mqttserver.Batch, p *mqtt.Subscribe) {
+func (c *conn) Subscribe(bt *mqttserver.Batch, p *mqtt.Subscribe) { c.subscribe(bt, p, 0) }
+
+// subscribe makes the subscriptions of a SUBSCRIBE, whose messages are sent where on says.
+func (c *conn) subscribe(bt *mqttserver.Batch, p *mqtt.Subscribe, on subscriptionOptions) {
 	id, _ := p.Properties.Uvarint(mqtt.PropSubscriptionIdentifier)
 	gen := c.b.permitGen.Load()
 	reasons := make([]mqtt.ReasonCode, len(p.Filters))
@@ -18,7 +21,7 @@ func (c *conn) Subscribe(bt *mqttserver.Batch, p *mqtt.Subscribe) {
 			continue
 		}
 		reasons[i] = mqtt.ReasonGrantedQoS0 + mqtt.ReasonCode(f.QoS)
-		o := makeOptions(f, id, d)
+		o := makeOptions(f, id, d) | on
 		c.b.subscribe(c.s, f, filter, o, gen)
 		if f := c.b.opts.Events.Subscribed; f != nil {
 			f(c.client, p.Filters[i])
@@ -70,6 +73,7 @@ func (b *Broker) subscribe(s *session, f mqtt.Subscription, filter string, o sub
 	s.mu.Lock()
 	sub := s.subs.get(f.Filter)
 	existed := sub != nil
+	stored := existed && !sub.options().has(optEphemeral)
 	if existed {
 		sub.opts.Store(uint64(o))
 	} else {
@@ -84,7 +88,12 @@ func (b *Broker) subscribe(s *session, f mqtt.Subscription, filter string, o sub
 	if !existed {
 		b.gauges.subscriptions.Add(1)
 	}
-	b.rec.note(s, record{kind: recordSubscribed, filter: f.Filter, opts: o}, Token{})
+	switch {
+	case !o.has(optEphemeral):
+		b.rec.note(s, record{kind: recordSubscribed, filter: f.Filter, opts: o}, Token{})
+	case stored:
+		b.rec.note(s, record{kind: recordUnsubscribed, filter: f.Filter}, Token{})
+	}
 	if sub.shared() {
 		s.mu.Unlock()
 		if !existed {
@@ -96,7 +105,7 @@ func (b *Broker) subscribe(s *session, f mqtt.Subscription, filter string, o sub
 	defer s.mu.Unlock()
 	c := s.conn.Load()
 	wanted := c != nil && (f.RetainHandling == mqtt.RetainSend || f.RetainHandling == mqtt.RetainSendIfNew && !existed)
-	if wanted {
+	if wanted && !o.has(optEphemeral) {
 		c.replaying.Store(true) // until drain finds nothing left
 	}
 	if !existed {
@@ -105,7 +114,13 @@ func (b *Broker) subscribe(s *session, f mqtt.Subscription, filter string, o sub
 	if !wanted {
 		return
 	}
-	if r := b.newReplay(filter, o); len(r.list) > 0 {
+	r := b.newReplay(filter, o)
+	switch {
+	case len(r.list) == 0:
+	case o.has(optEphemeral):
+		l := c.lanes[o.stream()]
+		l.replays = append(l.replays, r)
+	default:
 		l := s.pending()
 		l.replays = append(l.replays, r)
 	}
@@ -117,7 +132,7 @@ func (b *Broker) unsubscribe(s *session, name string) bool {
 	s.mu.Lock()
 	sub := s.subs.remove(name)
 	s.overlaps.Store(s.subs.overlap())
-	if sub != nil {
+	if sub != nil && !sub.options().has(optEphemeral) {
 		b.rec.note(s, record{kind: recordUnsubscribed, filter: name}, Token{})
 	}
 	s.mu.Unlock()
@@ -128,6 +143,11 @@ func (b *Broker) unsubscribe(s *session, name string) bool {
 	if sub.shared() {
 		s.mu.Lock()
 		refs := b.takeShared(s, sub)
+		if c := s.conn.Load(); c != nil {
+			for _, l := range c.lanes {
+				refs = append(refs, l.filter(func(ref any) bool { return ref.(*outgoing).member != sub })...)
+			}
+		}
 		if len(refs) > 0 {
 			b.rewriteMoving(s, refs)
 		}

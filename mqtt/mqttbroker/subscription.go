@@ -35,6 +35,12 @@ const (
 	optChecked subscriptionOptions = 1 << 4
 	// optMatched: the options are those of several subscriptions, of which at least one concerns the message.
 	optMatched subscriptionOptions = 1 << 5
+	// optEphemeral: the subscription is that of a data stream, and ends with it.
+	optEphemeral subscriptionOptions = 1 << 6
+	// optWhere is optEphemeral and the number of the data stream on which messages are to be sent, without the bits that tell
+	// its kind; 0 is stream 0. It is not stored: no stream outlives its connection.
+	optWhere    subscriptionOptions = 1<<idShift - optEphemeral
+	streamShift                     = 7
 	// optStored are the flags that the journal has.
 	optStored = optQoS | optNoLocal | optRAP
 	idShift   = 32
@@ -58,6 +64,14 @@ func makeOptions(f mqtt.Subscription, id uint32, d Decision) subscriptionOptions
 func (o subscriptionOptions) qos() mqtt.QoS { return mqtt.QoS(o & optQoS) }
 
 func (o subscriptionOptions) has(flag subscriptionOptions) bool { return o&flag != 0 }
+
+// stream returns the data stream, 0 for stream 0.
+func (o subscriptionOptions) stream() uint32 { return uint32(o&optWhere) >> streamShift }
+
+// onStream returns the options that place messages on a data stream of the server.
+func onStream(stream uint64) subscriptionOptions {
+	return subscriptionOptions(stream>>2) << streamShift & optWhere
+}
 
 func (o subscriptionOptions) id() uint32 { return uint32(o >> idShift) }
 

@@ -110,7 +110,7 @@ type Subscriptions interface {
 }
 
 // StreamSession is implemented by a [Session] that knows data streams: further streams of a connection (MQTT over QUIC) on
-// which a client publishes and subscribes. The number of a data stream is a multiple of four below 1<<28, and not used again
+// which a client publishes and subscribes. The number of a data stream is a multiple of four below 1<<27, and not used again
 // on its connection. Without it messages for subscriptions that were made on a data stream go on stream 0.
 //
 // By default what belongs to a data stream ends with it: its subscriptions, and its messages of QoS 1 and 2 that are in

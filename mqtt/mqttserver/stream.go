@@ -36,8 +36,8 @@ type stream struct {
 // zero: the client opens them, and both sides send.
 const streamShift = 2
 
-// maxStreams is how many data streams a connection may have during its life: backends may keep their numbers in 26 bits.
-const maxStreams = 1 << 26
+// maxStreams is how many data streams a connection may have during its life: backends may keep their numbers in 25 bits.
+const maxStreams = 1 << 25
 
 // streamOf returns a stream of the connection by number, nil when it has ended. c.mu is held.
 func (c *Conn) streamOf(id uint64) *stream {
