@@ -44,7 +44,7 @@ func (k *conn) deliver(p *mqtt.Publish, stream uint64) {
 		if c.unrouted == nil {
 			c.stats.Unrouted++
 			if p.QoS > mqtt.QoS0 {
-				c.acknowledge(p.ID, p.QoS, mqtt.ReasonSuccess)
+				c.acknowledge(stream, p.ID, p.QoS, mqtt.ReasonSuccess)
 			}
 			return
 		}
@@ -120,18 +120,19 @@ func (c *Client) ack(d *delivery, reason mqtt.ReasonCode) {
 
 // settle acknowledges d. At QoS 2 the session knows the message whatever the connection. c.mu is held.
 func (c *Client) settle(d *delivery, reason mqtt.ReasonCode) {
+	stream := c.out.of(d.lane).stream()
 	c.forget(d)
-	c.acknowledge(d.id, d.qos, reason)
+	c.acknowledge(stream, d.id, d.qos, reason)
 }
 
-// acknowledge acknowledges a message. With Options.Dir that of QoS 2 waits until it is durable that the application has
+// acknowledge acknowledges a message that came on a stream. With Options.Dir that of QoS 2 waits until it is durable that the application has
 // the message. c.mu is held.
-func (c *Client) acknowledge(id uint16, qos mqtt.QoS, reason mqtt.ReasonCode) {
+func (c *Client) acknowledge(stream uint64, id uint16, qos mqtt.QoS, reason mqtt.ReasonCode) {
 	if c.store != nil && qos == mqtt.QoS2 && (!reason.IsError() || c.last.version < mqtt.Version5) {
 		c.store.received(id, reason)
 		return
 	}
-	c.last.sess.Ack(time.Now(), id, reason, nil)
+	c.last.sess.AckStream(time.Now(), stream, id, reason, nil)
 	c.last.events()
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"net"
 	"runtime"
 	"slices"
 	"time"
@@ -63,11 +64,15 @@ func (k *conn) openStream(l *lane) {
 			}
 			return
 		}
-		if err != nil {
+		switch {
+		case err == nil:
+			k.addStream(l, st)
+		case errors.Is(err, net.ErrClosed): // who reads stream 0 will tell
+			l.state = laneClosed
+			return
+		default:
 			k.c.o.Logger.Debug("no stream, using stream 0", "err", err)
 			l.state = laneControl
-		} else {
-			k.addStream(l, st)
 		}
 		k.laneReady(l)
 	}()

@@ -135,6 +135,9 @@ func (k *conn) agree(p mqtt.Properties) {
 		}
 	}
 	k.multi = o.Max > 0 && (k.keep || k.c.store == nil)
+	if k.multi && !k.keep {
+		k.sess.IsolateStreams()
+	}
 	if k.datagrams {
 		go k.readDatagrams()
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -198,13 +199,13 @@ func TestStalledStream(t *testing.T) {
 				}
 				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 				defer cancel()
-				blocked := 0
+				var blocked atomic.Int32
 				for i := range 3 { // several stalled ones
 					go func() {
 						for {
 							m := &Message{Topic: fmt.Sprint("stalled", i), Payload: make([]byte, 1000), QoS: qos}
 							if _, err := c.PublishAsync(ctx, m); err != nil {
-								blocked++
+								blocked.Add(1)
 								return
 							}
 						}
@@ -243,8 +244,8 @@ func TestStalledStream(t *testing.T) {
 				}
 				cancel()
 				synctest.Wait()
-				if blocked != 3 {
-					t.Errorf("%d publishers of the stalled streams waited, want 3", blocked)
+				if n := blocked.Load(); n != 3 {
+					t.Errorf("%d publishers of the stalled streams waited, want 3", n)
 				}
 			})
 		})
