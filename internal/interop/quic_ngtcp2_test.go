@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -175,6 +176,49 @@ func TestQUICOfNgtcp2Client(t *testing.T) {
 			t.Errorf("resumed: %v, then %v", first.TLS().DidResume, second.TLS().DidResume)
 		}
 	})
+	t.Run("early data", func(t *testing.T) {
+		guard := quicnet.NewGuard(nil)
+		s := newH3Server(t, k, []byte(ngtcp2Body), &quicnet.ListenOptions{EarlyData: guard})
+		dir := t.TempDir()
+		session := filepath.Join(dir, "session")
+		args := []string{"--session-file=" + session, "--tp-file=" + filepath.Join(dir, "tp")}
+		gtlsclient(t, s.Addr(), 1, args...)
+		used, err := os.ReadFile(session)
+		if err != nil {
+			t.Fatal(err)
+		}
+		const rejected = "Early data was rejected by server"
+		log, bodies := gtlsclient(t, s.Addr(), 3, args...)
+		check(t, bodies, ngtcp2Body)
+		says(t, log, "type=0RTT")
+		if strings.Contains(log, rejected) || guard.Stats().Accepted != 1 {
+			t.Errorf("the early data was not taken: %+v", guard.Stats())
+		}
+		// The same ticket again, as from somebody who stole it.
+		if err := os.WriteFile(session, used, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		log, bodies = gtlsclient(t, s.Addr(), 3, args...)
+		check(t, bodies, ngtcp2Body)
+		says(t, log, "type=0RTT")
+		says(t, log, rejected)
+		if st := guard.Stats(); st.Accepted != 1 || st.Replayed != 1 {
+			t.Errorf("after a ticket was used twice: %+v", st)
+		}
+	})
+	t.Run("early data of another server", func(t *testing.T) {
+		dir := t.TempDir()
+		args := []string{"--session-file=" + filepath.Join(dir, "session"), "--tp-file=" + filepath.Join(dir, "tp")}
+		var log string
+		for range 2 {
+			s := newH3Server(t, k, []byte(ngtcp2Body), &quicnet.ListenOptions{EarlyData: quicnet.NewGuard(nil)})
+			var bodies map[string]string
+			log, bodies = gtlsclient(t, s.Addr(), 1, args...)
+			check(t, bodies, ngtcp2Body)
+		}
+		says(t, log, "type=0RTT")
+		says(t, log, "Early data was rejected by server")
+	})
 }
 
 // ngtcp2Moves has the client change its port before it asks.
@@ -202,8 +246,20 @@ func ngtcp2Moves(t *testing.T, k *quicKeys, args ...string) {
 	}
 }
 
-// gtlsserver starts the server of ngtcp2, which serves a file of the content under each name given.
+// gtlsserver starts the server of ngtcp2 on a free port. It serves files by their names. log ends it.
 func gtlsserver(t *testing.T, k *quicKeys, files map[string]string, args ...string) (addr net.Addr, log func() string) {
+	t.Helper()
+	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr = pc.LocalAddr()
+	pc.Close()
+	return addr, gtlsserverAt(t, addr, k, files, args...)
+}
+
+// gtlsserverAt starts the server at an address.
+func gtlsserverAt(t *testing.T, addr net.Addr, k *quicKeys, files map[string]string, args ...string) (log func() string) {
 	t.Helper()
 	dir := t.TempDir()
 	for name, content := range files {
@@ -211,12 +267,6 @@ func gtlsserver(t *testing.T, k *quicKeys, files map[string]string, args ...stri
 			t.Fatal(err)
 		}
 	}
-	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr = pc.LocalAddr()
-	pc.Close()
 	a := netip.MustParseAddrPort(addr.String())
 	args = append(args, "--htdocs="+dir, "--no-quic-dump", "--no-http-dump", a.Addr().String(), fmt.Sprint(a.Port()), k.key, k.cert)
 	cmd := exec.CommandContext(t.Context(), "gtlsserver", args...)
@@ -226,13 +276,13 @@ func gtlsserver(t *testing.T, k *quicKeys, files map[string]string, args ...stri
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	stop := func() string {
+	stop := sync.OnceValue(func() string {
 		cmd.Process.Kill()
 		cmd.Wait()
 		return out.String()
-	}
+	})
 	t.Cleanup(func() { stop() })
-	return addr, stop
+	return stop
 }
 
 // TestQUICOfNgtcp2Server has our client use the server of ngtcp2.
@@ -313,6 +363,45 @@ func TestQUICOfNgtcp2Server(t *testing.T) {
 		said := log()
 		says(t, said, "PATH_CHALLENGE")
 		says(t, said, "path has been validated")
+	})
+	t.Run("early data", func(t *testing.T) {
+		addr, log := gtlsserver(t, k, files)
+		// crypto/tls counts the age of a ticket from the last full second before it came, and GnuTLS takes no early data
+		// of somebody whose ticket is older than it could be. So this clock stands still, on a full second.
+		conf := k.client.Clone()
+		begin := time.Now().Truncate(time.Second)
+		conf.Time = func() time.Time { return begin }
+		d := &quicnet.Dialer{Config: quicnet.Config{TLS: conf, MaxUniStreams: 3, HandshakeTimeout: 10 * time.Second}, EarlyData: 16 << 10}
+		defer d.Shutdown(t.Context())
+		for i, want := range []struct {
+			accepted, rejected uint64
+			restart            bool
+		}{{0, 0, false}, {1, 0, true}, {1, 1, false}, {2, 1, false}} {
+			c, err := d.Dial(quicContext(t), "h3", addr.String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			ask(t, c, "/small", ngtcp2Body)
+			<-c.Confirmed()
+			s, err := c.OpenStream(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			ask(t, s, "/small", ngtcp2Body) // the ticket comes before the answer
+			if st := d.Stats(); st.EarlyAccepted != want.accepted || st.EarlyRejected != want.rejected {
+				t.Errorf("connection %d: early data accepted %d times, rejected %d times", i, st.EarlyAccepted, st.EarlyRejected)
+			}
+			c.Close()
+			<-c.Done()
+			if want.restart { // the new one has other keys
+				log()
+				log = gtlsserverAt(t, addr, k, files)
+			}
+		}
+		if d.Stats().EarlyResent == 0 {
+			t.Error("nothing was sent again")
+		}
+		says(t, log(), "type=0RTT")
 	})
 	t.Run("a path that the server does not have", func(t *testing.T) {
 		addr, _ := gtlsserver(t, k, files)
