@@ -35,9 +35,11 @@ func quicScenarios() []scenario {
 type via struct{ flag, name string }
 
 var (
-	viaTCP  = via{"tcp", "TCP"}
-	viaTLS  = via{"tls", "TLS over TCP"}
-	viaQUIC = via{"quic", "QUIC, one stream"}
+	viaTCP       = via{"tcp", "TCP"}
+	viaTLS       = via{"tls", "TLS over TCP"}
+	viaQUIC      = via{"quic", "QUIC, one stream"}
+	viaStreams   = via{"streams", "QUIC, a stream for each topic"}
+	viaDatagrams = via{"datagrams", "QUIC, datagrams"}
 )
 
 // withPath prepares a path and a server and calls f. Where a path cannot be had, it says so and measures nothing.
@@ -78,9 +80,11 @@ func quicConnect(ctx context.Context, a *apart) (*outcome, error) {
 			{viaTLS, ", resumed", []string{"-resume"}},
 			{viaQUIC, "", nil},
 			{viaQUIC, ", resumed", []string{"-resume"}},
+			{viaQUIC, ", 0-RTT", []string{"-early"}},
 		} {
 			var c struct {
-				Took []int64
+				Took  []int64
+				Early uint64
 			}
 			n := max(3, 9/a.few)
 			cmd := a.client(ctx, s, "connect", x.flag, append(x.args, "-n", fmt.Sprint(n), "-interval", "120ms")...)
@@ -89,6 +93,9 @@ func quicConnect(ctx context.Context, a *apart) (*outcome, error) {
 			}
 			name := fmt.Sprintf("quic connect to CONNACK, RTT %v, %s%s", quicRTT, x.name, x.how)
 			out.figure(name+": median ms", float64(c.Took[len(c.Took)/2])/1e3)
+			if x.how == ", 0-RTT" {
+				out.figure(name+": connections whose early data was taken, %", float64(c.Early)/float64(n)*100)
+			}
 		}
 		return out, nil
 	})
@@ -103,7 +110,7 @@ func quicFlows(w pathem.Way) func(context.Context, *apart) (*outcome, error) {
 	return func(ctx context.Context, a *apart) (*outcome, error) {
 		return withPath(ctx, a, w, func(s *quicServer) (*outcome, error) {
 			out := new(outcome)
-			for _, v := range []via{viaTLS, viaQUIC} {
+			for _, v := range []via{viaTLS, viaQUIC, viaStreams, viaDatagrams} {
 				var c struct{ Sent, Failed int64 }
 				if err := a.run(a.client(ctx, s, "flows", v.flag, "-n", "8", "-d", a.d.String()), &c); err != nil {
 					return nil, err
@@ -192,7 +199,7 @@ func quicIdle(ctx context.Context, a *apart) (*outcome, error) {
 // quicFlood measures the broker's processor time for each message.
 func quicFlood(ctx context.Context, a *apart) (*outcome, error) {
 	out := new(outcome)
-	for _, v := range []via{viaTCP, viaTLS, viaQUIC} {
+	for _, v := range []via{viaTCP, viaTLS, viaQUIC, viaStreams} {
 		_, err := withServer(ctx, a, nil, func(s *quicServer) (*outcome, error) {
 			var c struct{ Sent, Took int64 }
 			before, err := peer.CPU(s.cmd.Process.Pid)

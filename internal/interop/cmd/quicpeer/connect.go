@@ -9,6 +9,8 @@ import (
 // connected is what connect prints: microseconds from dialing to CONNACK, ascending.
 type connected struct {
 	Took []int64
+	// Early counts the connections whose early data the server took.
+	Early uint64
 }
 
 // connect measures the time from dialing to CONNACK, n times.
@@ -17,7 +19,7 @@ func connect(ctx context.Context, o *options) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !o.resume {
+	if !o.resume && !o.early {
 		e.options.TLS.ClientSessionCache = nil
 	}
 	out := new(connected)
@@ -36,6 +38,9 @@ func connect(ctx context.Context, o *options) (any, error) {
 		if i > 0 { // the first one has the session to resume
 			out.Took = append(out.Took, took.Microseconds())
 		}
+	}
+	if e.dialer != nil {
+		out.Early = e.dialer.Stats().EarlyAccepted
 	}
 	slices.Sort(out.Took)
 	return out, e.close(ctx)

@@ -2,7 +2,7 @@
 // benchmark starts one at each end of a path, because sockets belong to the network namespace of their process.
 //
 //	quicpeer serve -cert cert.pem -key key.pem -tcp ADDR -tls ADDR -quic ADDR
-//	quicpeer connect|flows|flood|idle -via tcp|tls|quic -server ADDR -ca ca.pem
+//	quicpeer connect|flows|flood|idle -via tcp|tls|quic|streams|datagrams -server ADDR -ca ca.pem
 //
 // A client prints one line of JSON. The server prints "ready", and then one line of JSON for each line "report" on its
 // standard input; it ends with its standard input.
@@ -25,7 +25,7 @@ type options struct {
 	tcp, tls, quic string
 	cert, key, ca  string
 	via, server    string
-	resume         bool
+	resume, early  bool
 	n              int
 	d, interval    time.Duration
 	qos            int
@@ -47,9 +47,10 @@ func main() {
 	f.StringVar(&o.cert, "cert", "", "serve: certificate `file`")
 	f.StringVar(&o.key, "key", "", "serve: key `file`")
 	f.StringVar(&o.ca, "ca", "", "client: `file` of whom to trust")
-	f.StringVar(&o.via, "via", "tls", "client: tcp, tls or quic")
+	f.StringVar(&o.via, "via", "tls", "client: tcp, tls, quic (one stream), streams (one for each topic) or datagrams")
 	f.StringVar(&o.server, "server", "", "client: `address`")
 	f.BoolVar(&o.resume, "resume", false, "connect: resume the TLS session of a connection before")
+	f.BoolVar(&o.early, "early", false, "connect: with early data")
 	f.IntVar(&o.n, "n", 9, "connect, idle: `how many` connections; flows, flood: topics")
 	f.DurationVar(&o.d, "d", 5*time.Second, "`time` to publish")
 	f.DurationVar(&o.interval, "interval", 20*time.Millisecond, "`time` between the messages of a topic")

@@ -5,24 +5,30 @@ import (
 	"net"
 
 	"github.com/quartet-mq/quartet/mqtt/mqttclient"
-	"github.com/quartet-mq/quartet/mqtt/mqttserver"
 	"github.com/quartet-mq/quartet/quic/quicnet"
 )
 
 // listenQUIC returns a listener for MQTT.
 func listenQUIC(addr string, conf *tls.Config) (net.Listener, error) {
-	l, err := quicnet.Listen("udp", addr, &quicnet.ListenOptions{Config: quicnet.Config{TLS: conf}})
+	l, err := quicnet.Listen("udp", addr, &quicnet.ListenOptions{Config: quicnet.Config{TLS: conf}, EarlyData: quicnet.NewGuard(nil)})
 	if err != nil {
 		return nil, err
 	}
 	return l.Protocol("mqtt"), nil
 }
 
-func quicListenerOptions() *mqttserver.ListenerOptions { return nil }
-
-// overQUIC makes co that of a client over QUIC.
+// overQUIC makes e one over QUIC.
 func (e *end) overQUIC(o *options) error {
 	e.dialer = &quicnet.Dialer{Config: quicnet.Config{TLS: e.options.TLS}, FallbackDelay: -1}
+	if o.early {
+		e.dialer.EarlyData = 16 << 10
+	}
 	e.options.Dialers = map[string]mqttclient.DialFunc{"mqtt+quic": e.dialer.DialURL}
+	switch o.via {
+	case "streams":
+		e.options.Streams = &mqttclient.Streams{Policy: mqttclient.StreamPerTopic}
+	case "datagrams":
+		e.options.Streams = &mqttclient.Streams{Max: -1, Datagrams: true}
+	}
 	return nil
 }

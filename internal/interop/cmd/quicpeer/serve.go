@@ -118,7 +118,7 @@ func serve(_ context.Context, o *options) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		go run(l, quicListenerOptions())
+		go run(l, &mqttserver.ListenerOptions{EarlyPublish: true, Datagrams: true})
 	}
 	fmt.Println("ready")
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
