@@ -25,9 +25,13 @@ func (s *Sticky) batchSize() int {
 	return s.BatchSize
 }
 
+// Chosen reports whether Partition would stay with the partition that it returned last, of n. Loads that SetLoad tells count
+// when it would not.
+func (s *Sticky) Chosen(n int32) bool { return s.chosen && s.current < n }
+
 // Partition returns the partition for the next record, one of those that are available, or of all n when none is.
 func (s *Sticky) Partition(available []int32, n int32, random uint32) int32 {
-	if s.chosen && s.current < n {
+	if s.Chosen(n) {
 		return s.current
 	}
 	s.current, s.chosen, s.produced = s.choose(available, n, random), true, 0

@@ -120,7 +120,7 @@ func TestAutoCreateBesidePattern(t *testing.T) {
 		}
 		t.Log(k.Subscription(), time.Now())
 		list, err := k.Poll(ctx)
-		t.Log(k.Assignment(), k.Subscription(),time.Now())
+		t.Log(k.Assignment(), k.Subscription(), time.Now())
 		if err != nil || len(list) != 1 || list[0].Topic != "new" {
 			t.Errorf("%v %v", list, err)
 		}

@@ -63,6 +63,7 @@ type Consumer struct {
 	given        []*Record // what the loop gets
 	base         uint64    // yielded when that began
 	lastProgress uint64
+	stats        ConsumerStats // counters
 }
 
 // NewConsumer returns a consumer. It does not wait for brokers. The error is about the options.

@@ -183,15 +183,8 @@ func (c *Consumer) Lag(partition kafka.TopicPartition) (n int64, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	p := c.parts[partition]
-	if p == nil || p.position < 0 {
+	if p == nil {
 		return 0, false
 	}
-	end := p.high
-	if c.o.ReadCommitted {
-		end = p.stable
-	}
-	if end < 0 {
-		return 0, false
-	}
-	return max(end-p.position, 0), true
+	return p.lag()
 }

@@ -239,6 +239,7 @@ func (c *Consumer) commitOnce(ctx context.Context, id kafka.MemberIdentity, list
 	var first error
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.stats.Commits++
 	for _, t := range resp.(*kafkawire.OffsetCommitResponse).Topics {
 		for _, p := range t.Partitions {
 			tp := kafka.TopicPartition{Topic: t.Name, Partition: p.PartitionIndex}

@@ -177,6 +177,7 @@ func (s *source) fetch(todo []kafka.FetchPartition) {
 	if version >= 11 {
 		r.RackID = c.c.o.Rack
 	}
+	sent := time.Now()
 	body, version, err := k.roundTrip(c.alive, r, &sendOptions{limit: limit, wait: c.o.FetchMaxWait})
 	if err != nil {
 		s.session.Lost()
@@ -192,7 +193,7 @@ func (s *source) fetch(todo []kafka.FetchPartition) {
 	}
 	s.session.Receive(resp.ErrorCode, resp.SessionID)
 	s.broken = 0
-	s.received(&resp)
+	s.received(&resp, time.Since(sent))
 }
 
 // failed waits before the next attempt: there was no response.
@@ -223,8 +224,12 @@ func isAuthError(err error) bool {
 }
 
 // received takes what a response says of each partition.
-func (s *source) received(r *kafkawire.FetchResponse) {
+func (s *source) received(r *kafkawire.FetchResponse, took time.Duration) {
 	c := s.c
+	c.mu.Lock()
+	c.stats.Fetches++
+	c.stats.FetchTime += took
+	c.mu.Unlock()
 	for i := range r.NodeEndpoints {
 		e := &r.NodeEndpoints[i]
 		c.c.meta.addBroker(e.NodeID, e.Host, e.Port, e.Rack)

@@ -354,9 +354,8 @@ func (c *Consumer) Offsets(ctx context.Context, partitions map[kafka.TopicPartit
 		if s.kind != startEarliest && s.kind != startLatest && s.kind != startTime {
 			return nil, fmt.Errorf("kafkaclient: %v has no Start that brokers know", tp)
 		}
-		c.mu.Lock()
-		c.want(tp.Topic)
-		c.mu.Unlock()
+		c.c.meta.want(tp.Topic)
+		defer c.c.meta.forget(tp.Topic)
 	}
 	err := c.retry(ctx, func(ctx context.Context) error {
 		byLeader := make(map[kafkawire.BrokerID][]offsetAsk)

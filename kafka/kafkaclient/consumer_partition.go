@@ -60,6 +60,7 @@ type consumerPartition struct {
 	committed int64 // what was committed last, -1: nothing
 
 	high, stable, logStart int64 // -1: unknown
+	records, bytes         uint64
 }
 
 // newPartition makes a partition. c.mu is held.
@@ -262,6 +263,8 @@ func (p *consumerPartition) isFetchable(now time.Time) bool {
 func (p *consumerPartition) push(k *chunk) {
 	p.queue = append(p.queue, k)
 	p.queued += len(k.data)
+	p.bytes += uint64(len(k.data))
+	p.c.stats.Bytes += uint64(len(k.data))
 	p.corrupt = k.err != nil
 	if p.paused {
 		p.part()
@@ -287,6 +290,23 @@ func (p *consumerPartition) setReady() {
 	}
 }
 
+// neededTopics are those whose metadata is of use. c.mu is held.
+func (c *Consumer) neededTopics() map[kafkawire.TopicName]bool {
+	needed := make(map[kafkawire.TopicName]bool, len(c.wants))
+	for tp := range c.parts {
+		needed[tp.Topic] = true
+	}
+	if c.group != nil {
+		for _, name := range c.group.m.Subscription() {
+			needed[kafkawire.TopicName(name)] = true
+		}
+		for _, name := range c.group.m.Watched() {
+			needed[kafkawire.TopicName(name)] = true
+		}
+	}
+	return needed
+}
+
 // metadataChanged takes new metadata.
 func (c *Consumer) metadataChanged(now *cluster) {
 	c.mu.Lock()
@@ -297,7 +317,14 @@ func (c *Consumer) metadataChanged(now *cluster) {
 	for _, p := range c.parts {
 		p.locate(now)
 	}
+	needed := c.neededTopics()
 	for name := range c.wants {
+		if !needed[name] { // it was, before the assignment or the subscription changed
+			delete(c.wants, name)
+			delete(c.refused, name)
+			c.c.meta.forget(name)
+			continue
+		}
 		t := now.topics[name]
 		bad := t != nil && (t.err == kafkawire.ErrTopicAuthorizationFailed || t.err == kafkawire.ErrInvalidTopic)
 		if bad && !c.refused[name] {

@@ -224,6 +224,8 @@ func (c *Consumer) deliver() {
 	}
 	c.given = c.out
 	cur.records = cur.records[n:]
+	p.records += uint64(n)
+	c.stats.Records += uint64(n)
 	p.acks.delivered(c.out[from:])
 	last := &c.out[len(c.out)-1]
 	p.position, p.epoch = (*last).Offset+1, (*last).LeaderEpoch

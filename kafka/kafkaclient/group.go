@@ -459,6 +459,7 @@ func (c *Consumer) assigned(e kafka.MemberEvent) {
 		}
 	}
 	c.lastCommit = time.Now()
+	c.stats.Assigned++
 	c.mu.Unlock()
 	if c.o.OnAssigned != nil {
 		c.o.OnAssigned(c, slices.Clone(e.Partitions))

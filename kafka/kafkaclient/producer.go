@@ -28,6 +28,7 @@ type Producer struct {
 	closed  atomic.Bool
 	rounds  atomic.Uint64 // of sinks
 	waiters sync.Pool
+	counts  struct{ records, failed, batches, attempts atomic.Uint64 }
 
 	mu       sync.Mutex
 	sinks    map[kafkawire.BrokerID]*sink
@@ -184,7 +185,11 @@ func (p *Producer) produce(ctx context.Context, r *Record, e entry) error {
 		r.Timestamp = time.Now()
 	}
 	r.Offset, r.LeaderEpoch = -1, -1
-	if err := p.topic(r.Topic).add(ctx, e, size); err != nil {
+	err := p.topic(r.Topic).add(ctx, e, size)
+	for err == errForgotten {
+		err = p.topic(r.Topic).add(ctx, e, size)
+	}
+	if err != nil {
 		p.room.give(1, size)
 		return err
 	}
@@ -277,16 +282,23 @@ func (p *Producer) close(err error) {
 	p.end()
 }
 
-// ProducerStats are gauges of a producer.
+// ProducerStats are gauges of a producer, and counters since it was made.
 type ProducerStats struct {
 	BufferedRecords int // produced and not decided
 	BufferedBytes   int
 	Callbacks       int // records that are decided and whose callback was not called yet
+	Topics          int // that were used in the last minutes
+
+	Records  uint64 // that were acknowledged
+	Failed   uint64 // records that failed
+	Batches  uint64 // that were decided
+	Attempts uint64 // to send a batch; what is more than Batches are repetitions, and what is under way
 }
 
-// Stats returns gauges.
+// Stats returns a snapshot.
 func (p *Producer) Stats() ProducerStats {
-	s := ProducerStats{BufferedRecords: int(p.room.records.Load()), BufferedBytes: int(p.room.bytes.Load())}
+	s := ProducerStats{Topics: len(*p.topics.Load()), Records: p.counts.records.Load(), Failed: p.counts.failed.Load(),
+		Batches: p.counts.batches.Load(), Attempts: p.counts.attempts.Load(), BufferedRecords: int(p.room.records.Load()), BufferedBytes: int(p.room.bytes.Load())}
 	p.calls.mu.Lock()
 	s.Callbacks = p.calls.records
 	p.calls.mu.Unlock()

@@ -21,10 +21,16 @@ func (p *Producer) finish(batches []*batch) {
 	for _, b := range batches {
 		records += len(b.entries)
 		bytes += b.room
+		if b.err != nil {
+			p.counts.failed.Add(uint64(len(b.entries)))
+		} else {
+			p.counts.records.Add(uint64(len(b.entries)))
+		}
 		if p.txn != nil && b.err != nil {
 			b.err = p.txn.failed(b.err)
 		}
 	}
+	p.counts.batches.Add(uint64(len(batches)))
 	p.room.give(records, bytes)
 	for _, b := range batches {
 		// Those who wait may be callbacks, so callbacks are not waited for.

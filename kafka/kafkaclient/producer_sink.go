@@ -335,6 +335,7 @@ func (r *produceRequest) send() {
 		})
 	}
 	r.encode()
+	s.p.counts.attempts.Add(uint64(len(r.items)))
 	s.p.c.requests.Add(1)
 	o := s.p.c.o
 	if err := k.send(r, kafkawire.KeyProduce, r.version, 2*o.RequestTimeout, s.p.o.Acks != NoAcks, r.chunks...); err != nil {

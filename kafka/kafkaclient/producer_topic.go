@@ -21,14 +21,17 @@ type producerTopic struct {
 	wire kafkawire.TopicName
 	id   atomic.Pointer[kafkawire.UUID] // nil: unknown
 
+	used       atomic.Bool                          // since it was last looked
 	partitions atomic.Pointer[[]*producerPartition] // by index; nil before they are known, and while pending ones go first
 
 	mu      sync.Mutex
 	sticky  kafka.Sticky
 	random  rand.PCG
 	leaders []int32        // partitions that have one
+	loads   []int          // batches that wait for them, when it was last looked
 	pending []pendingEntry // before the partitions are known
 	asked   time.Time      // since when the topic is not known
+	idle    time.Time      // since when it was not used
 	err     error          // no records are taken
 }
 
@@ -42,7 +45,7 @@ type pendingEntry struct {
 }
 
 func newProducerTopic(p *Producer, name string) *producerTopic {
-	t := &producerTopic{p: p, name: name, wire: kafkawire.TopicName(name), asked: time.Now()}
+	t := &producerTopic{p: p, name: name, wire: kafkawire.TopicName(name), asked: time.Now(), idle: time.Now()}
 	t.sticky.BatchSize = p.o.BatchSize
 	t.random.Seed(rand.Uint64(), rand.Uint64())
 	return t
@@ -50,6 +53,9 @@ func newProducerTopic(p *Producer, name string) *producerTopic {
 
 // add adds a record to a batch. With an error nothing was added.
 func (t *producerTopic) add(ctx context.Context, e entry, size int) error {
+	if !t.used.Load() {
+		t.used.Store(true)
+	}
 	if parts := t.partitions.Load(); parts != nil {
 		list := *parts
 		if i := t.p.o.Partitioner(e.r, int32(len(list))); i >= 0 {
@@ -97,11 +103,27 @@ func (t *producerTopic) choose(ctx context.Context, e entry, size int, generatio
 
 // addSticky adds a record to the partition whose turn it is. t.mu is held.
 func (t *producerTopic) addSticky(ctx context.Context, e entry, size int, generation uint64, list []*producerPartition) error {
+	if !t.sticky.Chosen(int32(len(list))) {
+		t.measure(list)
+	}
 	i := t.sticky.Partition(t.leaders, int32(len(list)), uint32(t.random.Uint64()))
 	full := false
 	err := list[i].add(ctx, e, size, generation, &full)
 	t.sticky.Produced(size, full)
 	return err
+}
+
+// measure tells which partitions have a leader, and how many batches wait for each: slow brokers get less (KIP-794).
+// t.mu is held.
+func (t *producerTopic) measure(list []*producerPartition) {
+	t.loads = t.loads[:0]
+	for _, i := range t.leaders {
+		part := list[i]
+		part.mu.Lock()
+		t.loads = append(t.loads, len(part.queue))
+		part.mu.Unlock()
+	}
+	t.sticky.SetLoad(t.leaders, t.loads, len(t.leaders) == len(list))
 }
 
 // error is the error of a record of the topic.
@@ -260,5 +282,6 @@ func (t *producerTopic) fail(err error) {
 func (p *Producer) metadataChanged(now *cluster) {
 	for _, t := range *p.topics.Load() {
 		t.update(now)
+		t.forget()
 	}
 }
