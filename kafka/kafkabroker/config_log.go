@@ -19,6 +19,7 @@ func (b *Broker) logConfigOf(topic string) *logConfig {
 	b.configs.mu.RUnlock()
 	c := parseLogConfig(m)
 	c.strictTxn = b.configs.broker().bool("transaction.partition.verification.enable")
+	c.trustPacked = b.opt.TrustCompressed
 	if isInternal(topic) {
 		c.strictTxn = false // only the coordinators write there
 	}

@@ -3,6 +3,7 @@ package kafkabroker
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
@@ -52,6 +53,46 @@ func prune(b *testing.B, l *partitionLog) {
 	if l.size() > 1<<30 {
 		if _, err := l.retain(1000); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkAppendPacked appends compressed batches, whose records are checked or not. The text shrinks as log lines do.
+func BenchmarkAppendPacked(b *testing.B) {
+	for _, method := range []compress.Method{compress.LZ4, compress.Snappy, compress.Zstd, compress.Gzip} {
+		for _, size := range []int{1024, 100} {
+			for _, trust := range []bool{true, false} {
+				b.Run(fmt.Sprintf("%v/records=%dB/trust=%v", method, size, trust), func(b *testing.B) {
+					rnd := rand.New(rand.NewPCG(1, 2))
+					var w kafka.BatchWriter
+					for w.Len() < 64<<10 {
+						value := fmt.Appendf(nil, "2026-01-01T00:00:00Z level=info user=%d path=/api/v1/items/%x status=200 ", rnd.Uint32(), rnd.Uint64())
+						for len(value) < size {
+							value = fmt.Appendf(value, "field%d=%x ", rnd.IntN(20), rnd.Uint32())
+						}
+						w.Add(1000, nil, value[:size])
+					}
+					batch, err := w.Append(nil, &kafka.BatchOptions{Compression: method})
+					if err != nil {
+						b.Fatal(err)
+					}
+					l := benchDir(b, 1, flushNever)[0]
+					c := *l.config()
+					c.trustPacked = trust
+					l.setConfig(&c)
+					r := appendRequest{now: 1000}
+					buf := make([]byte, len(batch))
+					b.ReportAllocs()
+					for b.Loop() {
+						r.records = buf[:copy(buf, batch)]
+						if _, err := l.append(&r); err != nil {
+							b.Fatal(err)
+						}
+					}
+					b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*w.Count()), "ns/record")
+					b.ReportMetric(float64(len(batch))/float64(w.Len()), "ratio")
+				})
+			}
 		}
 	}
 }

@@ -35,6 +35,7 @@ type logConfig struct {
 
 	maxMessage  int64 // max.message.bytes: of a batch with everything
 	maxDecoded  int64 // bytes of the records of a batch when they are decompressed
+	trustPacked bool  // the records of compressed batches are not looked at if nothing else demands it
 	appendTime  bool  // message.timestamp.type is LogAppendTime
 	beforeMaxMs int64 // message.timestamp.before.max.ms
 	afterMaxMs  int64 // message.timestamp.after.max.ms

@@ -110,7 +110,7 @@ type logDir struct {
 	handles  handlePool
 	sync     *syncer
 	flusher  *flusher
-	decoders decoders
+	decoders *decoders
 	failed   atomic.Pointer[storageError]
 	advanced func(*partitionLog)
 	wasClean bool // it was closed in order

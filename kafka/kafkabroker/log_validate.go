@@ -2,7 +2,6 @@ package kafkabroker
 
 import (
 	"math"
-	"runtime"
 
 	"github.com/quartet-mq/quartet/codec/compress"
 	"github.com/quartet-mq/quartet/kafka"
@@ -10,7 +9,7 @@ import (
 )
 
 // checkAppend checks what needs no look at the log: sizes, checksums, flags, records. It sets the time of appending.
-func checkAppend(r *appendRequest, c *logConfig, d decoders) error {
+func checkAppend(r *appendRequest, c *logConfig, d *decoders) error {
 	if len(r.records) == 0 {
 		return logError(kafkawire.ErrInvalidRecord, "no record batch")
 	}
@@ -68,8 +67,9 @@ func checkAppend(r *appendRequest, c *logConfig, d decoders) error {
 
 // recompress compresses a batch of a client as the topic wants it. Whether it is too large is decided by what the client sent,
 // and by what becomes of it.
-func recompress(b kafka.Batch, c *logConfig, d decoders) (kafka.Batch, error) {
-	defer d.begin()()
+func recompress(b kafka.Batch, c *logConfig, d *decoders) (kafka.Batch, error) {
+	d.large.Lock()
+	defer d.large.Unlock()
 	out, _, err := b.Recompress(nil, nil, c.method, c.level, int(min(c.maxDecoded, math.MaxInt32)))
 	if err != nil {
 		return b, err
@@ -84,25 +84,8 @@ func checkSize(b kafka.Batch, c *logConfig) error {
 	return nil
 }
 
-// minRecord is the size of the smallest record.
-const minRecord = 7
-
-// decoders bounds how many batches of clients are decompressed at a time: a small one may become large. nil is no bound.
-type decoders chan struct{}
-
-func newDecoders() decoders { return make(decoders, max(runtime.GOMAXPROCS(0), 2)) }
-
-// begin waits for a turn, and returns what ends it.
-func (d decoders) begin() (end func()) {
-	if d == nil {
-		return func() {}
-	}
-	d <- struct{}{}
-	return func() { <-d }
-}
-
 // checkProduced checks a batch of a client.
-func checkProduced(b kafka.Batch, now int64, c *logConfig, d decoders) error {
+func checkProduced(b kafka.Batch, now int64, c *logConfig, d *decoders) error {
 	if err := checkSize(b, c); err != nil {
 		return err
 	}
@@ -116,11 +99,10 @@ func checkProduced(b kafka.Batch, now int64, c *logConfig, d decoders) error {
 		// Each would have a segment of its own, and be of no use for consumers.
 		return logError(kafkawire.ErrInvalidRecord, "a batch of %d records in %d bytes", b.Count(), len(b))
 	}
-	// The records of a compressed batch are looked at only when their keys matter: decompressing costs more than all else.
 	// The times of the head bound those of the records.
 	times := !c.appendTime && (c.beforeMaxMs < math.MaxInt64 || c.afterMaxMs < math.MaxInt64)
 	late := times && !inTime(b.MaxTimestamp(), now, c)
-	if b.Attributes().Compression() != compress.None && !c.compact && !late {
+	if b.Attributes().Compression() != compress.None && c.trustPacked && !c.compact && !late {
 		return nil
 	}
 	return checkRecords(b, now, times, c, d)
@@ -138,14 +120,19 @@ func inTime(t, now int64, c *logConfig) bool {
 const maxRecordErrors = 1000
 
 // checkRecords checks the records of a batch one by one.
-func checkRecords(b kafka.Batch, now int64, times bool, c *logConfig, d decoders) error {
-	if b.Attributes().Compression() != compress.None {
-		defer d.begin()()
+func checkRecords(b kafka.Batch, now int64, times bool, c *logConfig, d *decoders) error {
+	if b.Attributes().Compression() == compress.None {
+		recs, err := kafka.Open(b, nil, 0)
+		if err != nil {
+			return err
+		}
+		return checkEach(&recs, b, now, times, c)
 	}
-	recs, err := kafka.Open(b, nil, int(min(c.maxDecoded, math.MaxInt32)))
-	if err != nil {
-		return err
-	}
+	return d.open(b, c.maxDecoded, func(recs *kafka.Records) error { return checkEach(recs, b, now, times, c) })
+}
+
+// checkEach checks records.
+func checkEach(recs *kafka.Records, b kafka.Batch, now int64, times bool, c *logConfig) error {
 	var bad []recordError
 	var code kafkawire.ErrorCode
 	refuse := func(i int, why kafkawire.ErrorCode, text string) {

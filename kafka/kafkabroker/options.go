@@ -47,6 +47,12 @@ type Options struct {
 	// KAFKA_STORAGE_ERROR and retry. The default is 256 MiB, negative is none.
 	DiskReserve int64
 
+	// TrustCompressed takes compressed batches without decompressing them. Otherwise, as in Apache Kafka, a producer whose
+	// compressed batch cannot be read, or has other records than its head says, gets CORRUPT_MESSAGE or INVALID_RECORD, and no
+	// consumer is stopped by it. For records of 1 KiB that costs 0.4 µs each with LZ4 and Snappy, 2 µs with Zstandard
+	// and 8 µs with gzip. Topics that compact, or that compress anew, look at all records in any case.
+	TrustCompressed bool
+
 	// Authenticate decides who may connect. [AllowAll] lets everybody in. Nil lets the broker's own users in, see
 	// [Broker.SetUser], with SCRAM or PLAIN, and clients with a certificate that the server has verified; at first there are no
 	// users. Clients that log in with SCRAM are asked about after they have proved that they know the password of a user of
