@@ -291,11 +291,16 @@ func TestDisconnectStreams(t *testing.T) {
 			var streams []*peer
 			for i := range 3 {
 				for j := range 100 {
-					publishAsync(t, c, &Message{Topic: fmt.Sprint(i), Payload: append(fmt.Append(nil, j), make([]byte, 800)...)})
+					m := &Message{Topic: fmt.Sprint(i), Payload: append(fmt.Append(nil, j), make([]byte, 800)...)}
+					if err := c.Publish(t.Context(), m); err != nil {
+						t.Fatal(err)
+					}
 				}
 				streams = append(streams, p.stream())
 			}
-			publishAsync(t, c, &Message{Topic: "on stream 0 too"}) // no
+			if err := c.Publish(t.Context(), &Message{Topic: "last"}); err != nil {
+				t.Fatal(err)
+			}
 			streams = append(streams, p.stream())
 			done := async(func() error { return c.Disconnect(t.Context(), nil) })
 			p.quiet()
@@ -320,7 +325,9 @@ func TestDisconnectStreams(t *testing.T) {
 	t.Run("stalled", func(t *testing.T) {
 		bubble(t, func(t *testing.T) {
 			_, c, p := streaming(t, Options{}, mqtt.Connack{})
-			publishAsync(t, c, &Message{Topic: "a", Payload: make([]byte, 200_000)})
+			if err := c.Publish(t.Context(), &Message{Topic: "a", Payload: make([]byte, 200_000)}); err != nil {
+				t.Fatal(err)
+			}
 			p.stream()
 			start := time.Now()
 			c.Close()
