@@ -1,0 +1,150 @@
+package mqttclient
+
+import (
+	"testing"
+	"time"
+
+	"github.com/quartet-mq/quartet/internal/memnet"
+	"github.com/quartet-mq/quartet/mqtt"
+)
+
+// early returns a network whose connections are not confirmed until a test does it.
+func early(t *testing.T) *network {
+	n := newNetwork(t, "a")
+	n.hosts["a"].OnDial(func(int) (*memnet.Options, error) { return &memnet.Options{Early: true}, nil })
+	return n
+}
+
+// confirm ends the handshake.
+func (p *peer) confirm() { p.nc.(*memnet.Conn).Confirm() }
+
+// TestEarlyData: before the handshake is complete only that is written which may be sent a second time by somebody who
+// recorded it. What must wait makes wait what is behind it.
+func TestEarlyData(t *testing.T) {
+	t.Run("password", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			n := early(t)
+			n.client(&Options{Username: "u", Password: []byte("secret")}, "a")
+			p := n.accept("a")
+			p.quiet()
+			time.Sleep(time.Second)
+			p.quiet()
+			p.confirm()
+			p.expect("CONNECT")
+		})
+	})
+	t.Run("authentication", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			n := early(t)
+			method := mqtt.Properties(nil).AppendString(mqtt.PropAuthenticationMethod, "m")
+			n.client(&Options{Username: "u", ConnectProperties: method}, "a")
+			p := n.accept("a")
+			p.quiet()
+			p.confirm()
+			p.expect("CONNECT")
+		})
+	})
+	t.Run("never confirmed", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			n := early(t)
+			c := n.client(&Options{Password: []byte("secret"), Retry: func(error) bool { return false }}, "a")
+			p := n.accept("a")
+			<-c.Done()
+			p.expect("end")
+		})
+	})
+	t.Run("packets", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			n := early(t)
+			c := n.client(&Options{Username: "u"}, "a")
+			p := n.accept("a")
+			p.connect()
+			p.send(&mqtt.Connack{})
+			sub := subscribe(p, c, &SubscribeOptions{ManualAck: true}, mqtt.Subscription{Filter: "#", QoS: 1})
+			p.send(message("a", "m", 1, 1))
+			next(t, sub).Ack()
+			p.quiet()
+			time.Sleep(31 * time.Second)
+			p.quiet() // PINGREQ, too
+			publishAsync(t, c, &Message{Topic: "b"})
+			p.quiet()
+			p.confirm()
+			p.expect("PUBACK id=1", "PINGREQ", "PUBLISH")
+			publishAsync(t, c, &Message{Topic: "b"})
+			p.expect("PUBLISH")
+		})
+	})
+	t.Run("publish", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			n := early(t)
+			c := n.client(&Options{EarlyPublish: true}, "a")
+			p := n.accept("a")
+			p.connect()
+			p.send(&mqtt.Connack{})
+			if err := c.Connected(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			publishAsync(t, c, &Message{Topic: "a"})
+			publishAsync(t, c, &Message{Topic: "b", QoS: 1})
+			publishAsync(t, c, &Message{Topic: "c", QoS: 2})
+			publishAsync(t, c, &Message{Topic: "d"})
+			p.expect(`PUBLISH qos=0 topic="a"`, `PUBLISH id=1 qos=1 topic="b"`)
+			p.quiet()
+			p.confirm()
+			p.expect(`PUBLISH id=2 qos=2 topic="c"`, `PUBLISH qos=0 topic="d"`)
+		})
+	})
+	t.Run("no publish", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			n := early(t)
+			c := n.client(&Options{Streams: &Streams{Datagrams: true}}, "a")
+			p := n.accept("a")
+			p.connect()
+			p.send(&datagrams)
+			if err := c.Connected(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			publishAsync(t, c, &Message{Topic: "a"}) // neither in a datagram nor on a data stream
+			p.quiet()
+			s := p.stream()
+			s.quiet()
+			p.confirm()
+			s.expect(`PUBLISH qos=0 topic="a"`)
+		})
+	})
+	t.Run("Close", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			n := early(t)
+			c := n.client(nil, "a")
+			p := n.accept("a")
+			p.connect()
+			p.send(&mqtt.Connack{})
+			if err := c.Connected(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			c.Close()
+			p.quiet() // DISCONNECT must not be sent a second time
+			time.Sleep(time.Second)
+			p.confirm()
+			p.expect("DISCONNECT", "end")
+		})
+	})
+	t.Run("Close, never confirmed", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			n := early(t)
+			c := n.client(nil, "a")
+			p := n.accept("a")
+			p.connect()
+			p.send(&mqtt.Connack{})
+			if err := c.Connected(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			start := time.Now()
+			c.Close()
+			p.expect("end")
+			if d := time.Since(start); d != drainTimeout {
+				t.Errorf("closed after %v", d)
+			}
+		})
+	})
+}
