@@ -120,7 +120,7 @@ func (l *late) begin() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	st.lateIn = nil
-	if size, _ := st.load(); c.ended || st.dead || st.slow || size <= c.srv.limits.SoftLimit {
+	if c.ended || st.dead || st.slow || !st.behind(c.srv.limits.SoftLimit) {
 		return false
 	}
 	if st.recovered == nil {

@@ -20,9 +20,8 @@ type extension struct {
 	readers   sync.WaitGroup  // goroutines that read
 
 	// Under c.mu:
-	offered   mqtt.Properties // user properties that were offered to the client
-	keep      bool            // the state of data streams outlives them
-	datagrams bool            // the client takes messages of QoS 0 as datagrams
+	keep      bool // the state of data streams outlives them
+	datagrams bool // the client takes messages of QoS 0 as datagrams
 	open      map[uint64]*dataStream
 	dirty     []*stream     // with output that nobody sees to
 	room      chan struct{} // closed when there may be another stream

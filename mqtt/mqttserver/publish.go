@@ -39,7 +39,7 @@ func (c *Conn) publish(b *Batch, st *stream, p *mqtt.Publish, ref any, limit int
 		}
 	}
 	size, marks := st.load()
-	if limit < 0 && size > c.srv.limits.SoftLimit || limit >= 0 && size >= limit || marks >= c.srv.limits.MaxQueued || st.id != 0 && c.ext.starves(st, p) {
+	if limit < 0 && st.behind(c.srv.limits.SoftLimit) || limit >= 0 && size >= limit || marks >= c.srv.limits.MaxQueued || st.id != 0 && c.ext.starves(st, p) {
 		return c.full(b, st, p, limit)
 	}
 	topic, props := p.Topic, p.Properties
@@ -58,7 +58,7 @@ func (c *Conn) publish(b *Batch, st *stream, p *mqtt.Publish, ref any, limit int
 	}
 	if b != nil {
 		b.bytes += len(p.Payload) + 64
-		if size, _ = st.load(); size > c.srv.limits.SoftLimit && !st.slow && st.lateIn != b && c.srv.limits.PublisherPause > 0 {
+		if st.behind(c.srv.limits.SoftLimit) && !st.slow && st.lateIn != b && c.srv.limits.PublisherPause > 0 {
 			st.lateIn = b
 			b.late = append(b.late, late{st: st})
 		}

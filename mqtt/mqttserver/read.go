@@ -170,14 +170,14 @@ func (st *stream) readOn(rd *reader, rest []byte) []byte {
 }
 
 // catchUp pauses while the client does not take the answers to its packets: they may fill the output once more beyond
-// the hard limit.
+// the hard limit, of several streams half as much, so that each leaves room to the others.
 func (st *stream) catchUp() {
 	c := st.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for {
 		size, _ := st.load()
-		if size/2 < c.srv.limits.HardLimit || c.ended || st.dead {
+		if limit := c.srv.limits.HardLimit; size/2 < limit && (size-limit < limit/2 || len(c.others()) == 0) || c.ended || st.dead {
 			return
 		}
 		if st.recovered == nil {

@@ -64,6 +64,31 @@ func (st *stream) load() (bytes, marks int) {
 	return bytes, marks
 }
 
+// behind reports whether more waits for the stream than a limit allows before those who publish to it are to pause. Where
+// others wait together with it, it must have a share in that. c.mu is held.
+func (st *stream) behind(limit int) bool {
+	size, _ := st.load()
+	return size > limit && (st.out.Size() > limit/16 || len(st.c.others()) == 0)
+}
+
+// others returns the data streams of the connection, with c.mu held.
+func (c *Conn) others() map[uint64]*dataStream {
+	if c.ext == nil {
+		return nil
+	}
+	return c.ext.open
+}
+
+// recovers reports whether so little waits that there is room again, with c.mu held.
+func (st *stream) recovers() bool {
+	_, marks := st.load()
+	limit := st.c.srv.limits.MaxQueued
+	if marks > limit/2 && (st.out.Marks() > limit/32 || len(st.c.others()) == 0) {
+		return false
+	}
+	return !st.behind(st.c.srv.limits.SoftLimit / 2)
+}
+
 // grown notes that the output has changed by so many bytes and messages, with c.mu held. Output of a data stream must be
 // seen to by unlock.
 func (st *stream) grown(bytes, marks int) {

@@ -128,7 +128,7 @@ func (st *stream) wrote(n int, err error) {
 // relax tells those who wait that there is room in the output again, if there is, with c.mu held.
 func (st *stream) relax() {
 	c := st.c
-	if size, marks := st.load(); size > c.srv.limits.SoftLimit/2 || marks > c.srv.limits.MaxQueued/2 {
+	if !st.recovers() {
 		return
 	}
 	if st.recovered != nil {
