@@ -21,6 +21,7 @@ import (
 type Conn struct {
 	qc     *quic.Conn
 	src    streamSource
+	path   *path // nil on a server
 	cfg    *Config
 	client bool
 	group  *group
@@ -50,9 +51,10 @@ var (
 	_ netio.Stream     = (*stream)(nil)
 )
 
-// newConn returns the Conn of a connection, of the source of its streams, and of its stream 0.
-func newConn(qc *quic.Conn, src streamSource, control byteStream, cfg *Config, client bool, g *group, start time.Time) *Conn {
-	c := &Conn{qc: qc, src: src, cfg: cfg, client: client, group: g, start: start, done: make(chan struct{}),
+// newConn returns the Conn of a connection, of the source of its streams, and of its stream 0. It is a
+// client's if it has a path.
+func newConn(qc *quic.Conn, src streamSource, control byteStream, cfg *Config, p *path, g *group, start time.Time) *Conn {
+	c := &Conn{qc: qc, src: src, cfg: cfg, client: p != nil, path: p, group: g, start: start, done: make(chan struct{}),
 		peer: qc.RemoteAddr(), local: qc.LocalAddr()}
 	c.closing, c.cancel = context.WithCancel(context.Background())
 	c.control = newStream(c, control)

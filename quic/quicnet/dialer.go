@@ -57,12 +57,17 @@ type Dialer struct {
 	// otherwise none.
 	Store Store
 
+	// Paths say how connections follow the network, see PathOptions. Nil is the defaults where the Dialer opens the
+	// sockets itself; with ListenPacket connections follow only if Paths.Route is set, and with PacketConn never.
+	Paths *PathOptions
+
 	group group
 	early dialEarly
 
-	mu     sync.Mutex
-	closed bool
-	socket *socket // the last one that was opened
+	mu       sync.Mutex
+	closed   bool
+	socket   *socket // the last one that was opened or moved to
+	watching bool    // the network is watched
 }
 
 // Dial makes a QUIC connection to address, "host:port", for a protocol (ALPN, RFC 7301). It tries the
@@ -85,7 +90,7 @@ func (d *Dialer) dial(ctx context.Context, address string, alpn []string) (*Conn
 	attempts := make([]attempt, len(addrs))
 	for i, addr := range addrs {
 		attempts[i] = func(ctx context.Context) (net.Conn, error) {
-			c, err := asConn(d.dialAddr(ctx, addr, d.resumption(address, tlsConfig)))
+			c, err := asConn(d.dialAddr(ctx, addr, address, tlsConfig))
 			if err != nil {
 				err = &net.OpError{Op: "dial", Net: "quic", Addr: addr, Err: err}
 			}
@@ -122,11 +127,17 @@ func (d *Dialer) quicConfig() *quic.Config {
 }
 
 // dialAddr makes a connection to one address.
-func (d *Dialer) dialAddr(ctx context.Context, addr *net.UDPAddr, r resumption) (*Conn, error) {
+func (d *Dialer) dialAddr(ctx context.Context, addr *net.UDPAddr, address string, tlsConfig *tls.Config) (*Conn, error) {
+	route, err := d.routeOf(addr)
+	if err != nil { // before a ticket is spent
+		d.group.stats.failed.Add(1)
+		return nil, err
+	}
 	s, err := d.acquireSocket(ctx, addr)
 	if err != nil {
 		return nil, err
 	}
+	r := d.resumption(address, tlsConfig)
 	start, obs := time.Now(), new(observer)
 	dial := s.tr.Dial
 	if r.early {
@@ -146,10 +157,12 @@ func (d *Dialer) dialAddr(ctx context.Context, addr *net.UDPAddr, r resumption) 
 		d.group.stats.failed.Add(1)
 		return nil, errOf(err)
 	}
-	c := newConn(qc, src, q, &d.Config, true, &d.group, start)
+	p := newPath(d, s, route)
+	c := newConn(qc, src, q, &d.Config, p, &d.group, start)
 	obs.conn.Store(c)
 	c.traceEarly()
-	context.AfterFunc(qc.Context(), s.release)
+	context.AfterFunc(qc.Context(), p.end)
+	d.watchPaths()
 	d.mu.Lock()
 	closed := d.closed
 	d.mu.Unlock()
@@ -229,7 +242,7 @@ func (d *Dialer) openSocket(ctx context.Context, remote net.Addr) (*socket, erro
 	if err != nil {
 		return nil, err
 	}
-	return newSocket(pc, true), nil
+	return newSocket(outageConn{pc}, true), nil
 }
 
 // Shutdown closes all connections, waits until they have delivered what was written, and closes the socket. When ctx ends

@@ -12,6 +12,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -306,11 +307,9 @@ func TestEarlyDataServerBudget(t *testing.T) {
 // TestEarlyDataServerBudgetParallel: two readers that wait at the same time share the budget.
 func TestEarlyDataServerBudgetParallel(t *testing.T) {
 	earlyBubble(t, &GuardOptions{Budget: 10}, 1000, func(e *env, l net.Listener) {
-		var mute bool
 		e.net.set(func(n *packetNet) {
-			n.drop = func(from, to netip.AddrPort, b []byte) bool { return mute && from.String() == serverAddr }
+			n.drop = func(from, to netip.AddrPort, b []byte) bool { return from.String() == serverAddr }
 		})
-		mute = true
 		c := e.early()
 		cs, _ := c.OpenStream(e.Context())
 		write(t, c, "!")
@@ -345,7 +344,7 @@ func TestEarlyDataServerBudgetParallel(t *testing.T) {
 		if len(got) != 2 {
 			e.Fatalf("%d reads have returned", len(got))
 		}
-		mute = false
+		e.net.set(func(n *packetNet) { n.drop = nil })
 		all := []string{<-got, <-got, <-got}
 		slices.Sort(all)
 		if !slices.Equal(all, []string{"aa false", "aaaa true", "bbbbbb false"}) && !slices.Equal(all, []string{"aaaaaa false", "bb false", "bbbb true"}) {
@@ -579,10 +578,16 @@ func TestAddressToken(t *testing.T) {
 // TestEarlyTrace: the trace says what became of early data.
 func TestEarlyTrace(t *testing.T) {
 	var buf bytes.Buffer
+	var mu sync.Mutex
+	note := func(format string, args ...any) {
+		mu.Lock()
+		defer mu.Unlock()
+		fmt.Fprintf(&buf, format, args...)
+	}
 	trace := func(side string) *Trace {
 		return &Trace{
-			Early:    func(c *Conn, accepted bool) { fmt.Fprintf(&buf, "%s %v\n", side, accepted) },
-			Replayed: func(addr net.Addr) { fmt.Fprintf(&buf, "%s replayed %v\n", side, addr) },
+			Early:    func(c *Conn, accepted bool) { note("%s %v\n", side, accepted) },
+			Replayed: func(addr net.Addr) { note("%s replayed %v\n", side, addr) },
 		}
 	}
 	bubble(t, &ListenOptions{Config: Config{Trace: trace("server")}, EarlyData: NewGuard(nil)},

@@ -232,7 +232,7 @@ func (l *Listener) welcome(qc *quic.Conn) {
 		}
 		return
 	}
-	c := newConn(qc, src, q, &l.o.Config, false, &l.group, adm.start)
+	c := newConn(qc, src, q, &l.o.Config, nil, &l.group, adm.start)
 	adm.conn.Store(c)
 	l.earlyAccepted(c)
 	name := c.Protocol()

@@ -127,6 +127,10 @@ type Stats struct {
 	// Resumed counts dials with a session ticket of the Dialer's store.
 	Resumed uint64
 
+	// ProbesFailed counts attempts to move to another path that had no answer, and PathsGone connections that ended
+	// because no path was left (Dialer). Total.Migrations counts the moves that succeeded.
+	ProbesFailed, PathsGone uint64
+
 	// Handshake is how long handshakes took, and RTT the smoothed round trip times at the end of connections.
 	Handshake, RTT Histogram
 
@@ -161,6 +165,7 @@ type groupStats struct {
 	fallbacks                                   atomic.Uint64
 	earlyAccepted, earlyRejected, earlyReplayed atomic.Uint64
 	earlyFailed, earlyResent, resumed           atomic.Uint64
+	probesFailed, pathsGone                     atomic.Uint64
 
 	mu             sync.Mutex
 	handshake, rtt Histogram
@@ -194,6 +199,7 @@ func (g *group) snapshot() Stats {
 		Silent: s.silent.Load(), Overloaded: s.overloaded.Load(), Fallbacks: s.fallbacks.Load(),
 		EarlyAccepted: s.earlyAccepted.Load(), EarlyRejected: s.earlyRejected.Load(), EarlyReplayed: s.earlyReplayed.Load(),
 		EarlyFailed: s.earlyFailed.Load(), EarlyResent: s.earlyResent.Load(), Resumed: s.resumed.Load(),
+		ProbesFailed: s.probesFailed.Load(), PathsGone: s.pathsGone.Load(),
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -24,6 +24,11 @@ type Trace struct {
 	// Moved is called when the peer of a server, or a client's own path, has another address than before.
 	Moved func(c *Conn, from, to net.Addr)
 
+	// Probed is called on a client when the server was asked for an answer over another path, with the local address
+	// there. Without an error the connection moves. NoPath is called before a connection ends because none is left.
+	Probed func(c *Conn, local net.Addr, took time.Duration, err error)
+	NoPath func(c *Conn)
+
 	// Early is called when it is known what becomes of early data (0-RTT): on the client for each connection that tried,
 	// on the server for each that was accepted. Replayed is called on the server when a ticket is seen again.
 	Early    func(c *Conn, accepted bool)
