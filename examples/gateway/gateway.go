@@ -111,10 +111,10 @@ func (g *gateway) listen(stdout io.Writer) error {
 			g.serve(name, func() error { return g.kafka.serve(ln, name, g.tls) })
 			say("Kafka over TLS", "kafkas://%s")
 		case "quic":
-			l := g.quic.listener
-			g.serve(name, func() error { return g.mqtt.serve(l.Protocol(quicMQTT...), name, nil) })
-			g.serve(name, func() error { return g.amqp.serve(l.Protocol(quicAMQP...), name, nil) })
-			g.serve(name, func() error { return g.kafka.serve(l.Protocol(quicKafka...), name, nil) })
+			forMQTT, forAMQP, forKafka := g.quic.protocols()
+			g.serve(name, func() error { return g.mqtt.serve(forMQTT, name, nil) })
+			g.serve(name, func() error { return g.amqp.serve(forAMQP, name, nil) })
+			g.serve(name, func() error { return g.kafka.serve(forKafka, name, nil) })
 			say("MQTT over QUIC", "mqtt+quic://%s")
 			say("AMQP over QUIC", "amqp+quic://%s")
 			say("Kafka over QUIC", "kafka+quic://%s")

@@ -13,20 +13,22 @@ import (
 // quicSide is the UDP port on which every protocol is served; clients say which one they want (ALPN).
 type quicSide struct{ listener *quicnet.Listener } // nil without -quic
 
-// The protocols of the port, as docs/quic-profiles.md has them.
-var (
-	quicMQTT  = []string{"mqtt"}
-	quicAMQP  = []string{"amqp-streams/1", "amqp"}
-	quicKafka = []string{"kafka-streams/1", "kafka"}
-)
-
 // listen opens the port and returns its address.
 func (q *quicSide) listen(addr string, t *tls.Config, log *slog.Logger) (_ net.Addr, err error) {
-	q.listener, err = quicnet.Listen("udp", addr, &quicnet.ListenOptions{Config: quicnet.Config{TLS: t, Logger: log}})
+	q.listener, err = quicnet.Listen("udp", addr, &quicnet.ListenOptions{
+		Config:    quicnet.Config{TLS: t, Logger: log},
+		EarlyData: quicnet.NewGuard(nil),
+	})
 	if err != nil {
 		return nil, err
 	}
 	return q.listener.Addr(), nil
+}
+
+// protocols returns the listeners for the brokers. docs/quic-profiles.md has the names.
+func (q *quicSide) protocols() (mqtt, amqp, kafka net.Listener) {
+	l := q.listener
+	return l.Protocol("mqtt"), l.Protocol("amqp-streams/1", "amqp"), l.Protocol("kafka-streams/1", "kafka")
 }
 
 // drain waits until the clients have what the brokers have sent, for a limited time. The brokers are drained before.

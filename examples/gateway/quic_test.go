@@ -76,8 +76,25 @@ func TestGatewayQUIC(t *testing.T) {
 	}
 	take(t, c, "q", "one")
 
-	if text := get(t, strings.Replace(urls["http"], "/metrics", "", 1)+"/metrics"); !strings.Contains(text, "\nquartet_quic_connections 1\n") {
-		t.Error("no connection in the metrics:\n" + text)
+	early := &quicnet.Dialer{Config: quicnet.Config{TLS: config}, FallbackDelay: -1, EarlyData: 4 << 10}
+	defer early.Shutdown(t.Context())
+	for range 2 { // the first connection brings a ticket for the second
+		o := over(urls["mqtt+quic"])
+		o.Dialers["mqtt+quic"] = early.DialURL
+		if err := roundTrip(t, o, "cora/x"); err != nil {
+			t.Error("MQTT, early data:", err)
+		}
+	}
+
+	text := get(t, strings.Replace(urls["http"], "/metrics", "", 1)+"/metrics")
+	for _, line := range []string{
+		`quartet_quic_early_data_total{result="accepted"} 1`,
+		`quartet_quic_early_data_total{result="replayed"} 0`,
+		"# TYPE quartet_quic_handshake_seconds gauge",
+	} {
+		if !strings.Contains(text, line+"\n") {
+			t.Errorf("no line %q in the metrics:\n%s", line, text)
+		}
 	}
 	p.stop()
 }

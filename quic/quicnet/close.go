@@ -15,7 +15,9 @@ import (
 // QUIC has nothing that does this: a CONNECTION_CLOSE frame ends everything at once, and a peer that has not read all
 // it got loses the rest (RFC 9000, section 10.2). So Close ends all streams, waits until the peer has ended them as well, which it
 // does after reading to their end, and only then sends CONNECTION_CLOSE with CodeOK. A peer whose side was at its end
-// before is given until it sends that frame itself. Both waits are bounded by Config.Linger.
+// before is given until it sends that frame itself. When both sides end at the same time neither can tell whether the other
+// one still reads: then the frame is sent when nothing has moved for six times as long as QUIC waits before it sends
+// something again. All waits are bounded by Config.Linger.
 //
 // A program that is about to exit waits for Done, or calls Dialer.Shutdown or Listener.Shutdown.
 func (c *Conn) Close() error {
@@ -64,15 +66,21 @@ func (c *Conn) linger(streams []*stream) {
 	defer cancel()
 	deadline := time.Now().Add(c.cfg.linger())
 	var (
-		all       sync.WaitGroup
-		mu        sync.Mutex
-		confirmed = true
+		all     sync.WaitGroup
+		mu      sync.Mutex
+		theirs  bool // the peer is to end the connection
+		crossed bool // or both sides ended at the same time
 	)
 	drain := func(s *stream) {
-		if !s.drain(deadline) {
-			mu.Lock()
-			confirmed = false
-			mu.Unlock()
+		confirmed := s.drain(deadline)
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case confirmed:
+		case s.crossed():
+			crossed = true
+		default:
+			theirs = true
 		}
 	}
 	for _, s := range streams {
@@ -80,10 +88,37 @@ func (c *Conn) linger(streams []*stream) {
 	}
 	go c.refuse(ctx, deadline)
 	all.Wait()
-	if !confirmed {
+	switch {
+	case theirs:
 		<-ctx.Done()
+	case crossed:
+		c.settle(ctx)
 	}
 	_ = c.qc.CloseWithError(quic.ApplicationErrorCode(CodeOK), "")
+}
+
+// maxAckDelay is how long a peer may take to acknowledge a packet (RFC 9000, section 18.2).
+const maxAckDelay = 25 * time.Millisecond
+
+// settle waits until nothing has moved for so long that everything must have arrived: what is lost is sent again after
+// one, three and seven times the probe timeout (RFC 9002, section 6.2).
+func (c *Conn) settle(ctx context.Context) {
+	var before quic.ConnectionStats
+	for {
+		now := c.qc.ConnectionStats()
+		if now.PacketsSent == before.PacketsSent && now.PacketsReceived == before.PacketsReceived {
+			return
+		}
+		before = now
+		pto := now.SmoothedRTT + max(4*now.MeanDeviation, time.Millisecond) + maxAckDelay
+		t := time.NewTimer(6 * pto)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return
+		}
+	}
 }
 
 // refuse ends the streams that the peer has opened and nobody has accepted, so that the peer's Close does not wait for

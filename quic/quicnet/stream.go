@@ -182,6 +182,14 @@ func (s *stream) confirmed() bool {
 	return !s.fin.IsZero() && !s.eof.IsZero() && s.eof.After(s.fin) && s.eof.Sub(s.fin) >= rtt
 }
 
+// crossed reports whether the peer ended its side at about the same time as this side did, so that it may not have seen
+// the end of this side then.
+func (s *stream) crossed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.fin.IsZero() && !s.eof.Before(s.fin)
+}
+
 func (s *stream) isClosed() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
