@@ -94,11 +94,17 @@ func newBroker(t testing.TB) *broker {
 		offer: "PLAIN AMQPLAIN",
 	}
 	t.Cleanup(s.close)
+	if *streams {
+		s.l.OnDial(func(int) (*memnet.Options, error) { return &memnet.Options{Protocol: amqp091.Streams}, nil })
+	}
 	go func() {
 		for {
 			nc, err := s.l.Accept()
 			if err != nil {
 				return
+			}
+			if *streams {
+				nc = newBridge(nc)
 			}
 			s.accept(nc)
 		}

@@ -92,6 +92,7 @@ func newConn(c *Client, nc net.Conn, s *server) *conn {
 func (k *conn) serve() {
 	defer close(k.gone)
 	k.main.feed()
+	k.main.release()
 	k.main.serve()
 }
 

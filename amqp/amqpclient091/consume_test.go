@@ -251,6 +251,7 @@ func TestAckNone(t *testing.T) {
 }
 
 func TestAckNoneOverflow(t *testing.T) {
+	oneStream(t, "a stream of its own is not read, whoever waits")
 	run(t, func(t *testing.T, s *broker) {
 		s.queue("q")
 		c := s.client(nil)

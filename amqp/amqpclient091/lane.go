@@ -35,6 +35,7 @@ type lane struct {
 	// Of the stream of a channel.
 	counted int  // bytes of out that are in mux.total
 	queued  bool // in mux.queued
+	ended   bool // nothing more comes
 	over    bool // the channel has ended; the stream ends once out is written
 	closed  bool
 }
@@ -56,6 +57,8 @@ type mux struct {
 	total   int              // bytes that wait on all lanes
 	leaving bool             // the connection is closed when no channel is left
 	patient *time.Timer      // or when this one says so
+	held    bool             // connection.close has come, and waits for what was said before on channels
+	free    bool             // it waits no more
 }
 
 // newMux returns the mux of a connection, nil if its channels are all on one stream.
@@ -132,6 +135,7 @@ func (o *lane) serve() {
 		if o.read() != nil {
 			return
 		}
+		o.release()
 	}
 }
 
@@ -178,7 +182,7 @@ func (o *lane) feedBatch() (more bool) {
 			o.in.Discard(len(b))
 			b = nil
 		}
-		if more = len(b) > 0; !more {
+		if more = len(b) > 0 && !o.holds(b); !more {
 			break
 		}
 		n, err := o.receive(now, b)
@@ -208,6 +212,65 @@ func (o *lane) receive(now time.Time, b []byte) (n int, err error) {
 		return o.k.m.ReceiveOn(now, 0, b)
 	}
 	return o.k.m.ReceiveOn(now, o.l.m.ID(), b)
+}
+
+// holds reports whether what b begins with has to wait: the server's connection.close, for what it has said before on the streams
+// of channels, the confirms of messages for example. Before connection.close it has ended them. c.mu is held.
+func (o *lane) holds(b []byte) bool {
+	k := o.k
+	m := k.mux
+	if m == nil || o.l != nil || m.free || !k.m.Open() {
+		return false
+	}
+	if !m.held {
+		f, n, err := amqp091.NextFrame(b, k.m.ReceiveMax())
+		if err != nil || n == 0 || f.Type != amqp091.FrameMethod {
+			return false
+		}
+		if id, _ := amqp091.PeekMethod(f.Payload); id != amqp091.IDConnectionClose {
+			return false
+		}
+		m.held = true
+		time.AfterFunc(closeTimeout, func() {
+			k.c.mu.Lock()
+			defer k.c.mu.Unlock()
+			m.free = true
+			o.unpause()
+		})
+	}
+	return !m.drained()
+}
+
+// drained reports whether nothing more comes on the streams of channels.
+func (m *mux) drained() bool {
+	if m.free {
+		return true
+	}
+	for _, o := range m.lanes {
+		if !o.ended && o.nc != nil {
+			return false
+		}
+	}
+	m.free = true
+	return true
+}
+
+// release waits for the streams of channels, if connection.close waits for them, and goes on with it.
+func (o *lane) release() {
+	k := o.k
+	c := k.c
+	c.mu.Lock()
+	if k.mux == nil || o.l != nil || !k.mux.held {
+		c.mu.Unlock()
+		return
+	}
+	for !k.mux.drained() && !k.down && !k.closing && k.err == nil {
+		c.mu.Unlock()
+		<-o.resume
+		c.mu.Lock()
+	}
+	c.mu.Unlock()
+	o.feed()
 }
 
 // pause holds the reader back while a consumer without acknowledgements has no room and nobody waits for the server.
@@ -272,6 +335,8 @@ func (o *lane) lost() {
 	c := k.c
 	c.mu.Lock()
 	over := o.over
+	o.ended = true
+	k.main.unpause()
 	c.mu.Unlock()
 	if !over {
 		t := time.NewTimer(closeTimeout)
@@ -283,7 +348,7 @@ func (o *lane) lost() {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !o.over && !k.down && k.err == nil {
+	if !o.over && !k.down && k.err == nil && !k.mux.held {
 		o.l.m.Lost(errStreamEnded)
 		k.events()
 	}

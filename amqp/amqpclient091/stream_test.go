@@ -349,7 +349,7 @@ func TestStreamsServerGoesDown(t *testing.T) {
 				ctx := t.Context()
 				_, err = c.DeclareQueue(ctx, amqpclient091.Queue{Name: "q"})
 				no(t, err)
-				h := must(c.Channel(ctx, nil))(t)
+				h := must(c.Channel(ctx, &amqpclient091.ChannelOptions{Republish: true}))(t)
 				s := must(c.Consume(ctx, "q", nil))(t)
 				end(b.server)
 				no(t, h.Publish(ctx, &amqpclient091.Message{RoutingKey: "q"}))

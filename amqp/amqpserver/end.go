@@ -22,7 +22,7 @@ func (c *Conn) closing(cause error) {
 	}
 	c.down, c.cause = true, cause
 	c.release()
-	c.mux.wake()
+	c.mux.release()
 	if c.cancel != nil {
 		c.cancel()
 	}

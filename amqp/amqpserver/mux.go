@@ -81,6 +81,18 @@ func (m *mux) wake() {
 	}
 }
 
+// release ends the streams behind what is in their output. So a client knows when it has everything that was said on channels before
+// connection.close.
+func (m *mux) release() {
+	if m == nil {
+		return
+	}
+	for _, s := range m.streams {
+		s.release()
+	}
+	m.wake()
+}
+
 // due reports whether a flush has something to do.
 func (m *mux) due() bool { return m != nil && len(m.dirty) > 0 }
 
