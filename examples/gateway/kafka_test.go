@@ -21,8 +21,7 @@ import (
 // kafkaClient returns a client of a gateway, which is closed at the end of the test.
 func kafkaClient(t *testing.T, url string, o *kafkaclient.Options) *kafkaclient.Client {
 	t.Helper()
-	_, addr, _ := strings.Cut(url, "://")
-	o.Addrs, o.APITimeout, o.AutoCreateTopics = []string{addr}, 10*time.Second, true
+	o.Addrs, o.APITimeout, o.AutoCreateTopics = []string{url}, 10*time.Second, true
 	c, err := kafkaclient.New(o)
 	if err != nil {
 		t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/quartet-mq/quartet/amqp/amqpclient091"
+	"github.com/quartet-mq/quartet/kafka/kafkaclient"
 	"github.com/quartet-mq/quartet/mqtt/mqttbroker"
 	"github.com/quartet-mq/quartet/mqtt/mqttclient"
 	"github.com/quartet-mq/quartet/quic/quicnet"
@@ -75,6 +76,12 @@ func TestGatewayQUIC(t *testing.T) {
 		t.Error("AMQP:", err)
 	}
 	take(t, c, "q", "one")
+
+	k := kafkaClient(t, urls["kafka+quic"], &kafkaclient.Options{Dialers: map[string]kafkaclient.DialFunc{"kafka+quic": d.DialURL}})
+	if err := produce(t, k, "orders", "one"); err != nil {
+		t.Error("Kafka:", err)
+	}
+	consume(t, k, "orders", "one")
 
 	early := &quicnet.Dialer{Config: quicnet.Config{TLS: config}, FallbackDelay: -1, EarlyData: 4 << 10}
 	defer early.Shutdown(t.Context())
