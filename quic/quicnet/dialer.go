@@ -145,6 +145,9 @@ func (d *Dialer) dialAddr(ctx context.Context, addr *net.UDPAddr, address string
 	}
 	qc, err := dial(context.WithValue(ctx, observerKey{}, obs), addr, r.tls, r.quic)
 	if err != nil {
+		if errors.Is(err, quic.ErrTransportClosed) { // the socket has failed: the next dial opens another one
+			go s.close()
+		}
 		s.release()
 		d.group.stats.failed.Add(1)
 		return nil, errOf(err)

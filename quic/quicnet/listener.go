@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -78,9 +79,13 @@ type Listener struct {
 	mu        sync.Mutex
 	closed    bool
 	protocols map[string]*protocolListener
+	names     []string // of protocols, in order of preference
 
-	accepting chan struct{} // closed when accept has returned
-	down      chan struct{} // closed when the socket is given back
+	open      context.Context // ends with Close
+	shut      context.CancelFunc
+	accepting chan struct{}  // closed when accept has returned
+	welcoming sync.WaitGroup // connections without a first stream
+	down      chan struct{}  // closed when the socket is given back
 	closing   sync.Once
 }
 
@@ -111,6 +116,7 @@ func NewListener(pc net.PacketConn, o *ListenOptions) (*Listener, error) {
 func newListener(pc net.PacketConn, o *ListenOptions, own bool) (*Listener, error) {
 	l := &Listener{pc: pc, ownPC: own, protocols: make(map[string]*protocolListener),
 		accepting: make(chan struct{}), down: make(chan struct{})}
+	l.open, l.shut = context.WithCancel(context.Background())
 	if o != nil {
 		l.o = *o
 	}
@@ -175,11 +181,11 @@ func (l *Listener) serverTLS(base *tls.Config) *tls.Config {
 	c.MinVersion = max(c.MinVersion, tls.VersionTLS13)
 	c.GetConfigForClient = nil
 	c.NextProtos = nil
-	for name := range l.protocols {
-		c.NextProtos = append(c.NextProtos, name)
-	}
+	c.NextProtos = slices.Clone(l.names)
 	return c
 }
+
+var errNoProtocol = errors.New("quicnet: no protocol is served")
 
 // configFor returns the configuration of one handshake.
 func (l *Listener) configFor(hello *tls.ClientHelloInfo) (*tls.Config, error) {
@@ -190,15 +196,20 @@ func (l *Listener) configFor(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		}
 		if c != nil {
 			l.mu.Lock()
-			defer l.mu.Unlock()
-			return l.earlyTraced(l.serverTLS(c), c, hello), nil
+			made := l.serverTLS(c)
+			l.mu.Unlock()
+			return l.served(made, c, hello)
 		}
 	}
-	c := l.tlsConfig.Load()
-	if len(c.NextProtos) == 0 { // crypto/tls would agree to none
-		return nil, errors.New("quicnet: no protocol is served")
+	return l.served(l.tlsConfig.Load(), l.o.TLS, hello)
+}
+
+// served returns the configuration made from base for one handshake, unless there is no protocol to agree on.
+func (l *Listener) served(made, base *tls.Config, hello *tls.ClientHelloInfo) (*tls.Config, error) {
+	if len(made.NextProtos) == 0 { // crypto/tls would agree to none
+		return nil, errNoProtocol
 	}
-	return l.earlyTraced(c, l.o.TLS, hello), nil
+	return l.earlyTraced(made, base, hello), nil
 }
 
 // Addr returns the address of the socket.
@@ -212,7 +223,7 @@ func (l *Listener) accept() {
 		if err != nil {
 			return
 		}
-		go l.welcome(qc)
+		l.welcoming.Go(func() { l.welcome(qc) })
 	}
 }
 
@@ -222,10 +233,15 @@ func (l *Listener) welcome(qc *quic.Conn) {
 	defer adm.end() // with a first stream, or without one, it is no handshake any more
 	ctx, cancel := context.WithTimeout(qc.Context(), l.o.handshakeTimeout())
 	defer cancel()
+	defer context.AfterFunc(l.open, cancel)()
 	src := l.source(qc)
 	q, err := src.acceptStream(ctx)
 	if err != nil {
-		if qc.Context().Err() == nil {
+		switch {
+		case qc.Context().Err() != nil:
+		case l.open.Err() != nil:
+			_ = qc.CloseWithError(quic.ApplicationErrorCode(CodeOverload), "the server is closing")
+		default:
 			l.group.stats.silent.Add(1)
 			l.o.logger().Debug("a client opened no stream", "remote", qc.RemoteAddr())
 			_ = qc.CloseWithError(quic.ApplicationErrorCode(CodeControl), "no stream was opened")
@@ -274,11 +290,12 @@ func (l *Listener) close() bool {
 		l.mu.Lock()
 		l.closed = true
 		all := l.protocols
-		l.protocols = nil
+		l.protocols, l.names = nil, nil
 		l.mu.Unlock()
 		for _, p := range all {
 			p.end()
 		}
+		l.shut()
 		l.group.close()
 		go l.end()
 	})
@@ -290,6 +307,7 @@ func (l *Listener) end() {
 	defer close(l.down)
 	_ = l.ql.Close()
 	<-l.accepting
+	l.welcoming.Wait()
 	l.group.close()
 	_ = l.group.wait(context.Background())
 	_ = l.tr.Close()

@@ -34,13 +34,15 @@ func TestProtocols(t *testing.T) {
 		if !errors.As(err, &q) || q.Kind != KindTLS || q.Code != 120 || !q.Remote { // no_application_protocol
 			e.Errorf("a name that nobody serves: %v", err)
 		}
-		// The first name of the client that the server has wins.
-		c, err := e.dialer.dial(ctx, serverAddr, []string{"none", "kafka-streams/1", "kafka"})
-		if err != nil {
-			e.Fatal(err)
-		}
-		if c.Protocol() != "kafka-streams/1" {
-			e.Errorf("agreed on %q", c.Protocol())
+		// The order of the server holds.
+		for range 10 {
+			c, err := e.dialer.dial(ctx, serverAddr, []string{"none", "kafka", "kafka-streams/1"})
+			if err != nil {
+				e.Fatal(err)
+			}
+			if c.Protocol() != "kafka-streams/1" {
+				e.Errorf("agreed on %q", c.Protocol())
+			}
 		}
 		if mqtt.Addr().String() != serverAddr || mqtt.Addr().Network() != "udp" {
 			e.Error(mqtt.Addr())
@@ -137,13 +139,14 @@ func TestSilentClients(t *testing.T) {
 		var all sync.WaitGroup
 		for i := range silent {
 			all.Go(func() { silent[i] = e.dial("mqtt") })
+			pause(time.Millisecond) // quic-go refuses more than 32 at the same instant
 		}
 		all.Wait()
 		if st := e.listener.Stats(); st.Handshakes != 200 || st.Conns != 0 {
 			e.Errorf("%+v", st)
 		}
 		e.pair(l, "mqtt")
-		pause(5*time.Second + rtt)
+		pause(6 * time.Second)
 		st := e.listener.Stats()
 		if st.Handshakes != 0 || st.Conns != 1 || st.Silent != 200 {
 			e.Errorf("%+v", st)

@@ -2,12 +2,14 @@ package quicnet
 
 import (
 	"net"
+	"slices"
 	"sync"
 )
 
 // Protocol returns a net.Listener for the connections whose clients asked for one of these names (ALPN, RFC 7301). It
-// is what a server's Serve takes. A name belongs to the last net.Listener that was made for it; a client that asks for
-// names that nobody serves is refused with the TLS alert no_application_protocol.
+// is what a server's Serve takes. A name belongs to the last net.Listener that was made for it. Of several names
+// that a client asks for, the one that was first an argument of Protocol wins; a client that asks only for names that
+// nobody serves is refused with the TLS alert no_application_protocol.
 //
 // Accept returns *Conn. Closing the net.Listener ends its Accept and its names, closes the connections that waited to
 // be accepted, and leaves the others and the Listener alone.
@@ -21,6 +23,9 @@ func (l *Listener) Protocol(alpn ...string) net.Listener {
 		return p
 	}
 	for _, name := range alpn {
+		if l.protocols[name] == nil {
+			l.names = append(l.names, name)
+		}
 		l.protocols[name] = p
 	}
 	l.buildTLS()
@@ -72,6 +77,7 @@ func (p *protocolListener) Close() error {
 	for name, q := range p.l.protocols {
 		if p == q {
 			delete(p.l.protocols, name)
+			p.l.names = slices.DeleteFunc(p.l.names, func(n string) bool { return n == name })
 		}
 	}
 	if !p.l.closed {
