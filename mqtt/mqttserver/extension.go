@@ -247,6 +247,16 @@ func (x *extension) end() {
 	}
 }
 
+// idle returns the data streams that nobody writes, with c.mu held.
+func (x *extension) idle() (list []*dataStream) {
+	for _, d := range x.open {
+		if !d.writing && d.out.Empty() {
+			list = append(list, d)
+		}
+	}
+	return list
+}
+
 // drop drops the output of data streams, with c.mu held.
 func (x *extension) drop() {
 	for _, d := range x.open {

@@ -177,12 +177,19 @@ func (st *stream) finishWriting() {
 	if !abrupt {
 		c.arm(lingerTime)
 	}
+	var idle []*dataStream
+	if c.ext != nil && !abrupt {
+		idle = c.ext.idle()
+	}
 	c.mu.Unlock()
 	if abrupt {
 		netserve.Close(c.nc)
 		return
 	}
 	netserve.CloseWrite(c.nc)
+	for _, d := range idle { // the others follow when their output is written
+		netserve.CloseWrite(d.nc)
+	}
 }
 
 // lost returns the cause of an end by an error of the transport.
