@@ -19,8 +19,9 @@ type packetNet struct {
 	sinks map[netip.AddrPort]*packetConn
 	nat   map[netip.AddrPort]netip.AddrPort // of a socket: the address that others see
 
-	tap  func(from, to netip.AddrPort, b []byte) // sees each packet that is sent
-	drop func(from, to netip.AddrPort, b []byte) bool
+	tapping sync.Mutex                              // held during tap, and before mu
+	tap     func(from, to netip.AddrPort, b []byte) // sees each packet that is sent
+	drop    func(from, to netip.AddrPort, b []byte) bool
 }
 
 // newPacketNet returns a network with a delay of each way.
@@ -59,6 +60,8 @@ func (n *packetNet) rebind(c *packetConn, addr string) {
 
 // set changes the network.
 func (n *packetNet) set(f func(*packetNet)) {
+	n.tapping.Lock()
+	defer n.tapping.Unlock()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	f(n)
@@ -77,7 +80,9 @@ func (n *packetNet) send(c *packetConn, b []byte, to netip.AddrPort) {
 	sink, delay := n.sinks[to], n.delay
 	n.mu.Unlock()
 	if tap != nil {
+		n.tapping.Lock()
 		tap(from, to, b)
+		n.tapping.Unlock()
 	}
 	if sink != nil && !lost {
 		sink.deliver(packet{append([]byte(nil), b...), from, time.Now().Add(delay)})
