@@ -34,7 +34,7 @@ func (c *Conn) SendDatagram(b []byte) error {
 	if c.isClosed() {
 		return c.opError("write", net.ErrClosed)
 	}
-	if c.client && !c.isConfirmed() {
+	if c.client && !c.handshaken() {
 		return c.opError("write", errEarlyDatagram)
 	}
 	if err := context.Cause(c.qc.Context()); err != nil {

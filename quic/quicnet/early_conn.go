@@ -51,17 +51,17 @@ func noNil(q *quic.Stream, err error) (byteStream, error) {
 // errEarlyDatagram is returned for datagrams that cannot be sent again if the server refuses them.
 var errEarlyDatagram = errors.New("quicnet: no datagrams before the handshake is complete")
 
-// isConfirmed reports whether the handshake is complete.
-func (c *Conn) isConfirmed() bool {
+// handshaken reports whether the handshake is complete, although what was refused may not have been sent again yet.
+func (c *Conn) handshaken() bool {
 	select {
-	case <-c.src.confirmed():
+	case <-c.qc.HandshakeComplete():
 		return true
 	default:
 		return false
 	}
 }
 
-// awaitConfirmed waits until the handshake is complete.
+// awaitConfirmed waits until Confirmed is closed.
 func (c *Conn) awaitConfirmed(ctx context.Context) error {
 	select {
 	case <-c.src.confirmed():

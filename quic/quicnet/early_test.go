@@ -18,6 +18,16 @@ import (
 	"time"
 )
 
+// isConfirmed reports whether Confirmed is closed.
+func (c *Conn) isConfirmed() bool {
+	select {
+	case <-c.src.confirmed():
+		return true
+	default:
+		return false
+	}
+}
+
 // earlyBubble is bubble with a guard and a dialer that sends early data and has a ticket.
 func earlyBubble(t *testing.T, o *GuardOptions, budget int, f func(e *env, l net.Listener)) {
 	t.Helper()
