@@ -54,18 +54,18 @@ func (s *session) joinGroup(r *kafkaserver.Request) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	e := sh.group(group)
-	if e == nil && req.MemberID != "" {
+	switch {
+	case sh.dead:
+		refuse(kafkawire.ErrNotCoordinator, req.MemberID)
+		return
+	case e == nil && req.MemberID != "":
 		refuse(kafkawire.ErrUnknownMemberID, req.MemberID)
 		return
 	}
 	if e == nil {
-		if sh.dead {
-			refuse(kafkawire.ErrNotCoordinator, req.MemberID)
-			return
-		}
 		e = sh.makeGroup(now, group)
 	}
-	j.Token = sh.wait(r)
+	j.Token = sh.wait(s, r)
 	e.m.Join(now, &j)
 	r.DropBody() // it may wait, and the group has copies
 	sh.drain(e)
@@ -164,7 +164,7 @@ func (s *session) syncGroup(r *kafkaserver.Request) {
 		return
 	}
 	e.m.Sync(time.Now(), &kafka.GroupSync{
-		Token: sh.wait(r), MemberID: req.MemberID, InstanceID: text(req.GroupInstanceID), Generation: req.GenerationID,
+		Token: sh.wait(s, r), MemberID: req.MemberID, InstanceID: text(req.GroupInstanceID), Generation: req.GenerationID,
 		ProtocolType: req.ProtocolType, Protocol: req.ProtocolName, Assignments: req.Assignments,
 	})
 	r.DropBody() // it may wait, and the group has copies

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/quartet-mq/quartet/kafka"
-	"github.com/quartet-mq/quartet/kafka/kafkaserver"
 	"github.com/quartet-mq/quartet/kafka/kafkawire"
 )
 
@@ -24,7 +23,7 @@ type groupShard struct {
 	txns    map[int64]map[txnOffset]committedOffset // offsets in open transactions, by producer
 	end     int64                                   // of what was appended
 	token   uint64                                  // the last one
-	waiting map[uint64]*kafkaserver.Request         // members that wait for the group
+	waiting map[uint64]groupWait                    // members that wait for the group
 	sweep   *time.Timer
 	batch   kafka.BatchWriter
 	buf     []byte // the last batch
@@ -69,7 +68,7 @@ type committedOffset struct {
 func newGroupShard(g *groupCoordinator, p *partition) *groupShard {
 	return &groupShard{
 		g: g, p: p, groups: make(map[string]*groupEntry), txns: make(map[int64]map[txnOffset]committedOffset),
-		waiting: make(map[uint64]*kafkaserver.Request),
+		waiting: make(map[uint64]groupWait),
 	}
 }
 
@@ -95,10 +94,14 @@ func (s *groupShard) close() {
 		return
 	}
 	s.dead = true
+	s.closeGroups(time.Now())
+}
+
+// closeGroups ends the groups of a shard that is dead. The caller holds mu.
+func (s *groupShard) closeGroups(now time.Time) {
 	if s.sweep != nil {
 		s.sweep.Stop()
 	}
-	now := time.Now()
 	for _, e := range s.groups {
 		e.m.Close(now, kafkawire.ErrNotCoordinator)
 		s.drain(e)
@@ -131,13 +134,6 @@ func (s *groupShard) dropGroup(e *groupEntry, code kafkawire.ErrorCode) {
 	s.drain(e)
 }
 
-// wait gives a request of a member a token, with which drain answers it. The caller holds mu.
-func (s *groupShard) wait(r *kafkaserver.Request) uint64 {
-	s.token++
-	s.waiting[s.token] = r
-	return s.token
-}
-
 // drain does what a group wants. The caller holds mu.
 func (s *groupShard) drain(e *groupEntry) {
 	for ev, ok := e.m.Next(); ok; ev, ok = e.m.Next() {
@@ -145,9 +141,7 @@ func (s *groupShard) drain(e *groupEntry) {
 		case kafka.GroupPersist:
 			s.persist(e, &ev)
 		default:
-			r := s.waiting[ev.Token]
-			delete(s.waiting, ev.Token)
-			answerMember(r, &ev)
+			answerMember(s.take(ev.Token), &ev)
 		}
 	}
 	s.observe(e)

@@ -1,6 +1,7 @@
 package kafkabroker
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -260,6 +261,52 @@ func TestGroupStaticMember(t *testing.T) {
 			{GroupInstanceID: new("one")}}}, 5)
 		if l.Members[0].ErrorCode != 0 {
 			t.Errorf("%+v", l)
+		}
+	})
+}
+
+// TestGroupShutdown: members that wait for others do not hold up a server that shuts down.
+func TestGroupShutdown(t *testing.T) {
+	groupBubble(t, func(g *groupTest) {
+		g.open()
+		g.topic("topic", 1)
+		one, two, three := g.dial(), g.dial(), g.dial()
+		one.find("group")
+		one.join("group", "")
+		// The second waits in JoinGroup for the first, which says nothing for a minute.
+		req := joinRequest("group", "")
+		r := ask[*kafkawire.JoinGroupResponse](two.peer, req, 9)
+		req.MemberID = r.MemberID
+		two.send(req, 9)
+		// The third one waits in SyncGroup for its leader.
+		other := joinRequest("other", "")
+		other.MemberID = ask[*kafkawire.JoinGroupResponse](three.peer, other, 9).MemberID
+		ask[*kafkawire.JoinGroupResponse](three.peer, other, 9)
+		late := g.dial()
+		lateReq := joinRequest("other", "")
+		lateReq.MemberID = ask[*kafkawire.JoinGroupResponse](late.peer, lateReq, 9).MemberID
+		late.send(lateReq, 9)
+		synctest.Wait()
+		if n := g.b.GroupStats().Waiting; n != 2 {
+			t.Errorf("%d wait", n)
+		}
+		begun := time.Now()
+		done := make(chan error, 1)
+		go func() { done <- g.srv.Shutdown(context.Background()) }()
+		var resp kafkawire.JoinGroupResponse
+		two.next(&resp, 9)
+		if resp.ErrorCode != kafkawire.ErrNotCoordinator {
+			t.Errorf("%+v", resp)
+		}
+		late.next(&resp, 9)
+		if resp.ErrorCode != kafkawire.ErrNotCoordinator {
+			t.Errorf("%+v", resp)
+		}
+		for _, p := range []groupPeer{one, two, three, late} {
+			p.nc.Close()
+		}
+		if err := <-done; err != nil || time.Since(begun) > 5*time.Second {
+			t.Errorf("%v after %v", err, time.Since(begun))
 		}
 	})
 }

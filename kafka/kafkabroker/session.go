@@ -68,11 +68,15 @@ type session struct {
 
 	mu    sync.Mutex
 	waits []fetchWaiter // fetch requests that wait
+	joins []groupToken  // requests of members of groups that wait
 	ended bool          // nobody waits any more
 }
 
-// Drain implements [kafkaserver.Drainer]: fetch requests wait no longer.
-func (s *session) Drain() { s.cancelWaits() }
+// Drain implements [kafkaserver.Drainer]: fetch requests, and members of groups, wait no longer.
+func (s *session) Drain() {
+	s.cancelWaits()
+	s.endJoins()
+}
 
 // Closed implements [kafkaserver.Session].
 func (s *session) Closed(cause error) {

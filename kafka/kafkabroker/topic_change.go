@@ -260,19 +260,26 @@ func (b *Broker) addPartitions(name string, count int32, assignment [][]kafkawir
 	return nil
 }
 
-// deleteTopic deletes a topic. Its records are gone when it returns; requests that wait for them are answered.
+// deleteTopic deletes a topic. Its records are gone when it returns; requests that wait for them are answered. A topic of the broker
+// itself that is in use is not deleted: open transactions would stay open in all logs for ever, and members be lost.
 func (b *Broker) deleteTopic(t *topicState) error {
 	b.changing.Lock()
 	defer b.changing.Unlock()
 	if b.topic(t.name) != t {
 		return logError(kafkawire.ErrUnknownTopicOrPartition, "there is no such topic")
 	}
-	doomed := metaChange{metaDoomed, t.id.String(), []byte(t.name)}
-	err := b.setMeta(metaChange{metaTopic, t.name, nil}, metaChange{metaConfig, topicConfigKey(t.name), nil}, doomed)
+	retired, err := b.retire(t)
 	if err != nil {
 		return err
 	}
+	doomed := metaChange{metaDoomed, t.id.String(), []byte(t.name)}
+	err = b.setMeta(metaChange{metaTopic, t.name, nil}, metaChange{metaConfig, topicConfigKey(t.name), nil}, doomed)
+	if err != nil {
+		retired(false)
+		return err
+	}
 	b.hide(t)
+	retired(true)
 	b.stats.gone.addAll(&t.stats)
 	b.configs.setTopic(t.name, nil)
 	t.deleted.Store(true)

@@ -31,6 +31,7 @@ type txnShard struct {
 	p *partition
 
 	mu      sync.Mutex
+	dead    bool // the topic is being deleted, or gone
 	entries map[kafkawire.TransactionalID]*txnEntry
 	queue   []txnQueued
 	writing bool
@@ -129,7 +130,12 @@ func (c *txnCoordinator) close() {
 func (s *txnShard) call(id kafkawire.TransactionalID, create bool, done func(kafka.ProducerEpoch, kafkawire.ErrorCode), f func(t *kafka.Txn, now time.Time, request uint64)) {
 	s.mu.Lock()
 	e := s.entries[id]
-	if e == nil && !create {
+	switch {
+	case s.dead:
+		s.mu.Unlock()
+		done(noProducer(), kafkawire.ErrNotCoordinator)
+		return
+	case e == nil && !create:
 		s.mu.Unlock()
 		done(noProducer(), kafkawire.ErrInvalidProducerIDMapping)
 		return
@@ -147,6 +153,10 @@ func (s *txnShard) call(id kafkawire.TransactionalID, create bool, done func(kaf
 // do calls the machine of a transactional id.
 func (s *txnShard) do(e *txnEntry, f func(t *kafka.Txn, now time.Time)) {
 	s.mu.Lock()
+	if s.dead {
+		s.mu.Unlock()
+		return
+	}
 	f(&e.txn, time.Now())
 	s.finish(e)
 }

@@ -40,8 +40,12 @@ func (s *txnShard) verify(id kafkawire.TransactionalID, p kafka.ProducerEpoch, p
 	defer s.mu.Unlock()
 	e := s.entries[id]
 	for i, tp := range parts {
-		codes[i] = kafkawire.ErrInvalidProducerIDMapping
-		if e != nil {
+		switch {
+		case s.dead:
+			codes[i] = kafkawire.ErrNotCoordinator
+		case e == nil:
+			codes[i] = kafkawire.ErrInvalidProducerIDMapping
+		default:
 			codes[i] = e.txn.Verify(p, tp)
 		}
 	}
