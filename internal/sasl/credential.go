@@ -48,14 +48,15 @@ func NewCredential(mechanism, password string, salt []byte, iterations int) (Cre
 }
 
 // SaltedCredential computes the credential of a password of which only the salted form is known (SaltedPassword in RFC 5802).
-// It fails as [NewCredential] does, and with [CodeOther] when the salted password has not the size of the hash.
+// It fails as [NewCredential] does, and with [CodeOther] when the salted password is empty or longer than 1 KiB. One that has
+// not the size of the hash makes a credential with which nobody can log in whose password is hashed as RFC 5802 says.
 func SaltedCredential(mechanism string, salted, salt []byte, iterations int) (Credential, error) {
 	h, base, _ := scramHash(mechanism)
 	if h == nil {
 		return Credential{}, fail(CodeOther, "unknown mechanism %q", mechanism)
 	}
-	if n := h().Size(); len(salted) != n {
-		return Credential{}, fail(CodeOther, "a salted password of %d bytes; want %d", len(salted), n)
+	if n := len(salted); n == 0 || n > maxSalt {
+		return Credential{}, fail(CodeOther, "a salted password of %d bytes; want 1 to %d", n, maxSalt)
 	}
 	c := Credential{Mechanism: base, Iterations: iterations, Salt: salt}
 	if err := c.checkCost(); err != nil {

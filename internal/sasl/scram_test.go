@@ -365,7 +365,7 @@ func TestSaltedCredential(t *testing.T) {
 			salted, salt []byte
 			iterations   int
 		}{
-			{"SCRAM-MD5", salted, salt, 4096}, {mechanism, salted[1:], salt, 4096}, {mechanism, salted, nil, 4096}, {mechanism, salted, salt, 4095},
+			{"SCRAM-MD5", salted, salt, 4096}, {mechanism, nil, salt, 4096}, {mechanism, make([]byte, 1025), salt, 4096}, {mechanism, salted, nil, 4096}, {mechanism, salted, salt, 4095},
 		} {
 			if _, err := SaltedCredential(c.mechanism, c.salted, c.salt, c.iterations); err == nil {
 				t.Errorf("%+v is accepted", c)
