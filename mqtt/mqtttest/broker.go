@@ -23,10 +23,14 @@ type BrokerOptions struct {
 	// Server are the options of the server, with the limits for clients.
 	Server *mqttserver.Options
 
+	// Listener are the options of the listener, such as Datagrams and EarlyPublish. Connections in memory have streams
+	// and datagrams, as those over QUIC do.
+	Listener *mqttserver.ListenerOptions
+
 	// Loopback makes the broker listen on a port of 127.0.0.1, for programs outside of the test, instead of in memory.
 	Loopback bool
 
-	// Faults make its connections misbehave. They may be changed while it runs.
+	// Faults make its connections misbehave, or single streams of them. They may be changed while it runs.
 	Faults *Faults
 
 	// Trace records its connections as they are on the wire, behind the faults.
@@ -66,7 +70,7 @@ func NewBroker(tb testing.TB, o *BrokerOptions) *Broker {
 		tb.Fatal(err)
 	}
 	done := make(chan error, 1)
-	go func() { done <- b.Server.Serve(l, nil) }()
+	go func() { done <- b.Server.Serve(l, o.Listener) }()
 	tb.Cleanup(func() {
 		_ = b.Server.Close()
 		if err := <-done; !errors.Is(err, mqttserver.ErrServerClosed) {

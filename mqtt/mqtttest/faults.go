@@ -2,6 +2,7 @@ package mqtttest
 
 import (
 	"net"
+	"sync"
 	"time"
 
 	"github.com/quartet-mq/quartet/internal/wiretest"
@@ -12,7 +13,12 @@ import (
 // are open. The zero value does nothing. It is safe for concurrent use.
 //
 // Packets pass as a whole: the beginning of one waits until its end is there. What is no MQTT passes as it is.
-type Faults struct{ rules wiretest.Rules }
+type Faults struct {
+	rules wiretest.Rules
+
+	mu     sync.Mutex
+	stream int64 // of the packet for which a rule is sought
+}
 
 // Rule says which packets a fault hits, and what it does to them. Of several rules that fit a packet the one added
 // first holds.
@@ -22,6 +28,10 @@ type Rule struct {
 
 	// Type is the type of the packets; zero means every type.
 	Type mqtt.PacketType
+
+	// Stream is the number of the data stream on which they travel, ControlStream, DataStreams or Datagrams; zero, which is
+	// AnyStream, means every one. The first data stream of a connection has the number 4, and the next one 8.
+	Stream int64
 
 	// Skip is how many of these packets, on all connections together, pass before the rule begins.
 	Skip int
@@ -45,7 +55,7 @@ type Result struct {
 	// Delay is how long Data and everything behind it waits.
 	Delay time.Duration
 
-	// Cut closes the connection after Data.
+	// Cut closes the connection after Data; on a data stream only that one.
 	Cut bool
 }
 
@@ -60,7 +70,7 @@ func Drop(packet []byte) Result { return Result{} }
 // Delay holds the packet, and what follows it in its direction, for a time.
 func Delay(d time.Duration) Effect { return effect(wiretest.Delay(d)) }
 
-// CutAfter closes the connection after the first n bytes of the packet.
+// CutAfter closes the connection, or the data stream, after the first n bytes of the packet.
 func CutAfter(n int) Effect { return effect(wiretest.CutAfter(n)) }
 
 // Corrupt inverts the byte at an offset in the packet; -1 is the last byte. A packet that has no such byte passes.
@@ -70,7 +80,8 @@ func Corrupt(offset int) Effect { return effect(wiretest.Corrupt(offset)) }
 func (f *Faults) Add(r Rule) (hits func() int) {
 	return f.rules.Add(&wiretest.Rule{
 		Fits: func(from wiretest.End, packet []byte) bool {
-			return (r.From == 0 || r.From == mqtt.Role(from)) && (r.Type == 0 || r.Type == mqtt.PacketType(packet[0]>>4))
+			return (r.From == 0 || r.From == mqtt.Role(from)) && onStream(r.Stream, f.stream) &&
+				(r.Type == 0 || len(packet) > 0 && r.Type == mqtt.PacketType(packet[0]>>4))
 		},
 		Skip: r.Skip, Times: r.Times,
 		Do: func(packet []byte) wiretest.Result { return wiretest.Result(r.Do(packet)) },
@@ -84,29 +95,25 @@ func (f *Faults) Refuse(n int) { f.rules.Refuse(n) }
 func (f *Faults) Clear() { f.rules.Clear() }
 
 // see decides about one packet.
-func (f *Faults) see(from mqtt.Role, packet []byte) wiretest.Result {
-	if r := f.rules.Hit(wiretest.End(from), packet); r != nil {
+func (f *Faults) see(stream int64, from mqtt.Role, packet []byte) wiretest.Result {
+	if r := f.hit(stream, from, packet); r != nil {
 		return r.Do(packet)
 	}
 	return wiretest.Result{Data: packet}
 }
 
-// Wrap returns conn with the faults in both directions. near is the role of the end that uses the result: Client for a
-// connection that was dialled, Server for one that was accepted.
+func (f *Faults) hit(stream int64, from mqtt.Role, packet []byte) *wiretest.Rule {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.stream = stream
+	return f.rules.Hit(wiretest.End(from), packet)
+}
+
+// Wrap returns conn with the faults in both directions, on all its streams. near is the role of the end that uses the
+// result: Client for a connection that was dialled, Server for one that was accepted.
 func (f *Faults) Wrap(conn net.Conn, near mqtt.Role) net.Conn { return tap(conn, near, f.see) }
 
 // Listener returns l with the faults on each connection that it accepts. A refused connection is closed at once.
 func (f *Faults) Listener(l net.Listener) net.Listener {
 	return wiretest.Listener(l, f.rules.Refused, func(conn net.Conn) net.Conn { return f.Wrap(conn, mqtt.Server) })
-}
-
-// tap shows the packets that pass a conn, of which the near end has the given role, to a function.
-func tap(conn net.Conn, near mqtt.Role, see func(from mqtt.Role, packet []byte) wiretest.Result) net.Conn {
-	far := mqtt.Client
-	if near == mqtt.Client {
-		far = mqtt.Server
-	}
-	return wiretest.Tap(conn, mqtt.FrameSize,
-		func(packet []byte) wiretest.Result { return see(near, packet) },
-		func(packet []byte) wiretest.Result { return see(far, packet) })
 }
