@@ -5,6 +5,7 @@ import (
 	"errors"
 	"regexp"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -44,8 +45,11 @@ func TestAdminQuota(t *testing.T) {
 		faults := new(kafkatest.Faults)
 		b := kafkatest.NewBroker(t, &kafkatest.BrokerOptions{Faults: faults})
 		c := b.Client(t, nil)
+		var mu sync.Mutex
 		var asked [][]string
 		faults.Watch(func(r *kafkatest.Request) {
+			mu.Lock()
+			defer mu.Unlock()
 			if m, ok := r.Message.(*kafkawire.CreateTopicsRequest); ok {
 				var names []string
 				for _, x := range m.Topics {
@@ -70,9 +74,11 @@ func TestAdminQuota(t *testing.T) {
 		if err := c.Admin().CreateTopics(t.Context(), kafkaclient.NewTopic{Name: "a"}, kafkaclient.NewTopic{Name: "b"}); err != nil {
 			t.Error(err)
 		}
+		mu.Lock()
 		if len(asked) != 3 || len(asked[0]) != 2 || !slices.Equal(asked[1], []string{"b"}) || !slices.Equal(asked[2], []string{"b"}) {
 			t.Errorf("asked for %v", asked)
 		}
+		mu.Unlock()
 		list, err := c.Admin().Topics(t.Context(), "a", "b")
 		if err != nil || len(list) != 2 {
 			t.Errorf("%v %v", list, err)

@@ -114,12 +114,12 @@ func (b *broker) connect(l lane, at *link, info ConnInfo, wait time.Duration) {
 	if c.o.ConnectTimeout > 0 {
 		ctx, cancel = context.WithTimeoutCause(ctx, c.o.ConnectTimeout, ErrTimeout)
 	}
-	k, err := c.connect(ctx, l, info)
+	k, counts, err := b.attempt(ctx, l, info)
 	cancel()
-	unwanted := false
 	if err == nil && !c.addConn(k) {
 		k.nc.Close()
-		err, unwanted = ErrClosed, true
+		k.closed()
+		err, counts = ErrClosed, false
 	}
 	if err == nil {
 		k.begin()
@@ -129,8 +129,11 @@ func (b *broker) connect(l lane, at *link, info ConnInfo, wait time.Duration) {
 		if c.isClosed() {
 			err = ErrClosed
 		}
-		at.err = &ConnError{Broker: info.Broker, Addr: info.Addr, Unsent: true, Err: err}
-		if !unwanted {
+		if _, is := err.(*ConnError); !is {
+			err = &ConnError{Broker: info.Broker, Addr: info.Addr, Unsent: true, Err: err}
+		}
+		at.err = err
+		if counts {
 			b.failures++
 			b.retryAt = time.Now().Add(c.backoff(b.failures))
 		}
@@ -139,6 +142,7 @@ func (b *broker) connect(l lane, at *link, info ConnInfo, wait time.Duration) {
 		}
 	} else {
 		at.conn = k
+		info = k.info
 		b.failures, b.retryAt = 0, time.Time{}
 	}
 	b.mu.Unlock()
@@ -166,6 +170,7 @@ func (b *broker) ended(l lane, at *link, k *conn) {
 	}
 	b.mu.Unlock()
 	b.c.removeConn(k)
+	k.closed()
 	k.mu.Lock()
 	err := k.err
 	k.mu.Unlock()

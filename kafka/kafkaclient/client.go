@@ -140,7 +140,9 @@ func (c *Client) addConn(k *conn) bool {
 		return false
 	}
 	c.conns[k] = struct{}{}
-	c.connects.Add(1)
+	if k.base == nil {
+		c.connects.Add(1)
+	}
 	return true
 }
 
@@ -161,7 +163,13 @@ func (c *Client) Stats() Stats {
 		Throttled:     time.Duration(c.throttled.Load()),
 	}
 	c.mu.Lock()
-	s.Connections = len(c.conns)
+	for k := range c.conns {
+		if k.base != nil {
+			s.Streams++
+		} else {
+			s.Connections++
+		}
+	}
 	c.mu.Unlock()
 	return s
 }

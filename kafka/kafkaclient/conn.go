@@ -66,6 +66,11 @@ type conn struct {
 	versions versions
 	expires  time.Time // of the authentication; zero: never
 
+	streams   netio.Streams   // nil: there are none
+	base      *conn           // for a further stream: the connection
+	confirmed <-chan struct{} // closed when what is written is not early data any more; nil: it never was
+	over      chan struct{}   // closed when the connection has failed
+
 	mu       sync.Mutex
 	out      [][]byte // chunks to be written
 	spare    [][]byte
@@ -82,6 +87,7 @@ type conn struct {
 	wake     time.Time // when timer fires
 	lastUsed time.Time
 	quiet    time.Time // nothing is sent before
+	children int       // further streams
 }
 
 // begin starts what watches the connection.
@@ -297,6 +303,11 @@ func (k *conn) tick() {
 		if at = k.silent[0].deadline; !now.Before(at) {
 			err = ErrTimeout
 		}
+	case k.children > 0:
+		at = now.Add(time.Second)
+		if k.expires.IsZero() || now.Before(k.expires) {
+			at = now.Add(10 * time.Second)
+		}
 	case !k.expires.IsZero() && !now.Before(k.expires): // another connection has taken over
 		err = errIdle
 	default:
@@ -334,6 +345,7 @@ func (k *conn) fail(err error) {
 		k.timer.Stop()
 	}
 	k.mu.Unlock()
+	close(k.over)
 	k.nc.Close()
 }
 

@@ -18,6 +18,7 @@ type source struct {
 
 	// Of the goroutine.
 	session kafka.FetchSession
+	stream  *conn // on which the session is, with streams
 	round   uint64
 	req     kafkawire.FetchRequest
 	names   map[kafkawire.UUID]kafkawire.TopicName
@@ -138,6 +139,9 @@ func (s *source) fetch(todo []kafka.FetchPartition) {
 	if err != nil {
 		s.failed(err)
 		return
+	}
+	if k.base != nil && k != s.stream { // a session lives as long as its stream
+		s.stream, s.session = k, kafka.FetchSession{}
 	}
 	limit, most := int16(0), int16(-1)
 	byID := true

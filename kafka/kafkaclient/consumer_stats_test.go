@@ -1,6 +1,7 @@
 package kafkaclient_test
 
 import (
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -52,8 +53,11 @@ func TestConsumerStats(t *testing.T) {
 // TestConsumerForgetsTopics: metadata of topics that a consumer has no use for any more is not asked for.
 func TestConsumerForgetsTopics(t *testing.T) {
 	consumerBubble(t, &kafkatest.BrokerOptions{Topics: map[string]int{"a": 1, "b": 1, "c": 1}}, func(t *consumerTest) {
+		var mu sync.Mutex
 		var last []string
 		t.faults.Watch(func(r *kafkatest.Request) {
+			mu.Lock()
+			defer mu.Unlock()
 			if m, ok := r.Message.(*kafkawire.MetadataRequest); ok {
 				last = nil
 				for _, x := range m.Topics {
@@ -72,9 +76,11 @@ func TestConsumerForgetsTopics(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(11 * time.Minute)
+		mu.Lock()
 		if len(last) != 1 || last[0] != "b" {
 			t.Errorf("asked for %v", last)
 		}
+		mu.Unlock()
 		t.b.Produce(t, kafkatest.Numbered("b", 0, 0, 1)...)
 		t.values(c, 1)
 	})

@@ -20,7 +20,8 @@ func (c *Client) connect(ctx context.Context, l lane, info ConnInfo) (*conn, err
 	if err != nil {
 		return nil, err
 	}
-	k := &conn{c: c, lane: l, info: info, nc: nc, io: netio.NewConn(nc)}
+	k := &conn{c: c, lane: l, info: info, nc: nc, io: netio.NewConn(nc), over: make(chan struct{})}
+	k.streams, k.confirmed = streamsOf(nc)
 	stop := context.AfterFunc(ctx, func() { nc.SetDeadline(time.Unix(1, 0)) })
 	err = k.handshake(ctx)
 	if !stop() && err == nil {
@@ -46,6 +47,9 @@ func (k *conn) handshake(ctx context.Context) error {
 		return err
 	}
 	if k.c.o.SASL != nil {
+		if err := k.awaitConfirmed(ctx); err != nil { // credentials are no early data
+			return err
+		}
 		if err := h.authenticate(ctx, k.c.o.SASL); err != nil {
 			return err
 		}

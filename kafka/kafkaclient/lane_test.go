@@ -147,7 +147,7 @@ func TestCloseWithoutBroker(t *testing.T) {
 			t.Error("no error")
 		}
 		time.Sleep(5 * time.Second)
-		s := p.sink(1)
+		s := p.sink(1, 0)
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if len(s.parts) > 0 || !s.alarmAt.IsZero() || s.running {

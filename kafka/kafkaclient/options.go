@@ -37,6 +37,17 @@ type Options struct {
 	// Addrs say so.
 	TLS *tls.Config
 
+	// ProduceStreams is over how many streams to a broker partitions are spread that are produced to, where a connection has
+	// streams: one of Dialers that has agreed on the profile kafka-streams/1 with the broker (docs/quic-profiles.md). What is
+	// lost on the way of one stream does not keep the others waiting. Zero is 8, at most 64 are used. Each consumer has a
+	// stream of its own for each broker, and so has what may wait long at a broker.
+	ProduceStreams int
+
+	// EarlyProduce lets batches of idempotent producers without transactions be early data (0-RTT), where a connection has
+	// it: then somebody who recorded them can send them a second time, and a partition that has forgotten the producer takes
+	// them again. Otherwise, and for everything else that changes something, the end of the handshake is waited for.
+	EarlyProduce bool
+
 	// SASL authenticates the client: [Plain], [SCRAM], [OAuthBearer] or a mechanism of the application. Nil is none.
 	SASL Mechanism
 
@@ -128,6 +139,7 @@ func newConfig(o *Options) (*config, error) {
 	c.APITimeout = orDefault(c.APITimeout, time.Minute)
 	c.IdleTimeout = orDefault(c.IdleTimeout, 9*time.Minute)
 	c.MetadataMaxAge = orDefault(c.MetadataMaxAge, 5*time.Minute)
+	c.ProduceStreams = min(max(orDefault(c.ProduceStreams, 8), 1), 64)
 	c.MaxResponseBytes = orDefault(c.MaxResponseBytes, 256<<20)
 	c.Backoff.Min = max(orDefault(c.Backoff.Min, 100*time.Millisecond), time.Millisecond)
 	c.Backoff.Max = max(orDefault(c.Backoff.Max, time.Second), c.Backoff.Min)

@@ -148,6 +148,18 @@ func (b *fakeBroker) serve() {
 		b.conns[nc] = struct{}{}
 		b.mu.Unlock()
 		go func() {
+			for {
+				s, err := nc.(*memnet.Conn).AcceptStream(context.Background())
+				if err != nil {
+					return
+				}
+				go func() {
+					b.serveConn(&streamConn{s, nc})
+					s.Close()
+				}()
+			}
+		}()
+		go func() {
 			b.serveConn(nc)
 			nc.Close()
 			b.mu.Lock()

@@ -31,7 +31,7 @@ type Producer struct {
 	counts  struct{ records, failed, batches, attempts atomic.Uint64 }
 
 	mu       sync.Mutex
-	sinks    map[kafkawire.BrokerID]*sink
+	sinks    map[sinkKey]*sink
 	err      error // why it takes no records any more
 	identity identity
 }
@@ -42,7 +42,7 @@ func (c *Client) NewProducer(o *ProducerOptions) (*Producer, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Producer{c: c, o: cfg, sinks: make(map[kafkawire.BrokerID]*sink)}
+	p := &Producer{c: c, o: cfg, sinks: make(map[sinkKey]*sink)}
 	p.alive, p.end = context.WithCancel(c.alive)
 	p.topics.Store(new(map[string]*producerTopic))
 	p.room.init(cfg)

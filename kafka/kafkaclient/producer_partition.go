@@ -14,6 +14,7 @@ type producerPartition struct {
 	p     *Producer
 	t     *producerTopic
 	index int32
+	group int32 // with which it shares a stream
 
 	mu        sync.Mutex
 	seq       kafka.Sequencer
@@ -32,7 +33,7 @@ type producerPartition struct {
 }
 
 func newPartition(t *producerTopic, index int32) *producerPartition {
-	part := &producerPartition{p: t.p, t: t, index: index}
+	part := &producerPartition{p: t.p, t: t, index: index, group: t.p.group(t.wire, index)}
 	o := t.p.o
 	part.seq.Transactional = t.p.txn != nil
 	switch {
@@ -119,7 +120,7 @@ func (part *producerPartition) add(ctx context.Context, e entry, size int, gener
 func (part *producerPartition) lead(leader kafkawire.BrokerID) {
 	var s *sink
 	if leader >= 0 {
-		s = part.p.sink(leader)
+		s = part.p.sink(leader, part.group)
 	}
 	part.mu.Lock()
 	defer part.mu.Unlock()

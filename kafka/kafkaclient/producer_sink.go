@@ -10,12 +10,13 @@ import (
 	"github.com/quartet-mq/quartet/kafka/kafkawire"
 )
 
-// sink sends the batches of a producer to one broker. While there is something to send, one goroutine does.
+// sink sends the batches of a producer to one broker, with streams those of a group of partitions. While there is something to send, one goroutine does.
 //
 // Locks are taken in the order topic, partition, sink.
 type sink struct {
-	p  *Producer
-	id kafkawire.BrokerID
+	p     *Producer
+	id    kafkawire.BrokerID
+	group int32 // of partitions that share a stream, 0 without streams
 
 	mu         sync.Mutex
 	parts      []*producerPartition // with something to send
@@ -30,14 +31,21 @@ type sink struct {
 	round      uint64
 }
 
-// sink returns the sink for a broker.
-func (p *Producer) sink(id kafkawire.BrokerID) *sink {
+// sinkKey is what a sink is for.
+type sinkKey struct {
+	id    kafkawire.BrokerID
+	group int32
+}
+
+// sink returns the sink for a broker and a group of partitions.
+func (p *Producer) sink(id kafkawire.BrokerID, group int32) *sink {
+	key := sinkKey{id, group}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s := p.sinks[id]
+	s := p.sinks[key]
 	if s == nil {
-		s = &sink{p: p, id: id}
-		p.sinks[id] = s
+		s = &sink{p: p, id: id, group: group}
+		p.sinks[key] = s
 	}
 	return s
 }
@@ -192,15 +200,6 @@ func (s *sink) pick(req *produceRequest, parts []*producerPartition, now time.Ti
 	}
 	clear(parts[len(kept):])
 	return append(kept, served...), wake
-}
-
-// conn returns the connection to the broker.
-func (s *sink) conn() (*conn, error) {
-	b := s.p.c.broker(s.id)
-	if b == nil {
-		return nil, ErrNoBroker
-	}
-	return b.conn(s.p.alive, laneProduce)
 }
 
 // unreachable puts partitions back when there is no connection.

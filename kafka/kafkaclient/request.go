@@ -172,6 +172,11 @@ func (k *conn) roundTrip(ctx context.Context, req kafkawire.Request, o *sendOpti
 		}
 		return nil, 0, err
 	}
+	if k.isEarly() && !mayBeEarly(req) {
+		if err := k.awaitConfirmed(ctx); err != nil {
+			return nil, 0, err
+		}
+	}
 	if err := k.calm(ctx); err != nil {
 		return nil, 0, err
 	}

@@ -25,6 +25,7 @@ type Trace struct {
 type ConnInfo struct {
 	Broker kafkawire.BrokerID // -1 for one of Options.Addrs
 	Addr   string
+	Stream int64 // of a transport with many; 0 is the connection itself
 }
 
 // RequestInfo describes a request.
@@ -38,8 +39,9 @@ type RequestInfo struct {
 
 // Stats are counters since the client was made, and gauges.
 type Stats struct {
-	Connects      uint64 // connections that became ready
+	Connects      uint64 // connections that became ready, without further streams
 	Connections   int    // that are open now
+	Streams       int    // that are open now, besides the connections themselves
 	Requests      uint64
 	BytesSent     uint64
 	BytesReceived uint64
