@@ -2,6 +2,7 @@ package mqttclient
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/quartet-mq/quartet/internal/memnet"
@@ -22,7 +23,7 @@ func (p *peer) confirm() { p.nc.(*memnet.Conn).Confirm() }
 // recorded it. What must wait makes wait what is behind it.
 func TestEarlyData(t *testing.T) {
 	t.Run("password", func(t *testing.T) {
-		bubble(t, func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
 			n := early(t)
 			n.client(&Options{Username: "u", Password: []byte("secret")}, "a")
 			p := n.accept("a")
@@ -34,7 +35,7 @@ func TestEarlyData(t *testing.T) {
 		})
 	})
 	t.Run("authentication", func(t *testing.T) {
-		bubble(t, func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
 			n := early(t)
 			method := mqtt.Properties(nil).AppendString(mqtt.PropAuthenticationMethod, "m")
 			n.client(&Options{Username: "u", ConnectProperties: method}, "a")
@@ -45,7 +46,7 @@ func TestEarlyData(t *testing.T) {
 		})
 	})
 	t.Run("never confirmed", func(t *testing.T) {
-		bubble(t, func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
 			n := early(t)
 			c := n.client(&Options{Password: []byte("secret"), Retry: func(error) bool { return false }}, "a")
 			p := n.accept("a")
@@ -54,7 +55,7 @@ func TestEarlyData(t *testing.T) {
 		})
 	})
 	t.Run("packets", func(t *testing.T) {
-		bubble(t, func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
 			n := early(t)
 			c := n.client(&Options{Username: "u"}, "a")
 			p := n.accept("a")
@@ -75,7 +76,7 @@ func TestEarlyData(t *testing.T) {
 		})
 	})
 	t.Run("publish", func(t *testing.T) {
-		bubble(t, func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
 			n := early(t)
 			c := n.client(&Options{EarlyPublish: true}, "a")
 			p := n.accept("a")
@@ -95,7 +96,7 @@ func TestEarlyData(t *testing.T) {
 		})
 	})
 	t.Run("no publish", func(t *testing.T) {
-		bubble(t, func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
 			n := early(t)
 			c := n.client(&Options{Streams: &Streams{Datagrams: true}}, "a")
 			p := n.accept("a")
@@ -113,7 +114,7 @@ func TestEarlyData(t *testing.T) {
 		})
 	})
 	t.Run("Close", func(t *testing.T) {
-		bubble(t, func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
 			n := early(t)
 			c := n.client(nil, "a")
 			p := n.accept("a")
@@ -130,7 +131,7 @@ func TestEarlyData(t *testing.T) {
 		})
 	})
 	t.Run("Close, never confirmed", func(t *testing.T) {
-		bubble(t, func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
 			n := early(t)
 			c := n.client(nil, "a")
 			p := n.accept("a")
