@@ -35,10 +35,12 @@ type Conn struct {
 	cancel  context.CancelFunc
 	done    chan struct{} // closed when the connection is gone
 
+	seen atomic.Pointer[net.Addr] // on a server, peer
+
 	mu      sync.Mutex
 	closed  bool
 	streams map[*stream]struct{} // all that are not at their end
-	peer    net.Addr             // the last address of the peer that was seen
+	peer    net.Addr             // the last address of the peer that was seen; on a client it stays
 	local   net.Addr
 	agreed  *agreement // nil until the handshake is complete
 }
@@ -169,9 +171,14 @@ func (c *Conn) checkMoved() net.Addr {
 		return c.peer
 	}
 	now := c.qc.RemoteAddr()
+	if seen := c.seen.Load(); seen != nil && *seen == now { // quic-go makes another value only for another address
+		return now
+	}
 	c.mu.Lock()
+	now = c.qc.RemoteAddr()
 	before := c.peer
 	c.peer = now
+	c.seen.Store(&now)
 	c.mu.Unlock()
 	if before != now && before.String() != now.String() {
 		c.moved(before, now)
@@ -219,7 +226,8 @@ func (c *Conn) Confirmed() <-chan struct{} { return c.src.confirmed() }
 func (c *Conn) Done() <-chan struct{} { return c.done }
 
 // OpenStream opens a bidirectional stream. It waits while the peer's limit of open streams is reached. The peer learns
-// of the stream with its first byte.
+// of the stream with its first byte. The stream has a method SetPriority(urgency int, incremental bool) too, which says how
+// urgent its bytes are, from 0, the most urgent, to 7; 3 is where it begins (RFC 9218).
 func (c *Conn) OpenStream(ctx context.Context) (netio.Stream, error) {
 	return c.stream(ctx, "open", c.src.openStream, &c.counters.opened)
 }

@@ -184,3 +184,21 @@ func TestShutdownOfSilentClients(t *testing.T) {
 		}
 	})
 }
+
+// TestListenerSocketFails ends Accept and the connections when the socket of the listener is closed by somebody else.
+func TestListenerSocketFails(t *testing.T) {
+	bubble(t, nil, nil, func(e *env) {
+		l := e.listener.Protocol("mqtt")
+		_, s := e.pair(l, "mqtt")
+		e.listener.pc.Close()
+		if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
+			e.Errorf("Accept: %v", err)
+		}
+		if _, err := s.Read(make([]byte, 1)); !errors.Is(err, net.ErrClosed) {
+			e.Errorf("Read: %v", err)
+		}
+		if err := e.listener.Shutdown(e.Context()); err != nil {
+			e.Error(err)
+		}
+	})
+}

@@ -215,12 +215,15 @@ func (l *Listener) served(made, base *tls.Config, hello *tls.ClientHelloInfo) (*
 // Addr returns the address of the socket.
 func (l *Listener) Addr() net.Addr { return l.pc.LocalAddr() }
 
-// accept hands out connections until the listener is closed.
+// accept hands out connections until the listener is closed, or its socket fails, which closes it.
 func (l *Listener) accept() {
 	defer close(l.accepting)
 	for {
 		qc, err := l.ql.Accept(context.Background())
 		if err != nil {
+			if l.close() {
+				l.o.logger().Error("the socket failed", "address", l.Addr(), "error", errOf(err))
+			}
 			return
 		}
 		l.welcoming.Go(func() { l.welcome(qc) })

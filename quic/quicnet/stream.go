@@ -202,6 +202,16 @@ func (s *stream) writeClosed() bool {
 	return !s.fin.IsZero()
 }
 
+// SetPriority says how urgent the bytes of this stream are, from 0, the most urgent, to 7, against those of other streams
+// that wait to be sent on this connection; 3 is where a stream begins. Streams of the same urgency that are incremental take
+// turns, the others are sent one after the other (RFC 9218, sections 4 and 10). The peer is not told. It has no effect on a
+// stream that was opened before the handshake was complete.
+func (s *stream) SetPriority(urgency int, incremental bool) {
+	if q, ok := s.q.(interface{ SetPriority(int8, bool) }); ok {
+		q.SetPriority(int8(min(max(urgency, 0), 7)), incremental)
+	}
+}
+
 // SetDeadline sets both deadlines.
 func (s *stream) SetDeadline(t time.Time) error {
 	if err := s.SetReadDeadline(t); err != nil {

@@ -332,3 +332,40 @@ func TestConcurrentUse(t *testing.T) {
 		}
 	})
 }
+
+// TestPriority sends an urgent stream before one that was there first.
+func TestPriority(t *testing.T) {
+	bubble(t, nil, nil, func(e *env) {
+		l := e.listener.Protocol("mqtt")
+		c, s := e.pair(l, "mqtt")
+		ends := make(chan int64, 2)
+		go func() {
+			for {
+				st, err := s.AcceptStream(e.Context())
+				if err != nil {
+					return
+				}
+				go func() {
+					io.Copy(io.Discard, st)
+					ends <- st.ID()
+				}()
+			}
+		}()
+		for _, urgency := range []int{6, 1} {
+			st, err := c.OpenStream(e.Context())
+			if err != nil {
+				e.Fatal(err)
+			}
+			st.(interface{ SetPriority(int, bool) }).SetPriority(urgency, false)
+			go func() {
+				st.Write(pattern(300_000))
+				st.CloseWrite()
+			}()
+			pause(time.Millisecond)
+		}
+		if first := <-ends; first != 8 {
+			e.Errorf("stream %d was first", first)
+		}
+		<-ends
+	})
+}
