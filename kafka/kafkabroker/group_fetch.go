@@ -24,6 +24,16 @@ func (s *session) offsetFetch(r *kafkaserver.Request) {
 		}
 		req.Groups = []kafkawire.OffsetFetchRequestGroup{g}
 	}
+	if r.Version < 2 { // there is no code but for each partition
+		n := 0
+		for i := range req.Topics {
+			n += len(req.Topics[i].PartitionIndexes)
+		}
+		if n > maxFetchedOffsets {
+			r.Fail(logError(kafkawire.ErrInvalidRequest, "a request for %d offsets", n))
+			return
+		}
+	}
 	resp := &kafkawire.OffsetFetchResponse{Groups: make([]kafkawire.OffsetFetchResponseGroup, len(req.Groups))}
 	room := maxFetchedOffsets
 	w := newBarrier(func(err error) {
@@ -36,7 +46,11 @@ func (s *session) offsetFetch(r *kafkaserver.Request) {
 	})
 	for i := range req.Groups {
 		g := &resp.Groups[i]
-		if room <= 0 {
+		asked := 0
+		for j := range req.Groups[i].Topics {
+			asked += len(req.Groups[i].Topics[j].PartitionIndexes)
+		}
+		if room <= 0 || asked > room {
 			g.GroupID, g.ErrorCode = req.Groups[i].GroupID, kafkawire.ErrInvalidRequest
 			continue
 		}
@@ -48,7 +62,7 @@ func (s *session) offsetFetch(r *kafkaserver.Request) {
 	w.end(nil)
 }
 
-// maxFetchedOffsets bounds the offsets in a response: a small request can ask for the same ones again and again.
+// maxFetchedOffsets bounds the offsets in a response, which has many times the bytes of the request.
 const maxFetchedOffsets = 1 << 20
 
 // replyOffsets answers in the form of the version.
