@@ -316,6 +316,9 @@ func serve(t testing.TB, b amqpserver.Backend, o *amqpserver.Options) (*amqpserv
 	t.Helper()
 	s := amqpserver.New(b, o)
 	l := memnet.Listen("amqp")
+	if *streams {
+		l.OnDial(func(int) (*memnet.Options, error) { return &memnet.Options{Protocol: amqp091.Streams}, nil })
+	}
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(l, nil) }()
 	t.Cleanup(func() {
@@ -336,6 +339,20 @@ type peer struct {
 }
 
 func dial(t testing.TB, l *memnet.Listener) *peer {
+	t.Helper()
+	p := dialPlain(t, l)
+	if *streams {
+		p.nc = newBridge(p.nc)
+		t.Cleanup(func() {
+			p.nc.Close()
+			time.Sleep(time.Millisecond) // for the bridge
+		})
+	}
+	return p
+}
+
+// dialPlain dials without a bridge in between.
+func dialPlain(t testing.TB, l *memnet.Listener) *peer {
 	t.Helper()
 	nc, err := l.Dial(context.Background())
 	if err != nil {

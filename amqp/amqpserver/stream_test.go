@@ -62,7 +62,7 @@ func (p *peer) closeWrite() { p.nc.(plainStream).CloseWrite() }
 // start opens a connection, without a channel.
 func start(t testing.TB, l *memnet.Listener, capabilities ...string) *peer {
 	t.Helper()
-	p := dial(t, l)
+	p := dialPlain(t, l)
 	p.login(capabilities...)
 	return p
 }
@@ -239,7 +239,7 @@ func TestStreamViolations(t *testing.T) {
 func TestStreamsBeforeOpen(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		_, l := serveStreams(t, &queues{}, nil, nil)
-		p := dial(t, l)
+		p := dialPlain(t, l)
 		c := p.stream()
 		c.send(5, &amqp091.ChannelOpen{})
 		c.quiet()
@@ -247,7 +247,7 @@ func TestStreamsBeforeOpen(t *testing.T) {
 		c.expect("5 channel.open-ok()")
 
 		// A connection that does not get that far ends with them.
-		p = dial(t, l)
+		p = dialPlain(t, l)
 		for range 100 {
 			p.stream().send(1, &amqp091.ChannelOpen{})
 		}
@@ -495,7 +495,7 @@ func TestStreamsEarly(t *testing.T) {
 		asked := 0
 		b := &queues{authenticate: func(a *amqpserver.Auth) (string, error) { asked++; return a.User, nil }}
 		_, l := serveStreams(t, b, nil, &memnet.Options{Early: true})
-		p := dial(t, l)
+		p := dialPlain(t, l)
 		p.raw([]byte(amqp091.ProtocolHeader))
 		if m := p.next(); !strings.HasPrefix(m, "0 connection.start(") {
 			t.Errorf("got %s", m)
@@ -510,7 +510,7 @@ func TestStreamsEarly(t *testing.T) {
 		equal(t, "logins", asked, 1)
 
 		// A handshake that does not end is not waited for longer than a login may take.
-		p = dial(t, l)
+		p = dialPlain(t, l)
 		p.raw([]byte(amqp091.ProtocolHeader))
 		p.next()
 		p.send(0, &amqp091.ConnectionStartOK{Mechanism: "PLAIN", Response: []byte("\x00guest\x00guest"), Locale: "en_US"})
