@@ -23,6 +23,7 @@ type batch struct {
 	deadline time.Time // zero: never
 	closed   bool      // no more records
 	async    bool      // there are callbacks
+	awaited  bool      // there are calls of Produce
 
 	id       uint64      // of the Sequencer, once it was sent
 	encoded  []byte      // with compression
@@ -118,6 +119,7 @@ func (b *batch) add(ctx context.Context, e entry, size int) {
 	b.entries = append(b.entries, e)
 	b.room += size
 	b.async = b.async || e.wait == nil
+	b.awaited = b.awaited || e.wait != nil
 }
 
 // cancelled moves the records whose context has ended into other batches, one for each cause. The batch was not sent yet.

@@ -46,7 +46,8 @@ type ProducerOptions struct {
 
 	// Linger is how long a record may wait for others to go out with it. With zero it is sent at once when nothing is
 	// under way to its broker, and with what has gathered otherwise: batches grow with the load, and the wait is one round
-	// trip at most. More than that is of use when many producers keep a broker busy with small batches.
+	// trip at most. More than that is of use when many producers keep a broker busy with small batches. In transactions,
+	// records of ProduceAsync wait for a millisecond, or for Commit, even so.
 	Linger time.Duration
 
 	// BatchSize is the size of batches in bytes, before compression. A larger record has one of its own. Zero is 256 KiB,

@@ -138,6 +138,10 @@ func (part *producerPartition) relist() {
 	}
 }
 
+// txnLinger is how long records of a transaction for which nobody waits are kept for others, without a Linger: there is a
+// commit to come, which sends them at once.
+const txnLinger = time.Millisecond
+
 // pick takes what is to be sent next. at is when to come again, zero when something else will tell, and more whether there
 // is anything left. part.mu is held. idle tells that nothing is under way to the broker.
 func (part *producerPartition) pick(now time.Time, idle bool) (b *batch, x kafka.Sending, at time.Time, more bool) {
@@ -176,6 +180,8 @@ func (part *producerPartition) pick(now time.Time, idle bool) (b *batch, x kafka
 				}
 			} else if !idle {
 				return nil, x, at, true
+			} else if ready := b.made.Add(txnLinger); p.txn != nil && !b.awaited && ready.After(now) {
+				return nil, x, ready, true
 			}
 		}
 		if len(b.contexts) > 0 {
