@@ -56,8 +56,8 @@ func TestDecodeAllocations(t *testing.T) {
 				}
 			}
 			run()
-			// The records, their headers in parts, and the buffer and state of the decompression.
-			if n := testing.AllocsPerRun(20, run); n > 2+float64(count)/1000+8*float64(m) {
+			// The records, their headers in parts, the buffer and state of the decompression, and what others do meanwhile.
+			if n := testing.AllocsPerRun(20, run); n > 5+float64(count)/1000+8*float64(m) {
 				t.Errorf("%v, %d records: %v allocations", m, count, n)
 			}
 		}
