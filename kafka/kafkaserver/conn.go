@@ -35,7 +35,7 @@ type Conn struct {
 	mu        sync.Mutex
 	others    map[*stream]struct{} // beside main
 	bytes     int                  // of requests in process
-	output    int                  // bytes that wait in all streams
+	output    int                  // bytes that wait in all streams, also in answers behind requests that have none
 	timer     *time.Timer
 	cause     error
 	ctx       context.Context

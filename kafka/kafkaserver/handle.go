@@ -105,6 +105,7 @@ func (st *stream) answered(r *Request, rep reply) {
 	}
 	r.done = true
 	r.reply = rep
+	c.output += rep.size // until it moves on to st.out
 	frame := r.frame
 	r.frame, r.Body = nil, nil
 	c.bytes -= r.size
@@ -150,6 +151,7 @@ func (st *stream) advance() {
 	c := st.c
 	for r := st.queue.front(); r != nil && r.done; r = st.queue.front() {
 		st.queue.pop()
+		c.output -= r.reply.size
 		if c.ended && !c.draining || st.gone {
 			r.reply.release()
 			continue

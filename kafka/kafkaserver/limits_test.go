@@ -406,3 +406,52 @@ func TestAdvertised(t *testing.T) {
 		}
 	})
 }
+
+// TestAnswersBehind: responses that wait for one before them are not more than the client may leave lying.
+func TestAnswersBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &backend{}
+		answered := 0
+		b.handle = func(r *kafkaserver.Request) {
+			if r.Key == kafkawire.KeyHeartbeat {
+				b.hold(r)
+				return
+			}
+			answered++
+			r.Reply(&kafkawire.MetadataResponse{ClusterID: new(strings.Repeat("x", 30_000))})
+		}
+		s, l := serve(t, b, &kafkaserver.Options{Limits: kafkaserver.Limits{OutputLimit: 100_000}})
+		p := dial(t, l)
+		first := p.send(&kafkawire.HeartbeatRequest{}, 4)
+		const n = 20
+		for range n {
+			p.send(&kafkawire.MetadataRequest{}, 8)
+		}
+		held := b.release()
+		if answered != 4 {
+			t.Errorf("%d answers are held", answered)
+		}
+		if got := s.Stats(); got.Buffered < 100_000 || got.Buffered > 130_000 || got.Paused != 1 {
+			t.Errorf("%+v", got)
+		}
+		held[0].Reply(&kafkawire.HeartbeatResponse{})
+		p.receive(first, &kafkawire.HeartbeatResponse{}, 4)
+		for i := range int32(n) {
+			p.receive(first+1+i, &kafkawire.MetadataResponse{}, 8)
+		}
+		synctest.Wait()
+		if got := s.Stats(); got.Buffered != 0 || got.Inflight != 0 {
+			t.Errorf("%+v", got)
+		}
+		// An end with answers that are held leaves nothing behind.
+		p.send(&kafkawire.HeartbeatRequest{}, 4)
+		p.send(&kafkawire.MetadataRequest{}, 8)
+		held = b.release()
+		p.nc.Close()
+		synctest.Wait()
+		held[0].Reply(&kafkawire.HeartbeatResponse{})
+		if got := s.Stats(); got.Buffered != 0 || s.MemoryInUse() != 0 {
+			t.Errorf("%+v", got)
+		}
+	})
+}

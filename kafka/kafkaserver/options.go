@@ -82,8 +82,8 @@ type Limits struct {
 	// more of them are read. Default 1 GiB, or a quarter of the memory limit of the Go runtime if that is less. A connection
 	// with nothing in process still may send a request of 16 KiB; what was begun is read to its end.
 	MemoryLimit int64
-	// OutputLimit is how many bytes of responses may wait on a connection before no more of its requests are read. Default
-	// 1 MiB. The responses to what is in process are added to that.
+	// OutputLimit is how many bytes of responses may wait on a connection, for the client or for the responses before them,
+	// before no more of its requests are read. Default 1 MiB. The responses to what is in process are added to that.
 	OutputLimit int
 }
 
