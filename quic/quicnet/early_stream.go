@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
-	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -33,30 +31,44 @@ var (
 // earlyClient is a client's connection that was dialled with early data. What is written on it before the handshake is
 // complete is kept, up to the budget, and is sent again on new streams with the same numbers if the server refuses it.
 type earlyClient struct {
-	qc      *quic.Conn
-	alpn    string        // that of the ticket
-	settled chan struct{} // closed once the handshake is complete and what was refused is sent again
-	gone    chan struct{} // closed when the connection ended before
-	plain   atomic.Bool   // settled is closed
-	opening sync.WaitGroup
+	qc   *quic.Conn
+	alpn string // that of the ticket
+
+	// settled is closed once the handshake is complete and the streams are open again if the server has refused; those
+	// that its limit does not allow any more follow when it does. Open is closed when all of them are, and others may
+	// be opened. Gone is closed when the connection has ended before.
+	settled, open, gone chan struct{}
 
 	mu      sync.Mutex
-	left    int  // of the budget
-	resend  bool // the server has refused, and the streams are being replaced
-	streams []*resentStream
+	left    int             // of the budget
+	over    bool            // the handshake is complete: nothing is early any more
+	pool    []*quic.Stream  // that were opened by the dial and nobody has yet
+	streams []*resentStream // that somebody has
 
-	// What settle leaves.
+	// What settle leaves, before it closes settled.
 	refused bool
-	resent  int // bytes sent again
+	resent  int // bytes to send again
 }
 
-// newEarlyClient takes over a connection of which the handshake may be under way. The caller runs settle.
+// earlyStreams is how many streams a client can have before the handshake is complete. They are opened by the dial:
+// quic-go must not open any while the server's answer comes in.
+const earlyStreams = 16
+
+// newEarlyClient takes over a connection that was dialled just now. The caller runs settle.
 func newEarlyClient(qc *quic.Conn, budget int, alpn string) *earlyClient {
-	return &earlyClient{qc: qc, alpn: alpn, left: budget, settled: make(chan struct{}), gone: make(chan struct{})}
+	c := &earlyClient{qc: qc, alpn: alpn, left: budget,
+		settled: make(chan struct{}), open: make(chan struct{}), gone: make(chan struct{})}
+	for range earlyStreams {
+		q, err := qc.OpenStream()
+		if err != nil {
+			break // the limit that the server has set the last time
+		}
+		c.pool = append(c.pool, q)
+	}
+	return c
 }
 
-// settle waits for the handshake and makes the connection an ordinary one. It closes settled, or gone when the
-// connection ends before that.
+// settle waits for the handshake and makes the connection an ordinary one. It returns when settled is closed, or gone.
 func (c *earlyClient) settle() {
 	select {
 	case <-c.qc.Context().Done():
@@ -64,101 +76,93 @@ func (c *earlyClient) settle() {
 		return
 	case <-c.qc.HandshakeComplete():
 	}
-	if !c.qc.ConnectionState().Used0RTT {
-		c.refused = true
-		if err := c.sendAgain(); err != nil {
-			close(c.gone)
+	c.refused = !c.qc.ConnectionState().Used0RTT
+	c.mu.Lock()
+	c.over = true
+	if c.refused {
+		c.pool = nil
+	}
+	c.mu.Unlock()
+	if !c.refused {
+		for _, s := range c.streams {
+			s.settle(nil)
+		}
+		c.streams = nil
+		close(c.settled)
+		close(c.open)
+		return
+	}
+	for _, s := range c.streams {
+		c.resent += len(s.log)
+	}
+	if _, err := c.qc.NextConnection(c.qc.Context()); err != nil {
+		close(c.gone)
+		return
+	}
+	for i, s := range c.streams {
+		q, err := c.qc.OpenStream()
+		if err != nil {
+			go c.reopen(c.streams[i:])
+			c.streams = nil
+			close(c.settled)
 			return
 		}
-	}
-	c.mu.Lock()
-	for _, s := range c.streams {
-		s.log = nil
+		go s.settle(q)
 	}
 	c.streams = nil
-	c.plain.Store(true)
-	c.mu.Unlock()
 	close(c.settled)
+	close(c.open)
+}
+
+// reopen opens the streams that the server's limit did not allow at first.
+func (c *earlyClient) reopen(streams []*resentStream) {
+	for _, s := range streams {
+		q, err := c.qc.OpenStreamSync(c.qc.Context())
+		if err != nil {
+			return // the connection has ended
+		}
+		go s.settle(q)
+	}
+	close(c.open)
 }
 
 func (c *earlyClient) confirmed() <-chan struct{} { return c.settled }
 
 func (c *earlyClient) protocol() string {
-	if c.plain.Load() {
+	select {
+	case <-c.qc.HandshakeComplete():
 		return ""
+	default:
+		return c.alpn
 	}
-	return c.alpn
 }
 
-// sendAgain opens the streams anew, in their order, and writes what was written on them.
-func (c *earlyClient) sendAgain() error {
-	c.mu.Lock()
-	c.resend = true
-	c.mu.Unlock()
-	c.opening.Wait() // they fail: their streams belong to what was refused
-	ctx := c.qc.Context()
-	if _, err := c.qc.NextConnection(ctx); err != nil {
-		return err
-	}
-	slices.SortFunc(c.streams, func(a, b *resentStream) int { return int(a.id - b.id) })
-	for _, s := range c.streams {
-		q, err := c.qc.OpenStreamSync(ctx)
-		if err != nil {
-			return err
-		}
-		n, err := s.replace(q)
-		if err != nil {
-			return err
-		}
-		c.resent += n
-	}
-	return nil
-}
-
-// openStream opens a stream. It may wait for the peer's limit.
+// openStream opens a stream. It may wait for the handshake and for the peer's limit.
 func (c *earlyClient) openStream(ctx context.Context) (byteStream, error) {
-	for {
-		c.mu.Lock()
-		if c.plain.Load() {
-			c.mu.Unlock()
-			return noNil(c.qc.OpenStreamSync(ctx))
-		}
-		if c.resend {
-			c.mu.Unlock()
-			if err := c.wait(ctx); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		c.opening.Add(1)
-		c.mu.Unlock()
-		q, err := c.qc.OpenStreamSync(ctx)
-		s, ok := c.opened(q, err)
-		if ok {
-			return s, err
-		}
-		if err := c.wait(ctx); err != nil {
-			return nil, err
-		}
+	if s := c.pooled(); s != nil {
+		return s, nil
 	}
+	if err := c.wait(ctx, c.open); err != nil {
+		return nil, err
+	}
+	return noNil(c.qc.OpenStreamSync(ctx))
 }
 
-// opened registers a stream. It returns false if the server has refused the early data meanwhile.
-func (c *earlyClient) opened(q *quic.Stream, err error) (_ byteStream, ok bool) {
-	defer c.opening.Done()
+// pooled returns a stream that is open already, or nil.
+func (c *earlyClient) pooled() byteStream {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	switch {
-	case c.resend || errors.Is(err, quic.Err0RTTRejected):
-		return nil, false
-	case err != nil:
-		return nil, true
-	case c.plain.Load():
-		return q, true
+	if len(c.pool) == 0 || c.qc.Context().Err() != nil {
+		return nil
 	}
-	s := &resentStream{conn: c, q: q, id: q.StreamID()}
+	q := c.pool[0]
+	c.pool = c.pool[1:]
+	if c.over {
+		return q
+	}
+	s := &resentStream{conn: c, q: q, id: q.StreamID(), done: make(chan struct{})}
 	c.streams = append(c.streams, s)
-	return s, true
+	return s
 }
 
 // acceptStream waits for a stream of the peer's.
@@ -168,55 +172,72 @@ func (c *earlyClient) acceptStream(ctx context.Context) (byteStream, error) {
 		if !errors.Is(err, quic.Err0RTTRejected) {
 			return noNil(q, err)
 		}
-		if err := c.wait(ctx); err != nil {
+		if err := c.wait(ctx, c.settled); err != nil {
 			return nil, err
 		}
 	}
 }
 
-// wait waits until the connection is settled.
-func (c *earlyClient) wait(ctx context.Context) error {
+// wait waits until the connection has come so far.
+func (c *earlyClient) wait(ctx context.Context, until <-chan struct{}) error {
 	select {
-	case <-c.settled:
+	case <-until:
 		return nil
-	case <-c.gone:
-		return c.cause()
+	case <-c.qc.Context().Done():
+		return context.Cause(c.qc.Context())
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-// cause returns why the connection ended.
-func (c *earlyClient) cause() error {
-	if err := context.Cause(c.qc.Context()); err != nil {
-		return err
-	}
-	return quic.Err0RTTRejected
-}
-
-// take takes up to n bytes of the budget. Called with mu held.
-func (c *earlyClient) take(n int) int {
-	n = min(n, c.left)
-	c.left -= n
-	return n
-}
-
-// resentStream is a stream of an earlyClient. As of its user, one Write or Close runs at a time.
+// resentStream is a stream of an earlyClient. One Write or Close runs at a time, beside one Read.
 type resentStream struct {
 	conn *earlyClient
 	id   quic.StreamID
+	done chan struct{} // closed when it is an ordinary stream, with what was refused sent again
 
 	readBy, writeBy deadline
 
 	// Under conn.mu.
-	q          *quic.Stream
-	log        []byte // what was written and may have to be sent again
-	taken      bool   // the log is being sent again
-	fin        bool
-	noRead     *quic.StreamErrorCode
-	noWrite    *quic.StreamErrorCode
-	readLimit  time.Time
-	writeLimit time.Time
+	q                     *quic.Stream
+	log                   []byte // what was written and may have to be sent again
+	resending             bool
+	fin                   bool
+	noRead, noWrite       *quic.StreamErrorCode
+	readLimit, writeLimit time.Time
+}
+
+// settle makes it an ordinary stream: the one that there is, or q in the place of one that was refused.
+func (s *resentStream) settle(q *quic.Stream) {
+	defer close(s.done)
+	c := s.conn
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	log := s.log
+	s.log = nil
+	if q == nil {
+		return
+	}
+	s.q = q
+	_ = q.SetReadDeadline(s.readLimit)
+	if s.noRead != nil {
+		q.CancelRead(*s.noRead)
+	}
+	if s.noWrite != nil {
+		q.CancelWrite(*s.noWrite)
+		return
+	}
+	if len(log) > 0 {
+		s.resending = true
+		c.mu.Unlock()
+		_, _ = q.Write(log) // an error comes again
+		c.mu.Lock()
+		s.resending = false
+	}
+	_ = q.SetWriteDeadline(s.writeLimit)
+	if s.fin {
+		_ = q.Close()
+	}
 }
 
 // StreamID returns the number of the stream, which stays.
@@ -228,66 +249,46 @@ func (s *resentStream) now() *quic.Stream {
 	return s.q
 }
 
-// replace puts another stream in the place of a refused one and writes the log to it.
-func (s *resentStream) replace(q *quic.Stream) (n int, err error) {
-	s.conn.mu.Lock()
-	s.taken = true
-	log := s.log
-	s.conn.mu.Unlock()
-	if len(log) > 0 {
-		if n, err = q.Write(log); err != nil && s.conn.qc.Context().Err() != nil {
-			return n, err
-		} // another error is of this stream alone, and its user learns it
+// isDone reports whether it is an ordinary stream.
+func (s *resentStream) isDone() bool {
+	select {
+	case <-s.done:
+		return true
+	default:
+		return false
 	}
-	s.conn.mu.Lock()
-	defer s.conn.mu.Unlock()
-	s.q = q
-	_ = q.SetReadDeadline(s.readLimit)
-	_ = q.SetWriteDeadline(s.writeLimit)
-	if s.noWrite != nil {
-		q.CancelWrite(*s.noWrite)
-	} else if s.fin {
-		_ = q.Close()
-	}
-	if s.noRead != nil {
-		q.CancelRead(*s.noRead)
-	}
-	return n, nil
 }
 
 // Read reads from the stream, or from the one that took its place.
 func (s *resentStream) Read(p []byte) (int, error) {
 	for {
-		q := s.now()
-		n, err := q.Read(p)
-		if err == nil || !errors.Is(err, quic.Err0RTTRejected) {
+		done := s.isDone()
+		n, err := s.now().Read(p)
+		if done || !errors.Is(err, quic.Err0RTTRejected) {
 			return n, err
 		}
 		if err := s.wait(&s.readBy); err != nil {
 			return 0, err
 		}
-		if s.now() == q {
-			return 0, s.conn.cause()
-		}
 	}
 }
 
-// wait waits until the connection is settled or the deadline passes.
+// wait waits until it is an ordinary stream or the deadline passes.
 func (s *resentStream) wait(d *deadline) error {
 	select {
-	case <-s.conn.settled:
+	case <-s.done:
 		return nil
-	case <-s.conn.gone:
-		return s.conn.cause()
+	case <-s.conn.qc.Context().Done():
+		return context.Cause(s.conn.qc.Context())
 	case <-d.passed():
 		return os.ErrDeadlineExceeded
 	}
 }
 
-// Write writes p. Before the connection is settled it keeps what it writes, and waits once the budget is spent.
+// Write writes p. While it is early data it keeps what it writes, and waits once the budget is spent.
 func (s *resentStream) Write(p []byte) (n int, err error) {
 	for {
-		if s.conn.plain.Load() {
+		if s.isDone() {
 			m, err := s.now().Write(p[n:])
 			return n + m, err
 		}
@@ -304,35 +305,37 @@ func (s *resentStream) Write(p []byte) (n int, err error) {
 	}
 }
 
-// writeEarly writes what the budget allows, which may be nothing.
+// writeEarly writes what the budget allows, which is nothing once the handshake is complete.
 func (s *resentStream) writeEarly(p []byte) (int, error) {
-	s.conn.mu.Lock()
-	if s.conn.resend || s.conn.plain.Load() {
-		s.conn.mu.Unlock()
+	c := s.conn
+	c.mu.Lock()
+	if c.over {
+		c.mu.Unlock()
 		return 0, nil
 	}
-	p = p[:s.conn.take(len(p))]
+	p = p[:min(len(p), c.left)]
+	c.left -= len(p)
 	s.log = append(s.log, p...)
 	q := s.q
-	s.conn.mu.Unlock()
+	c.mu.Unlock()
 	if len(p) == 0 {
 		return 0, nil
 	}
 	n, err := q.Write(p)
-	if err == nil {
+	switch {
+	case err == nil:
 		return n, nil
-	}
-	if errors.Is(err, quic.Err0RTTRejected) {
+	case errors.Is(err, quic.Err0RTTRejected):
 		return len(p), nil // it is in the log, which is sent again
 	}
-	s.conn.mu.Lock()
-	defer s.conn.mu.Unlock()
-	switch {
-	case s.taken:
-		return len(p), err // all of it is being sent again
-	case len(s.log) >= len(p)-n:
-		s.log = s.log[:len(s.log)-(len(p)-n)]
-		s.conn.left += len(p) - n
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.over && c.refused {
+		return len(p), err // all of it is sent again
+	}
+	if cut := len(p) - n; len(s.log) >= cut {
+		s.log = s.log[:len(s.log)-cut]
+		c.left += cut
 	}
 	return n, err
 }
@@ -341,8 +344,11 @@ func (s *resentStream) writeEarly(p []byte) (int, error) {
 func (s *resentStream) Close() error {
 	s.conn.mu.Lock()
 	s.fin = true
-	q := s.q
+	q, later := s.q, s.resending
 	s.conn.mu.Unlock()
+	if later {
+		return nil
+	}
 	return q.Close()
 }
 
@@ -382,8 +388,11 @@ func (s *resentStream) SetReadDeadline(t time.Time) error {
 func (s *resentStream) SetWriteDeadline(t time.Time) error {
 	s.conn.mu.Lock()
 	s.writeLimit = t
-	q := s.q
+	q, later := s.q, s.resending // what is sent again does not end with a deadline
 	s.conn.mu.Unlock()
 	s.writeBy.set(t)
+	if later {
+		return nil
+	}
 	return q.SetWriteDeadline(t)
 }

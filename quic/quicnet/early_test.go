@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -381,6 +382,7 @@ func TestEarlyDataNoAnswer(t *testing.T) {
 		if took := time.Since(start); took != earlyWait {
 			e.Errorf("gave up after %v", took)
 		}
+		<-c.Done()
 		if _, err := c.OpenStream(e.Context()); err == nil {
 			e.Error("a stream of nothing")
 		}
@@ -620,4 +622,156 @@ func TestEarlyTrace(t *testing.T) {
 				e.Errorf("%+v", st)
 			}
 		})
+}
+
+// TestEarlyDataRefusedWithLess: a server that refuses and allows fewer streams and smaller windows than before gets what
+// it allows; the rest waits, and nothing else does.
+func TestEarlyDataRefusedWithLess(t *testing.T) {
+	bubble(t, nil, &Dialer{EarlyData: 8 << 10}, func(e *env) {
+		e.listener.Shutdown(e.Context())
+		listen := func(o Config) *Listener {
+			o.TLS = serverTLS()
+			o.TLS.SetSessionTicketKeys([][32]byte{{1}})
+			l, err := NewListener(e.net.listen(serverAddr), &ListenOptions{Config: o, EarlyData: NewGuard(nil)})
+			if err != nil {
+				e.Fatal(err)
+			}
+			return l
+		}
+		first := listen(Config{})
+		e.ticket(first.Protocol("mqtt"))
+		first.Shutdown(e.Context())
+
+		second := listen(Config{MaxStreams: 2, StreamWindow: 1000, MaxStreamWindow: 1000})
+		l := second.Protocol("mqtt")
+		c := e.early()
+		write(t, c, "CONNECT")
+		body := strings.Repeat("0123456789", 200)
+		var streams []*stream
+		for i := range 3 {
+			cs, err := c.OpenStream(e.Context())
+			if err != nil {
+				e.Fatal(err)
+			}
+			write(t, cs, fmt.Sprint(i, body))
+			streams = append(streams, cs.(*stream))
+		}
+		streams[1].CloseWrite()
+		<-c.Confirmed()
+		write(t, c, " more")
+		s := e.accept(l)
+		expect(t, s, "CONNECT more")
+		write(t, s, "CONNACK")
+		expect(t, c, "CONNACK")
+		opened := make(chan int64, 1)
+		go func() {
+			cs, err := c.OpenStream(e.Context())
+			if err != nil {
+				t.Error(err)
+				opened <- -1
+				return
+			}
+			opened <- cs.ID()
+		}()
+		for i, cs := range streams {
+			ss, err := s.AcceptStream(e.Context())
+			if err != nil || ss.ID() != int64(4*i+4) {
+				e.Fatal(ss, err)
+			}
+			if i == 2 {
+				cs.SetWriteDeadline(time.Now()) // which does not cut off what is sent again
+			}
+			time.Sleep(time.Second)
+			go func() {
+				time.Sleep(time.Second)
+				cs.CloseWrite()
+			}()
+			expectAll(t, ss, fmt.Sprint(i, body))
+			ss.Close()
+			cs.Close()
+			time.Sleep(time.Second)
+		}
+		if id := <-opened; id != 16 {
+			e.Errorf("the next stream is %d", id)
+		}
+		c.Abort(CodeOK, "")
+		<-c.Done()
+		second.Shutdown(e.Context())
+	})
+}
+
+// TestEarlyDataRandom writes on many streams from many goroutines, with loss, while the server accepts or refuses, and
+// closes: each byte arrives once and in order.
+func TestEarlyDataRandom(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	for round := range 20 {
+		rnd := rand.New(rand.NewPCG(seed, uint64(round)))
+		refuse, loss, budget := rnd.IntN(2) == 0, float64(rnd.IntN(3))*0.05, 1+rnd.IntN(4000)
+		earlyBubble(t, &GuardOptions{Budget: 1 + rnd.IntN(4000)}, budget, func(e *env, l net.Listener) {
+			if refuse {
+				e.distrust()
+			}
+			e.net.set(func(n *packetNet) { n.loss = loss })
+			c := e.early()
+			streams := 1 + rnd.IntN(8)
+			content := make(map[int64]string)
+			var all sync.WaitGroup
+			send := func(w interface {
+				io.Writer
+				CloseWrite() error
+			}, pieces []int, id int64) {
+				at := 0
+				for _, n := range pieces {
+					if n%7 == 0 {
+						time.Sleep(time.Duration(n) * time.Millisecond / 10)
+					}
+					write(t, w, content[id][at:at+n])
+					at += n
+				}
+				w.CloseWrite()
+			}
+			prepare := func(id int64) (pieces []int) {
+				var b strings.Builder
+				for range 1 + rnd.IntN(20) {
+					n := 1 + rnd.IntN(300)
+					pieces = append(pieces, n)
+					for i := range n {
+						b.WriteByte(byte('a' + (int(id)+b.Len()+i)%26))
+					}
+				}
+				content[id] = b.String()
+				return pieces
+			}
+			plans := [][]int{prepare(0)}
+			for i := range streams {
+				plans = append(plans, prepare(int64(4*i+4)))
+			}
+			all.Go(func() { send(c, plans[0], 0) })
+			for range streams {
+				cs, err := c.OpenStream(e.Context())
+				if err != nil {
+					e.Fatal(err)
+				}
+				all.Go(func() { send(cs.(*stream), plans[cs.ID()/4], cs.ID()) })
+			}
+			s := e.accept(l)
+			all.Go(func() { expectAll(t, s, content[0]) })
+			for range streams {
+				ss, err := s.AcceptStream(e.Context())
+				if err != nil {
+					e.Fatal(err)
+				}
+				all.Go(func() { expectAll(t, ss, content[ss.ID()]) })
+			}
+			all.Wait()
+			<-c.Confirmed()
+			if st := e.dialer.Stats(); st.EarlyRejected != map[bool]uint64{true: 1}[refuse] || st.EarlyAccepted != map[bool]uint64{false: 1}[refuse] {
+				e.Errorf("refuse %v: %+v", refuse, st)
+			}
+		})
+		if t.Failed() {
+			t.Fatalf("round %d: refuse %v, loss %v, budget %d", round, refuse, loss, budget)
+		}
+	}
 }
