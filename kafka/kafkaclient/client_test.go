@@ -104,6 +104,31 @@ func TestRequestTimeout(t *testing.T) {
 	})
 }
 
+// TestMetadataWithoutBrokers: a broker that has just started knows no others.
+func TestMetadataWithoutBrokers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newFakeCluster(t, 1)
+		c.topic("a", 0)
+		n := 0
+		c.scripted(func(r *fakeRequest) kafkawire.Response {
+			if r.header.Key == kafkawire.KeyMetadata {
+				if n++; n <= 3 {
+					return &kafkawire.MetadataResponse{ControllerID: -1, ClusterAuthorizedOperations: -1 << 31}
+				}
+			}
+			return nil
+		})
+		cl := c.client(nil)
+		if err := cl.retry(t.Context(), cl.meta.await); err != nil {
+			t.Error(err)
+		}
+		p := newTestProducer(t, cl, nil)
+		if err := p.Produce(t.Context(), &Record{Topic: "a", Value: []byte("x")}); err != nil || n < 4 {
+			t.Errorf("%v after %d answers", err, n)
+		}
+	})
+}
+
 func TestIdleConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newFakeCluster(t, 1)

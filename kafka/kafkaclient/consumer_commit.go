@@ -74,7 +74,7 @@ func (c *Consumer) commitByItself(timer bool) {
 	c.autoCommit = true
 	c.commitAsync(list, func(err error) {
 		if err != nil {
-			c.c.o.Logger.Debug("cannot commit", "group", c.o.Group, "err", err)
+			c.c.o.Logger.Warn("cannot commit", "group", c.o.Group, "err", err)
 		}
 		c.mu.Lock()
 		c.autoCommit = false

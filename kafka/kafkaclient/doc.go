@@ -41,6 +41,21 @@
 // nothing is taken away while the application works on it, unless it takes longer than MaxPollInterval: then the
 // consumer leaves the group, and an error says so.
 //
+// # Transports
+//
+// Addresses with the scheme kafka are reached with TCP, those with kafkas with TLS on top of it, and [Options.Dialers] adds
+// others, such as QUIC:
+//
+//	d := &quicnet.Dialer{}
+//	o := &kafkaclient.Options{
+//		Addrs:   []string{"kafka+quic://broker.example"},
+//		Dialers: map[string]kafkaclient.DialFunc{"kafka+quic": d.DialURL},
+//	}
+//
+// The client has several connections to a broker, so that what must not wait does not wait for what may. Where a connection
+// has streams (kafka-streams/1, docs/quic-profiles.md) they are streams of it, and partitions that are produced to are spread
+// over some. What is written before the end of a handshake (0-RTT) changes nothing, unless EarlyProduce allows it.
+//
 // # Errors
 //
 // What a broker says is a *kafka.Error with Remote set, which wraps its code: errors.Is(err,

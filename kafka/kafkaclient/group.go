@@ -369,23 +369,25 @@ func (c *Consumer) giveUp(ctx context.Context, partitions []kafka.TopicPartition
 				p.revoked = true
 			}
 		}
-		// Perhaps it is out of the group by now.
-		g = &giving{lost: lost || !c.group.m.Stable() && !c.group.m.Rebalancing()}
+		g = &giving{lost: lost}
 		c.group.giving = g
 	}
 	c.mu.Unlock()
-	tell := c.o.OnRevoked
-	if g.lost {
-		tell = c.o.OnLost
-	}
+	c.isLost(g)
 	commit := func() bool { return g.lost || c.commitGiven(ctx, g, partitions) }
 	if c.o.Commit == CommitPolled && !commit() {
 		return false, context.Cause(ctx)
 	}
-	if !g.told && tell != nil {
-		tell(c, slices.Clone(partitions))
+	if !g.told {
+		g.told = true
+		tell := c.o.OnRevoked
+		if c.isLost(g) {
+			tell = c.o.OnLost
+		}
+		if tell != nil {
+			tell(c, slices.Clone(partitions))
+		}
 	}
-	g.told = true
 	if c.o.Commit == CommitDone && !commit() {
 		return false, context.Cause(ctx)
 	}
@@ -399,6 +401,14 @@ func (c *Consumer) giveUp(ctx context.Context, partitions []kafka.TopicPartition
 		}
 	}
 	return true, g.err
+}
+
+// isLost reports whether partitions are somebody else's perhaps: the consumer may be out of the group by now.
+func (c *Consumer) isLost(g *giving) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	g.lost = g.lost || !c.group.m.Stable() && !c.group.m.Rebalancing()
+	return g.lost
 }
 
 // commitGiven commits what was consumed of partitions that are given back. It returns false when ctx ends before that is

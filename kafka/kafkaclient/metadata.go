@@ -316,7 +316,8 @@ func (m *metadata) set(r *kafkawire.MetadataResponse, all bool) error {
 		return err
 	}
 	if len(r.Brokers) == 0 {
-		return protocolError("metadata without brokers")
+		// As of a broker that has just started.
+		return &ConnError{Broker: -1, Addr: m.c.o.addrs[0], Err: errors.New("metadata without brokers")}
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -77,7 +77,7 @@ func (part *producerPartition) add(ctx context.Context, e entry, size int, gener
 	}
 	if b == nil {
 		b = p.newBatch(part)
-		if part.filled > 0 { // what fills one batch is likely to fill the next
+		if part.filled > 0 && part.roomy() { // what fills one batch is likely to fill the next
 			b.grow(p.o.BatchSize, part.filled)
 		}
 		part.filled = 0
@@ -114,6 +114,12 @@ func (part *producerPartition) add(ctx context.Context, e entry, size int, gener
 		*full = complete
 	}
 	return nil
+}
+
+// roomy reports whether all partitions of the topic may have memory for a whole batch.
+func (part *producerPartition) roomy() bool {
+	parts := part.t.partitions.Load()
+	return parts == nil || len(*parts)*part.p.o.BatchSize <= 2*part.p.o.MaxBufferedBytes
 }
 
 // lead notes the leader.

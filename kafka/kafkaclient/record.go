@@ -8,8 +8,9 @@ import (
 
 // Record is a record, to be produced or consumed.
 //
-// The slices of a consumed record are parts of memory that it shares with the other records of its batch. They are the
-// caller's for as long as it likes, and keep that memory alive.
+// The slices of a consumed record are parts of memory that it shares with the other records of its batch, and without
+// compression with what was fetched at the same time. They are the caller's for as long as it likes, and keep that memory
+// alive: copy what is to be kept of few records for long.
 type Record struct {
 	Topic string
 
