@@ -248,7 +248,7 @@ func (c *Client) drain(ctx context.Context) error {
 }
 
 // Close closes the client without waiting for the server, which is told if there is a connection; it has one second for
-// that, in the background. What is not confirmed fails with an *UnknownError, and what is not sent with ErrClosed.
+// that, in the background, and one for the channels if they have streams of their own. What is not confirmed fails with an *UnknownError, and what is not sent with ErrClosed.
 func (c *Client) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -41,8 +41,9 @@ const (
 	AckNext
 	// AckNone: the server takes a message as delivered when it has sent it. Messages that are under way are lost with the
 	// connection. The server sends as fast as it can: while the buffer is full, the client does not read from the
-	// connection, unless somebody waits for an answer or a confirm on it. When four times the room is not enough then, the
-	// consumer ends with ErrOverflow. Give such a consumer a client of its own if its loop publishes.
+	// connection, or from the channel's stream where it has one, unless somebody waits for an answer or a confirm there. When four
+	// times the room is not enough then, the consumer ends with ErrOverflow. Give such a consumer a client of its own if its loop
+	// publishes.
 	AckNone
 )
 

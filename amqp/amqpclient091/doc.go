@@ -48,6 +48,15 @@
 // A ctx bounds waiting only. When the ctx of Publish ends while the message is under way, the message may still arrive;
 // [SafeToRetry] tells whether an error leaves that open.
 //
+// # Streams
+//
+// A dialer of Options.Dialers may return a connection that has streams, such as one over QUIC (package quic/quicnet), and has agreed
+// with the server on the profile [amqp091.Streams]. Then each [Channel] has a stream of its own: a packet that is lost delays one
+// channel and no other, and a server that does not read one, or a consumer with [AckNone] that is not read, holds up that
+// channel alone. There is no order between channels, then; Publish and the calls that wait for an answer have one all the same.
+// Close and Shutdown close the channels before the connection, so that acknowledgements count that came before. A connection whose
+// handshake is not complete (0-RTT) carries the protocol header; the login waits.
+//
 // # Concurrency
 //
 // All methods of all types may be called concurrently, unless they say otherwise. No code of the user runs on the reading

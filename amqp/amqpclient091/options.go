@@ -97,7 +97,7 @@ type Limits struct {
 	// MaxMessage is the largest body that the server may send, in bytes. Zero is 128 MiB.
 	MaxMessage int
 	// OutputBuffer is how many bytes may wait for the network. A message is taken as long as there are fewer; what is
-	// being written counts apart. Zero is 256 KiB.
+	// being written counts apart. Zero is 256 KiB. Channels with streams of their own share it: see amqp091.Streams.
 	OutputBuffer int
 }
 

@@ -86,6 +86,9 @@ func (c *Conn) Mechanism() string { return c.mechanism }
 // ClientProperties returns what the client says about itself. The table must not be changed.
 func (c *Conn) ClientProperties() amqp091.Table { return c.peer }
 
+// Streams reports whether each channel has a stream of its own, see [amqp091.Streams].
+func (c *Conn) Streams() bool { return c.mux != nil }
+
 // RemoteAddr returns the address of the client, as the PROXY protocol tells it where that is used.
 func (c *Conn) RemoteAddr() net.Addr { return c.nc.RemoteAddr() }
 

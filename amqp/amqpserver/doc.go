@@ -23,4 +23,14 @@
 //
 // [Server.Serve] takes any net.Listener: TCP, Unix sockets, memory; with TLS, WebSocket and the PROXY protocol by
 // [ListenerOptions]. [Server.Handler] serves WebSocket from an http.Server of one's own.
+//
+// # Streams
+//
+// Over QUIC (package quic/quicnet) a client and a server may agree on the profile [amqp091.Streams], which gives each channel a
+// stream of its own: a packet that is lost delays one channel and no other. A backend notices nothing of it. The calls of a
+// Session are one at a time as ever; those of one channel are in the order in which the client sent, and there is no order
+// between channels. What waits for a client is bounded over all its channels, and a channel of which it takes nothing leaves the
+// others room. docs/quic-profiles.md has the rules.
+//
+// On a connection whose handshake is not complete (0-RTT) a login is not looked at before it is: [amqp091.EarlyData].
 package amqpserver

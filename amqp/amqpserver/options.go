@@ -44,7 +44,7 @@ type Limits struct {
 	MaxConnections int
 	// HandshakeTimeout is how long a connection may take until connection.open-ok, with TLS, WebSocket and the backend's
 	// part. Default 10 seconds. Then it is closed. A client may take as long to answer connection.close, and a backend for a
-	// new secret.
+	// new secret, and a stream until the channel.open on it.
 	HandshakeTimeout time.Duration
 	// AuthFailureDelay is how long a client that was refused waits for the end of the connection, if it has not the
 	// capability authentication_failure_close. Default 3 seconds.
@@ -67,9 +67,12 @@ type Limits struct {
 	SoftLimit int
 	// HardLimit is how many bytes of output may wait on a connection at all, with answers and returns. From half of it on
 	// the connection is not read. Beyond it the connection is closed. Default 16 MiB, at least twice SoftLimit.
+	//
+	// Where each channel has a stream of its own (amqp091.Streams), one may have a quarter of what all of them leave of
+	// half of HardLimit; then its consumers and its input wait. SoftLimit holds for each stream.
 	HardLimit int
 	// SlowTimeout is how long a connection may take none of the output that waits for it. Then it is closed. Default
-	// 1 minute.
+	// 1 minute. A channel that has a stream of its own is closed alone.
 	SlowTimeout time.Duration
 }
 

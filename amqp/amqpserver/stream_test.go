@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -93,7 +95,7 @@ func TestStreams(t *testing.T) {
 		c2.closeWrite()
 		synctest.Wait()
 		equal(t, "log", b.take(), "start guest\nclose channel 2, 2 unsettled")
-		c2 = p.channel(2)
+		p.channel(2)
 		st := s.Stats()
 		equal(t, "channels", st.Channels, 2)
 		p.send(0, &amqp091.ConnectionClose{ReplyCode: 200})
@@ -139,7 +141,7 @@ func TestStreamEnds(t *testing.T) {
 				end(c2)
 				synctest.Wait()
 				equal(t, "log", b.take(), "start guest\nclose channel 2, 1 unsettled")
-				c2 = p.channel(2)
+				p.channel(2)
 				c1.send(1, &amqp091.BasicGet{Queue: "q"})
 				if m := c1.next(); !strings.Contains(m, "get-ok") || !strings.Contains(m, "redelivered") {
 					t.Errorf("got %s", m)
@@ -546,7 +548,7 @@ func TestStreamsLost(t *testing.T) {
 
 		// And so does the server's end.
 		p = start(t, l)
-		c = p.channel(1)
+		p.channel(1)
 		done := make(chan error, 1)
 		go func() { done <- s.Shutdown(context.Background()) }()
 		if m := p.next(); !strings.HasPrefix(m, "0 connection.close(reply-code=320") {
@@ -559,4 +561,189 @@ func TestStreamsLost(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// census is a backend that counts channels and messages.
+type census struct {
+	*queues
+	mu             sync.Mutex
+	opened, closed int
+}
+
+type censusSession struct {
+	amqpserver.Session
+	b    *census
+	open map[*amqpserver.Channel]bool
+	end  bool
+}
+
+func (b *census) Open(ctx context.Context, c *amqpserver.Conn, vhost string) (amqpserver.Session, error) {
+	s, err := b.queues.Open(ctx, c, vhost)
+	return &censusSession{s, b, make(map[*amqpserver.Channel]bool), false}, err
+}
+
+// say notes what must not happen.
+func (s *censusSession) say(ok bool, what string) {
+	if !ok {
+		s.b.note("wrong: %s", what)
+	}
+}
+
+func (s *censusSession) OpenChannel(b *amqpserver.Batch, ch *amqpserver.Channel) error {
+	s.say(!s.end, "a channel after the end")
+	for other := range s.open {
+		s.say(other.ID() != ch.ID(), "two channels with one number")
+	}
+	s.open[ch] = true
+	s.b.mu.Lock()
+	s.b.opened++
+	s.b.mu.Unlock()
+	return s.Session.OpenChannel(b, ch)
+}
+
+func (s *censusSession) Publish(b *amqpserver.Batch, ch *amqpserver.Channel, p *amqpserver.Publish) error {
+	s.say(s.open[ch] && !s.end, "a message without a channel")
+	return s.Session.Publish(b, ch, p)
+}
+
+func (s *censusSession) CloseChannel(b *amqpserver.Batch, ch *amqpserver.Channel, refs []any) {
+	s.say(s.open[ch] && !s.end, "the end of a channel that is not open")
+	delete(s.open, ch)
+	s.b.mu.Lock()
+	s.b.closed++
+	s.b.mu.Unlock()
+	s.Session.CloseChannel(b, ch, refs)
+}
+
+func (s *censusSession) Closed(cause error) {
+	s.say(len(s.open) == 0 && !s.end, "the end")
+	s.end = true
+	s.Session.Closed(cause)
+}
+
+// TestStreamsRandom does what comes to its mind on some streams of a connection, legal for the most part, and ends streams and
+// connections in all ways. The session is told of each channel once, in the right
+// order.
+func TestStreamsRandom(t *testing.T) {
+	for seed := range uint64(60) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				rnd := rand.New(rand.NewPCG(seed, 1))
+				b := &census{queues: &queues{}}
+				s, l := serveStreams(t, b, &amqpserver.Options{Limits: amqpserver.Limits{SoftLimit: 4 << 10, HardLimit: 64 << 10, Heartbeat: -1}},
+					&memnet.Options{Capacity: 1 << 10, ToServer: memnet.Link{Latency: time.Microsecond}})
+				for range 5 {
+					randomClient(rnd, start(t, l))
+					time.Sleep(5 * time.Minute)
+					synctest.Wait()
+					if st := s.Stats(); st.Connections != 0 || st.Channels != 0 {
+						t.Errorf("%+v", st)
+					}
+					if b.opened != b.closed {
+						t.Errorf("%d channels, and the ends of %d", b.opened, b.closed)
+					}
+					if log := b.take(); strings.Contains(log, "wrong") {
+						t.Error(log)
+					}
+				}
+			})
+		})
+	}
+}
+
+// randomClient does something on a connection and ends it.
+func randomClient(rnd *rand.Rand, p *peer) {
+	var list [6]*peer // by channel
+	write := func(c *peer, b []byte) {
+		c.nc.SetWriteDeadline(time.Now().Add(time.Second))
+		c.nc.Write(b)
+	}
+	for range rnd.IntN(120) {
+		id := uint16(1 + rnd.IntN(5))
+		c := list[id]
+		if c == nil {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			st, err := p.nc.(netio.Streams).OpenStream(ctx)
+			cancel()
+			if err != nil {
+				break
+			}
+			c = &peer{t: p.t, nc: plainStream{st, p.nc.LocalAddr()}}
+			list[id] = c
+			b, _ := amqp091.AppendMethod(nil, id, &amqp091.ChannelOpen{})
+			write(c, b)
+		}
+		var m amqp091.Method
+		act := rnd.IntN(24)
+		if illegal := act == 12 || act == 18 || act == 19; illegal && rnd.IntN(10) > 0 {
+			continue
+		}
+		switch act {
+		case 0, 1:
+			m = &amqp091.QueueDeclare{Queue: "q"}
+		case 2, 3:
+			m = &amqp091.BasicConsume{Queue: "q", NoAck: rnd.IntN(2) == 0}
+		case 4, 5, 6, 7:
+			write(c, appendPublish(nil, id, "q", strings.Repeat("x", rnd.IntN(9000)), false))
+		case 8:
+			m = &amqp091.BasicAck{Multiple: true}
+		case 9:
+			m = &amqp091.ConfirmSelect{}
+		case 10:
+			m = &amqp091.BasicGet{Queue: "q"}
+		case 11:
+			m = &amqp091.BasicConsume{Queue: "none"} // ends the channel
+		case 12:
+			m = &amqp091.ChannelCloseOK{} // which that may want
+		case 13:
+			m = &amqp091.ChannelClose{ReplyCode: 200}
+		case 14:
+			m = &amqp091.BasicRecover{Requeue: true}
+		case 15:
+			c.closeWrite()
+			list[id] = nil
+		case 16:
+			c.nc.Close()
+			list[id] = nil
+		case 17:
+			c.nc.(plainStream).Stream.(interface{ Reset() }).Reset()
+			list[id] = nil
+		case 18:
+			list[id] = nil // another stream comes for the channel
+		case 19:
+			b := appendPublish(nil, id, "q", strings.Repeat("x", 500), false)
+			write(c, b[:rnd.IntN(len(b))])
+		case 20, 21:
+			c.nc.SetReadDeadline(time.Now().Add(time.Millisecond))
+			c.nc.Read(make([]byte, 4<<10))
+		case 22:
+			time.Sleep(time.Duration(rnd.IntN(100)) * time.Microsecond)
+		case 23:
+			synctest.Wait()
+		}
+		if m != nil {
+			b, _ := amqp091.AppendMethod(nil, id, m)
+			write(c, b)
+		}
+		if act == 13 {
+			c.closeWrite()
+			list[id] = nil
+		}
+		if list[id] == nil && rnd.IntN(50) > 0 {
+			time.Sleep(time.Millisecond) // else the server might not have seen the end
+		}
+	}
+	switch rnd.IntN(4) {
+	case 0:
+		p.nc.Close()
+	case 1:
+		p.nc.(*memnet.Conn).Abort()
+	case 2:
+		b, _ := amqp091.AppendMethod(nil, 0, &amqp091.ConnectionClose{ReplyCode: 200})
+		write(p, b)
+		time.Sleep(time.Minute)
+		p.nc.Close()
+	case 3:
+		p.nc.(*memnet.Conn).CloseWrite()
+	}
 }
