@@ -63,6 +63,8 @@ type conn struct {
 	gated   bool // only the first bytes of out may be written now
 	gate    int  // so many
 
+	sentEarly []*Publication // behind CONNECT
+
 	out     []byte // encoded, not written
 	spare   []byte // the buffer of the last write
 	writing bool

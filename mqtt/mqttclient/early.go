@@ -56,6 +56,44 @@ func (k *conn) hold(p mqtt.Packet) {
 	}
 }
 
+// earlyBytes is how many bytes of messages follow CONNECT in early data, before the server says what it allows.
+const earlyBytes = 4 << 10
+
+// publishEarly sends messages of QoS 0 that wait right behind CONNECT, where Options.EarlyPublish allows that: the server
+// has them with the first packet of the network. They stay in the queue until CONNACK. c.mu is held.
+func (k *conn) publishEarly() {
+	c := k.c
+	if !k.early || k.gated || !c.o.EarlyPublish || c.out.inflight > 0 {
+		return
+	}
+	left := earlyBytes
+	for i := range c.out.queue.Len() {
+		p := c.out.queue.At(i)
+		k.pub = p.pub
+		if k.version < mqtt.Version5 {
+			k.pub.Properties = nil
+		}
+		if p.pub.QoS > mqtt.QoS0 || p.pub.Retain || !p.age(&k.pub) {
+			return
+		}
+		if left -= mqtt.PublishSize(&k.pub, k.version); left < 0 || k.appendPublish(&c.out.lane) != nil {
+			return
+		}
+		k.sentEarly = append(k.sentEarly, p)
+	}
+}
+
+// keepEarly takes out of the queue what the server has got before CONNACK.
+func (k *conn) keepEarly() {
+	for _, p := range k.sentEarly {
+		if p.stage == stageQueued {
+			k.c.out.removeQueued(p)
+			k.c.finish(p, 0, nil)
+		}
+	}
+	k.sentEarly = nil
+}
+
 // block lets what is added to out from now on wait.
 func (k *conn) block() {
 	if !k.gated {

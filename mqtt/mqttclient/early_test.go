@@ -1,6 +1,8 @@
 package mqttclient
 
 import (
+	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -148,4 +150,79 @@ func TestEarlyData(t *testing.T) {
 			}
 		})
 	})
+}
+
+// TestEarlyPublish: what waits at QoS 0 follows CONNECT in early data, and is sent again only when the server does not
+// accept.
+func TestEarlyPublish(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := early(t)
+		n.hosts["a"].OnDial(func(int) (*memnet.Options, error) {
+			return &memnet.Options{Early: true, ToServer: memnet.Link{Latency: time.Second}}, nil
+		})
+		c := n.client(&Options{EarlyPublish: true, Username: "u"}, "a")
+		one := publishAsync(t, c, &Message{Topic: "1"})
+		withdrawn, cancel := context.WithCancel(t.Context())
+		two := async(func() error { return c.Publish(withdrawn, &Message{Topic: "2"}) })
+		synctest.Wait()
+		publishAsync(t, c, &Message{Topic: "3", QoS: 1})
+		publishAsync(t, c, &Message{Topic: "4"})
+		p := n.accept("a")
+		p.connect()
+		p.expect(`PUBLISH qos=0 topic="1"`, `PUBLISH qos=0 topic="2"`)
+		p.quiet()
+		p.send(&mqtt.Connack{Reason: mqtt.ReasonServerBusy})
+		p.nc.Close()
+
+		p = n.accept("a")
+		p.connect()
+		p.expect(`PUBLISH qos=0 topic="1"`, `PUBLISH qos=0 topic="2"`)
+		cancel()
+		if err := two(); !errors.Is(err, context.Canceled) {
+			t.Errorf("withdrawn: %v", err)
+		}
+		p.send(&mqtt.Connack{})
+		if err := one.Wait(t.Context()); err != nil {
+			t.Error(err)
+		}
+		p.confirm()
+		p.expect(`PUBLISH id=1 qos=1 topic="3"`, `PUBLISH qos=0 topic="4"`)
+		p.quiet()
+		if s := c.Stats(); s.Queued != 0 || s.Inflight != 1 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// TestEarlyPublishNot: without the wish, with a password, with Retain and beyond the budget nothing follows CONNECT.
+func TestEarlyPublishNot(t *testing.T) {
+	for name, tt := range map[string]struct {
+		o Options
+		m Message
+	}{
+		"not wanted": {Options{}, Message{Topic: "t"}},
+		"password":   {Options{EarlyPublish: true, Password: []byte("p")}, Message{Topic: "t"}},
+		"retained":   {Options{EarlyPublish: true}, Message{Topic: "t", Retain: true}},
+		"large":      {Options{EarlyPublish: true}, Message{Topic: "t", Payload: make([]byte, earlyBytes)}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := early(t)
+				c := n.client(&tt.o, "a")
+				publishAsync(t, c, &tt.m)
+				p := n.accept("a")
+				synctest.Wait()
+				if name == "password" {
+					p.quiet()
+					p.confirm()
+				}
+				p.connect()
+				p.quiet()
+				p.confirm()
+				p.send(&mqtt.Connack{})
+				p.expect("PUBLISH")
+				p.quiet()
+			})
+		})
+	}
 }

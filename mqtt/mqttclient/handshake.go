@@ -26,6 +26,9 @@ func (k *conn) handshake(ctx context.Context, purge bool) error {
 	}
 	if err = k.sess.Connect(time.Now(), p, st); err == nil {
 		k.events()
+		if !purge {
+			k.publishEarly()
+		}
 		k.kick()
 	}
 	c.mu.Unlock()
@@ -195,6 +198,7 @@ func (k *conn) activate() {
 	} else {
 		c.newSession()
 	}
+	k.keepEarly()
 	k.resubscribe(present)
 	k.events()
 	c.sendQueued()

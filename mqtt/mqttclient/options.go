@@ -109,6 +109,10 @@ type Options struct {
 	// recorded it could send the messages to the server a second time, at any time while the ticket is valid. It is for
 	// messages of which a repetition does no harm, such as absolute values; an expiry interval bounds the harm. Without it,
 	// and at QoS 2, they wait for the end of the handshake. See mqtt.EarlyData for the rule of all packets.
+	//
+	// What waits at QoS 0 when a connection with early data is made, up to 4 KiB and the first message with QoS 1, 2 or
+	// Retain, follows CONNECT without waiting for CONNACK: it is there half a round trip after the client has begun. When
+	// the server refuses the connection, it is sent again on the next one.
 	EarlyPublish bool
 
 	// Unrouted, when set, collects messages that match no subscription; see Client.Unrouted. When nil they are
