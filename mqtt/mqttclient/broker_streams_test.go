@@ -225,3 +225,56 @@ func check(t *testing.T, topic int, got []string, failed map[string]bool, total 
 		}
 	}
 }
+
+// TestEarlyBroker: a broker takes early data as far as it was told to, whatever a client sends.
+func TestEarlyBroker(t *testing.T) {
+	for _, takes := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			b, err := mqttbroker.New(&mqttbroker.Options{Authenticate: mqttbroker.AllowAll, SysInterval: -1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer b.Close()
+			l := memnet.Listen("broker")
+			l.OnDial(func(int) (*memnet.Options, error) {
+				return &memnet.Options{Early: true, ToServer: memnet.Link{Latency: time.Second}}, nil
+			})
+			srv := mqttserver.New(b, nil)
+			go srv.Serve(l, &mqttserver.ListenerOptions{EarlyPublish: takes})
+			defer srv.Close()
+			var conn *memnet.Conn
+			dial := func(ctx context.Context, _ *url.URL) (net.Conn, error) {
+				nc, err := l.Dial(ctx)
+				if err == nil {
+					conn = nc.(*memnet.Conn)
+				}
+				return nc, err
+			}
+			c, err := mqttclient.New(&mqttclient.Options{
+				Servers: []string{"mem://broker"}, Dialers: map[string]mqttclient.DialFunc{"mem": dial}, EarlyPublish: true,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer time.Sleep(10 * time.Second)
+			defer c.Close()
+			if err := c.Publish(t.Context(), &mqttclient.Message{Topic: "t"}); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Connected(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			if got := srv.Stats().MessagesReceived; got != map[bool]int64{true: 1}[takes] {
+				t.Errorf("takes %v: %d messages in early data", takes, got)
+			}
+			conn.Confirm()
+			if err := c.Publish(t.Context(), &mqttclient.Message{Topic: "t", QoS: 2}); err != nil {
+				t.Fatal(err)
+			}
+			if got := srv.Stats().MessagesReceived; got != 2 {
+				t.Errorf("takes %v: %d messages", takes, got)
+			}
+		})
+	}
+}

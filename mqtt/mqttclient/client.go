@@ -210,7 +210,7 @@ func (c *Client) leaveServer(ctx context.Context, d *mqtt.Disconnect) error {
 }
 
 // Close closes the client without waiting for the server. If there is a connection it sends a normal DISCONNECT, for
-// which the network has one second in the background. What is not complete fails with ErrClosed. With Options.Dir Close
+// which the network has one second in the background, and what waits in data streams 5 more before. What is not complete fails with ErrClosed. With Options.Dir Close
 // writes what is to be written, and gives the directory back; what is not complete waits there for the next client, so
 // SafeToRetry does not hold for it.
 func (c *Client) Close() error {

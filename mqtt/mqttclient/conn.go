@@ -336,26 +336,19 @@ func (k *conn) lose(p *Publication, e *mqtt.Event) {
 
 // append encodes the packet of an EventSend.
 func (k *conn) append(e *mqtt.Event) {
-	var s *stream
-	out := &k.out
 	if e.Stream != 0 {
-		if s = k.streams[e.Stream]; s == nil || s.over {
-			return
-		}
-		out = &s.out
-	} else if k.early {
+		k.appendStream(e)
+		return
+	}
+	if k.early {
 		k.hold(tracePacket(e))
 	}
-	n := len(*out)
-	b, err := e.AppendTo(*out, k.version)
+	b, err := e.AppendTo(k.out, k.version)
 	if err != nil {
 		k.fail(err)
 		return
 	}
-	*out = b
-	if s != nil {
-		s.grew(len(b) - n)
-	}
+	k.out = b
 	if f := k.c.o.Trace.PacketSent; f != nil {
 		f(tracePacket(e))
 	}

@@ -56,6 +56,23 @@
 // with ErrQueueFull. A failed write or sync ends the client with a [*StorageError]: it acknowledges nothing that is not
 // stored. What is done is cleaned away in the background, so a directory stays in proportion to what waits.
 //
+// # Several streams
+//
+// With Options.Streams a client uses several streams of connections that have them, which are those over QUIC (package
+// quic/quicnet): stream 0 as on TCP, and data streams for its messages, by topic, by a key of the application or by
+// priority, and for subscriptions ([SubscribeOptions].Stream). The order of messages holds on each stream, not between
+// them. A stream on which nothing moves delays no other: what waits in the client is bounded for all of them together, and
+// each may have as much as it leaves to others. QoS 0 may travel in datagrams. On other connections, such as the fallback
+// over TLS, the same client works as without. See [Streams] for what becomes of messages in flight when a stream ends.
+//
+// Disconnect and Close close the data streams first and send DISCONNECT when the server has closed its side of them, so
+// everything that was written arrives; they wait 5 seconds for that at most, in the background. When a connection moves to
+// another address (migration) the client notices nothing.
+//
+// On a connection with early data (0-RTT) the client sends before the end of the handshake what [mqtt.EarlyData] calls safe
+// or guarded, such as a CONNECT without a password, and messages of QoS 0 and 1 where Options.EarlyPublish allows it.
+// Everything else waits, and whatever follows it on its stream.
+//
 // # Cancellation
 //
 // A ctx bounds waiting only. When the ctx of Publish ends while the message is under way, the message may still be

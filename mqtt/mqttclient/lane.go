@@ -152,17 +152,16 @@ func hash(s string) uint32 {
 
 // laneOf returns the lane of a message. c.mu is held.
 func (c *Client) laneOf(m *Message) *lane {
-	o := c.o.Streams
-	if o == nil || o.Max < 0 {
+	if c.o.Streams == nil {
 		return &c.out.lane
 	}
-	return c.laneOfKey(o.key(m.Topic, m.Priority), m.Priority)
+	return c.laneOfKey(c.o.Streams.key(m.Topic, m.Priority), m.Priority)
 }
 
 func (c *Client) laneOfKey(key string, priority uint8) *lane {
 	o := c.o.Streams
 	switch k := c.conn; {
-	case key == "":
+	case key == "" || o.Max < 0:
 		return &c.out.lane
 	case k != nil && !k.multi:
 		if l := c.out.others.find(key); l != nil && l.queue.Len() > 0 { // behind those

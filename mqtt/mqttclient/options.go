@@ -158,7 +158,8 @@ type Limits struct {
 	// TopicAliases is how many topic aliases each side may use, within what the server allows. Zero is 64, negative none.
 	TopicAliases int
 	// OutputBuffer is how many bytes may wait for the network. A packet is taken as long as there are fewer; what is
-	// being written counts apart. Zero is 256 KiB.
+	// being written counts apart. With Options.Streams it is for all streams together, and what is being written to data
+	// streams counts, too. Zero is 256 KiB.
 	OutputBuffer int
 }
 
@@ -183,7 +184,7 @@ type QueuePolicy uint8
 // The queue policies.
 const (
 	QueueBlock      QueuePolicy = iota // Publish and PublishAsync wait for room, on the disk too, as long as their ctx allows
-	QueueDropOldest                    // the oldest queued message fails with ErrQueueFull
+	QueueDropOldest                    // the oldest queued message, of its stream if there is one, fails with ErrQueueFull
 	QueueError                         // the new message fails with ErrQueueFull
 )
 

@@ -93,8 +93,11 @@ func (c *Client) publishNow(m *Message) (sent bool, err error) {
 	if k == nil {
 		return false, nil
 	}
-	l := c.laneOf(m)
-	if !k.room(l) || l.queue.Len() > 0 || l.held > 0 {
+	l := &c.out.lane
+	if c.o.Streams != nil {
+		l = c.laneOf(m)
+	}
+	if l.queue.Len() > 0 || l.held > 0 || !k.room(l) {
 		return false, nil
 	}
 	k.topic = append(k.topic[:0], m.Topic...)
@@ -249,6 +252,9 @@ func (c *Client) ended(p *Publication) {
 
 // sendQueued sends what the queue holds, as far as it goes now. c.mu is held.
 func (c *Client) sendQueued() {
+	if c.out.count == 0 && c.out.waiters == 0 {
+		return
+	}
 	for _, l := range c.out.others.order {
 		if l.priority > 0 {
 			c.sendLane(l)
@@ -332,20 +338,22 @@ func (k *conn) send(l *lane, p *Publication) (sent bool, err error) {
 
 // appendPublish encodes k.pub into the output buffer of the stream of a lane.
 func (k *conn) appendPublish(l *lane) error {
-	out := &k.out
-	if l.s != nil {
-		out = &l.s.out
-	} else if k.early {
+	if k.early && l.s == nil {
 		k.hold(&k.pub)
 	}
-	n := len(*out)
-	b, err := mqtt.AppendPublish(*out, &k.pub, k.version)
+	out := k.out
+	if l.s != nil {
+		out = l.s.out
+	}
+	b, err := mqtt.AppendPublish(out, &k.pub, k.version)
 	if err != nil {
 		return err
 	}
-	*out = b
-	if l.s != nil {
-		l.s.grew(len(b) - n)
+	if l.s == nil {
+		k.out = b
+	} else {
+		l.s.out = b
+		l.s.grew(len(b) - len(out))
 	}
 	k.c.stats.PublishesSent++
 	if f := k.c.o.Trace.PacketSent; f != nil {

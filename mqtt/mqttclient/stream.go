@@ -115,9 +115,11 @@ func (k *conn) laneReady(l *lane) {
 
 // room reports whether PUBLISH packets of a lane may be added to its output buffer. c.mu is held.
 func (k *conn) room(l *lane) bool {
-	if k.mux == nil {
-		return k.open()
-	}
+	return k.mux == nil && k.open() || k.mux != nil && k.share(l)
+}
+
+// share is room on a connection with streams.
+func (k *conn) share(l *lane) bool {
 	if k.closing || !k.ready(l) {
 		return false
 	}
@@ -206,6 +208,25 @@ func (s *stream) receive(now time.Time) bool {
 	}
 	k.events()
 	return true
+}
+
+// appendStream is conn.append for a data stream. One that is over gets no more.
+func (k *conn) appendStream(e *mqtt.Event) {
+	s := k.streams[e.Stream]
+	if s == nil || s.over {
+		return
+	}
+	b, err := e.AppendTo(s.out, k.version)
+	if err != nil {
+		k.fail(err)
+		return
+	}
+	n := len(s.out)
+	s.out = b
+	s.grew(len(b) - n)
+	if f := k.c.o.Trace.PacketSent; f != nil {
+		f(tracePacket(e))
+	}
 }
 
 // grew takes note of what was added to out.

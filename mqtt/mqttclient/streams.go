@@ -18,8 +18,9 @@ import (
 // Limits.OutputBuffer, the messages in flight with Limits.MaxInflight and those that wait with Queue, and each stream may
 // have as much of them as is left for others.
 //
-// Messages of one stream arrive in the order in which they were published, those of different streams do not. Nothing of
-// this is in the standard: it is done as EMQX and NanoSDK do it, which differ from this client in no packet.
+// Messages of one stream arrive in the order in which they were published, those of different streams do not. Topic aliases
+// are used on stream 0 only. The standard knows nothing of this; docs/quic-profiles.md has the rules, which are those of EMQX
+// and NanoSDK, with Keep and Datagrams added.
 type Streams struct {
 	// Policy says which messages share a stream.
 	Policy StreamPolicy
