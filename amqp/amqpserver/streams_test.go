@@ -88,6 +88,9 @@ func method(p []byte) (uint16, amqp091.MethodID) {
 	return f.Channel, id
 }
 
+// settle lets everything else in the bubble come to rest.
+func settle() { <-time.After(time.Microsecond) }
+
 // up passes on what the client says.
 func (b *bridge) up() {
 	in := codec.Buffer{Max: 16 << 20}
@@ -102,7 +105,7 @@ func (b *bridge) up() {
 			}
 			channel, id := method(p[:n])
 			if channel != last {
-				time.Sleep(time.Microsecond) // for what was said on the other one
+				settle() // for what was said on the other one
 			}
 			last = channel
 			b.stream(channel).Write(p[:n])
@@ -113,7 +116,7 @@ func (b *bridge) up() {
 		}
 		if err != nil {
 			b.nc.Write(in.Bytes())
-			time.Sleep(time.Microsecond)
+			settle()
 			if err == io.EOF {
 				b.nc.CloseWrite()
 			} else {
