@@ -2,6 +2,7 @@ package mqttserver
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/quartet-mq/quartet/mqtt"
@@ -29,6 +30,10 @@ func (x *extension) publish(now time.Time, p *mqtt.Publish) (r Result, ok bool) 
 	err = x.nc.SendDatagram(b)
 	c.srv.giveDatagram(b)
 	c.mu.Lock()
+	if errors.Is(err, errors.ErrUnsupported) { // the transport has none after all
+		x.datagrams = false
+		return 0, false
+	}
 	if err != nil {
 		x.datagramsTooLarge++
 		return 0, false

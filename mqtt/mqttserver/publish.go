@@ -38,8 +38,13 @@ func (c *Conn) publish(b *Batch, st *stream, p *mqtt.Publish, ref any, limit int
 			return r
 		}
 	}
-	size, marks := st.load()
-	if limit < 0 && st.behind(c.srv.limits.SoftLimit) || limit >= 0 && size >= limit || marks >= c.srv.limits.MaxQueued || st.id != 0 && c.ext.starves(st, p) {
+	size, marks := st.out.Size(), st.out.Marks()
+	behind := size > c.srv.limits.SoftLimit
+	if c.ext != nil {
+		size, marks = st.load()
+		behind = limit < 0 && st.behind(c.srv.limits.SoftLimit)
+	}
+	if limit < 0 && behind || limit >= 0 && size >= limit || marks >= c.srv.limits.MaxQueued || st.id != 0 && c.ext.starves(st, p) {
 		return c.full(b, st, p, limit)
 	}
 	topic, props := p.Topic, p.Properties
@@ -58,7 +63,7 @@ func (c *Conn) publish(b *Batch, st *stream, p *mqtt.Publish, ref any, limit int
 	}
 	if b != nil {
 		b.bytes += len(p.Payload) + 64
-		if st.behind(c.srv.limits.SoftLimit) && !st.slow && st.lateIn != b && c.srv.limits.PublisherPause > 0 {
+		if st.out.Size() > c.srv.limits.SoftLimit/16 && !st.slow && st.lateIn != b && st.behind(c.srv.limits.SoftLimit) && c.srv.limits.PublisherPause > 0 {
 			st.lateIn = b
 			b.late = append(b.late, late{st: st})
 		}
