@@ -23,7 +23,7 @@ type Client struct {
 	sentBytes, receivedBytes      atomic.Uint64
 	throttled                     atomic.Int64
 
-	mu       sync.Mutex
+	mu       sync.Mutex // taken after that of a broker
 	closed   bool
 	brokers  map[kafkawire.BrokerID]*broker
 	seeds    []*broker // for Options.Addrs

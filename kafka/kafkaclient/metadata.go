@@ -444,8 +444,8 @@ func (m *metadata) addBroker(id kafkawire.BrokerID, host string, port int32, rac
 
 // setBrokers makes the brokers of the client those that there are. Connections to others are left to end by themselves.
 func (c *Client) setBrokers(brokers map[kafkawire.BrokerID]brokerInfo) {
+	known := make([]*broker, 0, len(brokers))
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	for id := range c.brokers {
 		if _, ok := brokers[id]; !ok {
 			delete(c.brokers, id)
@@ -453,10 +453,14 @@ func (c *Client) setBrokers(brokers map[kafkawire.BrokerID]brokerInfo) {
 	}
 	for id, info := range brokers {
 		if b := c.brokers[id]; b != nil {
-			b.moved(info.addr)
+			known = append(known, b)
 		} else {
 			c.brokers[id] = c.newBroker(id, info.addr)
 		}
+	}
+	c.mu.Unlock()
+	for _, b := range known { // the lock of a broker comes before that of the client
+		b.moved(brokers[b.id].addr)
 	}
 }
 

@@ -18,11 +18,11 @@ import (
 )
 
 // streamClient returns a client that reaches a broker with streams.
-func streamClient(t *testing.T, b *kafkatest.Broker) *kafkaclient.Client {
+func streamClient(t *testing.T, b *kafkatest.Broker, o *kafkaclient.Options) *kafkaclient.Client {
 	t.Helper()
-	o := &kafkaclient.Options{Dialers: map[string]kafkaclient.DialFunc{"kafka+quic": func(ctx context.Context, u *url.URL) (net.Conn, error) {
+	o.Dialers = map[string]kafkaclient.DialFunc{"kafka+quic": func(ctx context.Context, u *url.URL) (net.Conn, error) {
 		return b.Dial(ctx, "", u.Host)
-	}}}
+	}}
 	for _, addr := range b.Addrs() {
 		o.Addrs = append(o.Addrs, "kafka+quic://"+addr)
 	}
@@ -40,7 +40,7 @@ func TestStreamsWithBroker(t *testing.T) {
 		const partitions, each = 6, 40
 		faults := new(kafkatest.Faults)
 		b := kafkatest.NewBroker(t, &kafkatest.BrokerOptions{Nodes: 2, Streams: true, Topics: map[string]int{"in": partitions, "out": partitions}, Faults: faults})
-		c := streamClient(t, b)
+		c := streamClient(t, b, new(kafkaclient.Options))
 		p, err := c.NewProducer(&kafkaclient.ProducerOptions{Partitioner: kafkaclient.ManualPartitioner})
 		if err != nil {
 			t.Fatal(err)
