@@ -40,6 +40,14 @@
 // another member; what is in flight at QoS 2 goes to nobody [MQTT-4.8.2-5]. A message that a member refused goes to
 // nobody [MQTT-4.8.2-6].
 //
+// # Data streams
+//
+// A client of MQTT over QUIC may subscribe on several streams of its connection; messages come on the stream of the
+// subscription. By default such a subscription, what waits for it and what is in flight belong to the stream and end with
+// it: the session has only what was subscribed on stream 0, and neither the journal nor the next connection knows of the
+// rest. Each stream has a queue of its own within the bounds of the session's. If the client asked for the state to be kept,
+// subscriptions and messages are the session's as on TCP, and go on on stream 0 when a stream ends.
+//
 // # Durability
 //
 // Without [Options].Dir a broker keeps its state in memory. With it, sessions that outlive their connection, what waits

@@ -23,4 +23,12 @@
 //
 // [Server.Serve] takes any net.Listener: TCP, Unix sockets, memory; with TLS, WebSocket and the PROXY protocol by
 // [ListenerOptions]. [Server.Handler] serves WebSocket from an http.Server of one's own.
+//
+// # Streams and datagrams
+//
+// A connection whose transport has several streams (QUIC, package quicnet) may use them: clients publish and subscribe on
+// data streams of their own, answers return there, and a [StreamSession] sends messages on the stream of their
+// subscription. What waits in all streams of a connection is bounded together, and none of them can take what the others
+// need. Messages of QoS 0 may travel as datagrams, and early data (0-RTT) is handled as far as [mqtt.EarlyData] and the
+// [ListenerOptions] allow it. docs/quic-profiles.md has the rules. On TCP none of this costs anything.
 package mqttserver
