@@ -62,7 +62,7 @@ func quicContext(t *testing.T) context.Context {
 	return ctx
 }
 
-// An echo is a server on quicnet that returns what comes on each stream.
+// An echo is a server on quicnet that returns what comes on each stream and in each datagram.
 type echo struct {
 	*quicnet.Listener
 	conns chan *quicnet.Conn // those that came
@@ -98,6 +98,15 @@ func newEcho(t *testing.T, k *quicKeys, alpn string, o *quicnet.ListenOptions) *
 }
 
 func (e *echo) serve(c *quicnet.Conn) {
+	go func() {
+		for {
+			b, err := c.ReceiveDatagram(context.Background())
+			if err != nil {
+				return
+			}
+			c.SendDatagram(b)
+		}
+	}()
 	go func() {
 		for {
 			s, err := c.AcceptStream(context.Background())
@@ -159,6 +168,9 @@ func noise(n int) []byte {
 // checkEcho writes n bytes, ends the stream and reads them back to the end.
 func checkEcho(t *testing.T, s quicStream, n int) {
 	t.Helper()
+	if d, ok := s.(interface{ SetDeadline(time.Time) error }); ok {
+		d.SetDeadline(time.Now().Add(quicTimeout))
+	}
 	want := noise(n)
 	sent := make(chan error, 1)
 	go func() {
@@ -173,8 +185,34 @@ func checkEcho(t *testing.T, s quicStream, n int) {
 	}
 }
 
-// checkStreams does it on several streams at a time.
+// checkBytes is checkEcho without the end of the answer.
+func checkBytes(t *testing.T, s quicStream, n int) {
+	t.Helper()
+	if d, ok := s.(interface{ SetDeadline(time.Time) error }); ok {
+		d.SetDeadline(time.Now().Add(quicTimeout))
+	}
+	want, got := noise(n), make([]byte, n)
+	sent := make(chan error, 1)
+	go func() {
+		_, err := s.Write(want)
+		sent <- errors.Join(err, s.CloseWrite())
+	}()
+	_, err := io.ReadFull(s, got)
+	if err := errors.Join(err, <-sent); err != nil {
+		t.Errorf("%d bytes there and back: %v", n, err)
+	} else if !bytes.Equal(got, want) {
+		t.Errorf("other bytes than the %d that were sent came back", n)
+	}
+}
+
+// checkStreams does checkEcho on several streams at a time.
 func checkStreams(t *testing.T, open func() (quicStream, error)) {
+	t.Helper()
+	checkStreamsWith(t, checkEcho, open)
+}
+
+// checkStreamsWith does check on several streams at a time.
+func checkStreamsWith(t *testing.T, check func(t *testing.T, s quicStream, n int), open func() (quicStream, error)) {
 	t.Helper()
 	var wg sync.WaitGroup
 	for i := range 20 {
@@ -184,7 +222,7 @@ func checkStreams(t *testing.T, open func() (quicStream, error)) {
 				t.Errorf("stream %d: %v", i, err)
 				return
 			}
-			checkEcho(t, s, 1+i*5000)
+			check(t, s, 1+i*5000)
 		})
 	}
 	wg.Wait()

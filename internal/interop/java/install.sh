@@ -2,6 +2,6 @@
 # Compiles the Java programs to target/classes and copies what they need, as the poms pin it, to target/dependency.
 set -eu
 cd "$(dirname "$0")"
-for p in brokers clients kafka; do
+for p in brokers clients kafka quic; do
 	mvn -q -B -f "$p/pom.xml" compile dependency:copy-dependencies -DincludeScope=runtime
 done
