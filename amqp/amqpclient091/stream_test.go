@@ -532,3 +532,45 @@ func TestStreamsLimit(t *testing.T) {
 		must(c.Channel(ctx, nil))(t)
 	})
 }
+
+// TestStreamsCloseWaits: what the server has said on channels before connection.close counts, even if it comes later; but it is
+// not waited for long.
+func TestStreamsCloseWaits(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		t.Run(fmt.Sprint("late ", late), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := memnet.Listen("broker")
+				defer l.Close()
+				l.OnDial(func(int) (*memnet.Options, error) { return &memnet.Options{Protocol: amqp091.Streams}, nil })
+				c, err := amqpclient091.New(&amqpclient091.Options{
+					Servers: []string{"mem://broker"},
+					Dialers: map[string]amqpclient091.DialFunc{"mem": func(ctx context.Context, _ *url.URL) (net.Conn, error) { return l.Dial(ctx) }},
+				})
+				no(t, err)
+				defer c.Close()
+				p := amqptest.NewPeer(t, must(l.Accept())(t))
+				p.Accept(nil)
+				published := make(chan error, 1)
+				go func() { published <- c.Publish(t.Context(), &amqpclient091.Message{RoutingKey: "q"}) }()
+				s := p.AcceptStream()
+				id := s.AcceptChannel()
+				s.Receive(id, amqp091.IDConfirmSelect)
+				s.Send(id, &amqp091.ConfirmSelectOK{})
+				s.ReceiveContent(id, amqp091.IDBasicPublish)
+
+				p.Send(0, &amqp091.ConnectionClose{ReplyCode: amqp091.ConnectionForced})
+				begin := time.Now()
+				p.ExpectSilence(time.Millisecond)
+				if !late {
+					s.Send(id, &amqp091.BasicAck{DeliveryTag: 1})
+					s.Conn().(interface{ CloseWrite() error }).CloseWrite()
+				}
+				p.Receive(0, amqp091.IDConnectionCloseOK)
+				_, unknown := errors.AsType[*amqpclient091.UnknownError](<-published)
+				if took := time.Since(begin); unknown != late || late != (took == time.Second) {
+					t.Errorf("unknown: %v, after %v", unknown, took)
+				}
+			})
+		})
+	}
+}

@@ -548,12 +548,13 @@ func TestStreamsLost(t *testing.T) {
 
 		// And so does the server's end.
 		p = start(t, l)
-		p.channel(1)
+		c = p.channel(1)
 		done := make(chan error, 1)
 		go func() { done <- s.Shutdown(context.Background()) }()
 		if m := p.next(); !strings.HasPrefix(m, "0 connection.close(reply-code=320") {
 			t.Errorf("got %s", m)
 		}
+		c.expect("EOF") // there is nothing more to come, before the client answers
 		p.send(0, &amqp091.ConnectionCloseOK{})
 		p.expect("EOF")
 		p.nc.Close()
