@@ -96,7 +96,7 @@ func (ch *Channel) Settle(now time.Time, tag uint64, multiple bool, s Settlement
 	}
 	e := ch.c.events.push(EventSend)
 	e.channel, e.frame, e.Seq, e.multiple = ch.id, k, tag, multiple
-	ch.c.sent = now
+	ch.c.said(now)
 	return nil
 }
 

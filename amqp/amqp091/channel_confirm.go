@@ -104,7 +104,7 @@ func (c *Conn) AppendConfirms(now time.Time, dst []byte) []byte {
 		dst = ch.appendConfirms(dst)
 	}
 	c.pending = c.pending[:0]
-	c.sent = now
+	c.said(now)
 	return dst
 }
 
@@ -135,7 +135,7 @@ func (ch *Channel) sendConfirms(now time.Time) {
 		if ack {
 			e.frame = sendAck
 		}
-		c.sent = now
+		c.said(now)
 	})
 }
 

@@ -72,7 +72,7 @@ func (ch *Channel) Deliver(now time.Time, s *Consumer, ref any) (tag uint64, ok 
 	case ch.state != channelOpen || s.stopped:
 		return 0, false
 	case s.noAck:
-		ch.c.sent = now
+		ch.c.said(now)
 		return ch.unsettled.skip(), true
 	case s.limit != 0 && s.used >= s.limit, ch.limit != 0 && ch.used >= ch.limit:
 		ch.starved = true
@@ -80,7 +80,7 @@ func (ch *Channel) Deliver(now time.Time, s *Consumer, ref any) (tag uint64, ok 
 	}
 	s.used++
 	ch.used++
-	ch.c.sent = now
+	ch.c.said(now)
 	return ch.unsettled.add(unsettledDelivery{ref, s}), true
 }
 
@@ -89,7 +89,7 @@ func (ch *Channel) Get(now time.Time, noAck bool, ref any) (tag uint64, ok bool)
 	if ch.state != channelOpen {
 		return 0, false
 	}
-	ch.c.sent = now
+	ch.c.said(now)
 	if noAck {
 		return ch.unsettled.skip(), true
 	}

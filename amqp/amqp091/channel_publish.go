@@ -51,7 +51,7 @@ func (ch *Channel) Publish(now time.Time, m *Outgoing, ref any) (seq uint64, err
 	if ch.state != channelOpen || ch.c.cfg.Role != Client {
 		return 0, ErrState
 	}
-	ch.c.sent = now
+	ch.c.said(now)
 	if ch.published == nil {
 		return 0, nil
 	}

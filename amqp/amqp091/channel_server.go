@@ -129,6 +129,6 @@ func (ch *Channel) Return(now time.Time) bool {
 	if ch.state != channelOpen {
 		return false
 	}
-	ch.c.sent = now
+	ch.c.said(now)
 	return true
 }

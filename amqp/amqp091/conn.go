@@ -45,7 +45,7 @@ type Conn struct {
 	events eventQueue
 
 	heard    time.Time // when the last bytes came
-	sent     time.Time // when the last bytes were sent, or were about to be
+	sent     time.Time // when the last bytes were sent, or were about to be; with ReceiveOn those of channel 0
 	deadline time.Time // of the phases in which somebody waits; zero: none
 	interval time.Duration
 
@@ -247,7 +247,19 @@ func (c *Conn) send(now time.Time, channel uint16, m Method) {
 	e := c.events.push(EventSend)
 	e.channel = channel
 	e.Method = m
-	c.sent = now
+	if channel == 0 {
+		c.sent = now
+	} else {
+		c.said(now)
+	}
+}
+
+// said takes note that something was sent on a channel, so that no heartbeat is due. The stream of a channel may stand still while
+// others go on, so it says nothing of stream 0.
+func (c *Conn) said(now time.Time) {
+	if !c.streams {
+		c.sent = now
+	}
 }
 
 // sendFrame makes an event that sends something that is no method.

@@ -49,4 +49,4 @@ func (c *Conn) Pause(now time.Time, paused bool) {
 
 // Sent tells the machine that something was sent that made no event, so that no heartbeat is due. The verbs that send
 // messages do that themselves.
-func (c *Conn) Sent(now time.Time) { c.sent = now }
+func (c *Conn) Sent(now time.Time) { c.said(now) }

@@ -16,6 +16,8 @@ const Streams = "amqp-streams/1"
 // Of a channel's stream nothing is taken until the connection is open, and everything after its end. A frame of channel 0
 // on a channel's stream is an error with code COMMAND_INVALID, one of another channel than the stream's CHANNEL_ERROR.
 // What a first frame opens is for the shell to see: it must not give the bytes of two streams as those of one channel.
+//
+// Heartbeats are then due when nothing was sent on channel 0, whatever was sent on others.
 func (c *Conn) ReceiveOn(now time.Time, channel uint16, b []byte) (n int, err error) {
 	if channel != 0 && c.phase != phaseOpen {
 		if c.isDown() {
@@ -94,6 +96,6 @@ func (ch *Channel) AppendConfirms(now time.Time, dst []byte) []byte {
 	} else {
 		c.pending = slices.DeleteFunc(c.pending, func(p *Channel) bool { return p == ch })
 	}
-	c.sent = now
+	c.said(now)
 	return ch.appendConfirms(dst)
 }

@@ -267,3 +267,31 @@ func TestConfirmable(t *testing.T) {
 		t.Errorf("%d channels are left", n)
 	}
 }
+
+// TestStreamHeartbeats: what is sent on a channel may stand still in its stream, so it puts no heartbeat off.
+func TestStreamHeartbeats(t *testing.T) {
+	c, now := openStreams(t, 1)
+	c.limits(now, 10, 4096, 10)
+	ch := c.channels[1]
+	s, _ := ch.Consume("c", true)
+	beats := 0
+	for range 100 {
+		now = now.Add(time.Second)
+		ch.Deliver(now, s, nil)
+		ch.Send(now, &QueueDeclareOK{})
+		ch.confirms.enable()
+		ch.Confirm(ch.confirms.number(), true)
+		ch.AppendConfirms(now, nil)
+		c.Heard(now)
+		drainEvents(c)
+		c.Advance(now)
+		for e, ok := c.Next(); ok; e, ok = c.Next() {
+			if e.Kind == EventSend && e.frame == sendHeartbeat {
+				beats++
+			}
+		}
+	}
+	if beats != 20 {
+		t.Errorf("%d heartbeats in 100 seconds, with an interval of 10", beats)
+	}
+}

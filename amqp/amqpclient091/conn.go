@@ -33,6 +33,7 @@ type conn struct {
 
 	main    lane
 	mux     *mux  // nil: all channels are on one stream
+	pauses  int   // readers that hold back
 	answers int   // bytes that wait and are answers to the server
 	closing bool  // close the network connection once the output is written
 	down    bool  // the connection is over, as far as the protocol goes

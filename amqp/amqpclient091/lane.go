@@ -281,16 +281,17 @@ func (o *lane) pause() {
 	if !o.stalled() {
 		return
 	}
-	if o.l == nil {
-		o.k.m.Pause(time.Now(), true)
+	k := o.k
+	if k.pauses++; k.pauses == 1 {
+		k.m.Pause(time.Now(), true)
 	}
 	for o.stalled() {
 		c.mu.Unlock()
 		<-o.resume
 		c.mu.Lock()
 	}
-	if o.l == nil {
-		o.k.m.Pause(time.Now(), false)
+	if k.pauses--; k.pauses == 0 {
+		k.m.Pause(time.Now(), false)
 	}
 }
 

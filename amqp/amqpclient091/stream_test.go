@@ -574,3 +574,29 @@ func TestStreamsCloseWaits(t *testing.T) {
 		})
 	}
 }
+
+// TestStreamsTrickle: a consumer that nobody reads, and a queue that goes on filling, do not end the connection.
+func TestStreamsTrickle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newStreamBroker(t, &amqpserver.Options{Limits: amqpserver.Limits{SlowTimeout: -1}}, &memnet.Options{Capacity: 1 << 10})
+		c := b.client(nil)
+		ctx := t.Context()
+		_, err := c.DeclareQueue(ctx, amqpclient091.Queue{Name: "q"})
+		no(t, err)
+		s := must(c.Consume(ctx, "q", &amqpclient091.ConsumeOptions{Ack: amqpclient091.AckNone, Buffer: 3}))(t)
+		for range 600 {
+			time.Sleep(time.Second)
+			no(t, c.Publish(ctx, &amqpclient091.Message{RoutingKey: "q", Body: make([]byte, 100)}))
+		}
+		if st := c.Stats(); st.Connects != 1 || b.server.Stats().Accepted != 1 {
+			t.Errorf("%+v", st)
+		}
+		n := 0
+		for _, err := range s.Deliveries(ctx) {
+			no(t, err)
+			if n++; n == 600 {
+				break
+			}
+		}
+	})
+}

@@ -49,6 +49,7 @@ type Conn struct {
 	ctx       context.Context
 	cancel    context.CancelFunc
 	counts    counts
+	pauses    int // readers that wait
 
 	opened     bool        // connection.open-ok is on its way
 	confirming bool        // the machine has confirms to send

@@ -89,9 +89,15 @@ func (c *Conn) tick() {
 	c.unlock(nil)
 }
 
-// setPaused tells the machine that the client is not read on purpose, or is read again, with c.mu held.
+// setPaused tells the machine that the client is not read on purpose, or is read again, with c.mu held. Where channels have streams of
+// their own that holds while one of them is not read: what waits on it may hold up the others in the transport.
 func (c *Conn) setPaused(paused bool) {
-	if c.down {
+	if paused {
+		c.pauses++
+	} else {
+		c.pauses--
+	}
+	if was := c.paused; c.down || was == (c.pauses > 0) {
 		return
 	}
 	c.paused = paused

@@ -170,22 +170,14 @@ func (in *input) waitStream(blocked bool) {
 	}
 	for blocked && c.blocked && !c.down {
 		wait := c.unblocked
-		c.mu.Unlock()
-		<-wait
-		c.mu.Lock()
+		c.pause(func() { <-wait })
 	}
 	for !c.ended && c.mux.behind(c, in) {
 		if c.recovered == nil {
 			c.recovered = make(chan struct{})
 		}
 		wait := c.recovered
-		if in.s == nil {
-			c.pause(func() { <-wait })
-			continue
-		}
-		c.mu.Unlock()
-		<-wait
-		c.mu.Lock()
+		c.pause(func() { <-wait })
 	}
 }
 
