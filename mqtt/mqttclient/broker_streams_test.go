@@ -278,3 +278,57 @@ func TestEarlyBroker(t *testing.T) {
 		})
 	}
 }
+
+// TestConcurrentUseOfStreams is TestConcurrentUse with streams and datagrams, while streams and connections end.
+func TestConcurrentUseOfStreams(t *testing.T) {
+	for _, keep := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			b, err := mqttbroker.New(&mqttbroker.Options{Authenticate: mqttbroker.AllowAll, SysInterval: -1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer b.Close()
+			n := &streamNetwork{network: network{l: memnet.Listen("broker"), rand: rand.New(rand.NewPCG(1, 2)), calm: true}}
+			n.l.OnDial(n.options)
+			srv := mqttserver.New(b, nil)
+			go srv.Serve(n.l, &mqttserver.ListenerOptions{Datagrams: true})
+			defer srv.Close()
+			c, err := mqttclient.Dial(t.Context(), "mem://broker", &mqttclient.Options{
+				Dialers: map[string]mqttclient.DialFunc{"mem": n.dial},
+				Backoff: mqttclient.Backoff{Min: time.Millisecond, Max: time.Millisecond},
+				Limits:  mqttclient.Limits{OutputBuffer: 1000, MaxInflight: 5, ReceiveMaximum: 5},
+				Queue:   mqttclient.Queue{Messages: 10},
+				Streams: &mqttclient.Streams{Max: 4, Idle: 20 * time.Millisecond, Keep: keep, Datagrams: keep},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer time.Sleep(20 * time.Second)
+			defer c.Close()
+			var wg sync.WaitGroup
+			for g := range 8 {
+				r := rand.New(rand.NewPCG(2, uint64(g)))
+				wg.Go(func() {
+					for range 100 {
+						ctx, cancel := context.WithTimeout(t.Context(), time.Duration(r.IntN(100))*time.Millisecond)
+						use(ctx, c, r)
+						cancel()
+					}
+				})
+			}
+			for range 100 {
+				time.Sleep(20 * time.Millisecond)
+				n.trouble()
+			}
+			wg.Wait()
+			time.Sleep(time.Minute)
+			if err := c.Publish(t.Context(), &mqttclient.Message{Topic: "end", QoS: 2}); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(time.Minute)
+			if s := c.Stats(); s.Queued != 0 || s.QueuedBytes != 0 || s.Inflight != 0 || s.Streams != 0 || s.StreamsOpened < 4 {
+				t.Errorf("stats are %+v", s)
+			}
+		})
+	}
+}

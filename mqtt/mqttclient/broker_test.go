@@ -225,7 +225,7 @@ func use(ctx context.Context, c *mqttclient.Client, r *rand.Rand) {
 	case 3:
 		c.Request(ctx, m)
 	default:
-		o := &mqttclient.SubscribeOptions{ManualAck: r.IntN(2) == 0, Buffer: 1 + r.IntN(10)}
+		o := &mqttclient.SubscribeOptions{ManualAck: r.IntN(2) == 0, Buffer: 1 + r.IntN(10), Stream: r.IntN(2) == 0}
 		s, err := c.Subscribe(ctx, o, mqtt.Subscription{Filter: "t/#", QoS: 2}, mqtt.Subscription{Filter: topic, QoS: 1})
 		if err != nil {
 			return

@@ -66,7 +66,7 @@ func (k *conn) openStream(l *lane) {
 		}
 		switch {
 		case err == nil:
-			k.addStream(l, st)
+			go k.addStream(l, st).read()
 		case errors.Is(err, net.ErrClosed): // who reads stream 0 will tell
 			l.state = laneClosed
 			return
@@ -79,7 +79,7 @@ func (k *conn) openStream(l *lane) {
 }
 
 // addStream gives a lane its stream.
-func (k *conn) addStream(l *lane, st netio.Stream) {
+func (k *conn) addStream(l *lane, st netio.Stream) *stream {
 	s := &stream{
 		k: k, st: st, id: uint64(st.ID()), lane: l, since: time.Now(),
 		dec: mqtt.Decoder{From: mqtt.Server, MaxSize: k.dec.MaxSize},
@@ -93,7 +93,7 @@ func (k *conn) addStream(l *lane, st netio.Stream) {
 	k.c.stats.StreamsOpened++
 	l.s, l.state, l.used = s, laneOpen, true
 	k.sweepLater()
-	go s.read()
+	return s
 }
 
 // laneReady sends what has waited for a lane to be ready.
