@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/quartet-mq/quartet/codec"
+	"github.com/quartet-mq/quartet/internal/netio"
 	"github.com/quartet-mq/quartet/mqtt"
 )
 
@@ -146,5 +148,81 @@ func BenchmarkReceive(b *testing.B) {
 		if _, err := s.next(b.Context()); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// sink is a connection whose streams swallow what is written.
+type sink struct {
+	discard
+	netio.Streams
+}
+
+// sinkStream is a stream of it.
+type sinkStream struct {
+	netio.Stream
+	id   int64
+	done chan struct{}
+}
+
+func (s *sinkStream) ID() int64                   { return s.id }
+func (s *sinkStream) Write(b []byte) (int, error) { return len(b), nil }
+func (s *sinkStream) Read([]byte) (int, error)    { <-s.done; return 0, io.EOF }
+func (s *sinkStream) Close() error                { return nil }
+func (s *sinkStream) CloseWrite() error           { return nil }
+
+// TestAllocationsOfStreams: messages on data streams cost no more allocations than on stream 0.
+func TestAllocationsOfStreams(t *testing.T) {
+	c, k := connected(t, nil)
+	c.mu.Lock()
+	c.o.Streams = &Streams{Max: 8, Idle: -1}
+	k.mux, k.multi = &sink{discard: discard{done: c.done}}, true
+	for i, topic := range []string{"a/b/c", "a/b/d"} {
+		l := c.out.others.assign(topic, 0, 8)
+		go k.addStream(l, &sinkStream{id: int64(4 + 4*i), done: c.done}).read()
+	}
+	s := k.streams[4]
+	c.mu.Unlock()
+	i := 0
+	if n := testing.AllocsPerRun(5000, func() {
+		i++
+		topic := "a/b/c"
+		if i%2 == 0 {
+			topic = "a/b/d"
+		}
+		if err := c.Publish(t.Context(), &Message{Topic: topic, Payload: nil}); err != nil {
+			t.Fatal(err)
+		}
+	}); n > 1.5 { // the message, and the writer's goroutine now and then
+		t.Errorf("publish: %v allocations", n)
+	}
+	sub := newSubscription(c, nil, []mqtt.Subscription{{Filter: "#"}})
+	c.mu.Lock()
+	c.routes.add(sub)
+	c.mu.Unlock()
+	in, err := mqtt.Append(nil, message("a/b/c", string(make([]byte, 256)), 1, 1), mqtt.Version5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var buf codec.Buffer
+	if n := testing.AllocsPerRun(1000, func() {
+		buf.Append(in)
+		c.mu.Lock()
+		p, n, err := s.dec.Decode(buf.Bytes(), mqtt.Version5)
+		if err != nil {
+			t.Fatal(err)
+		}
+		buf.Discard(n)
+		if err := k.sess.Receive(time.Now(), s.id, p); err != nil {
+			t.Fatal(err)
+		}
+		k.events()
+		c.mu.Unlock()
+		m, err := sub.next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Ack()
+	}); n > 2 {
+		t.Errorf("receive at QoS 1: %v allocations", n)
 	}
 }

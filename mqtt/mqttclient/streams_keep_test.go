@@ -342,3 +342,58 @@ func TestDisconnectStreams(t *testing.T) {
 		})
 	})
 }
+
+// TestUnsubscribeStreamLost: UNSUBSCRIBE goes on stream 0 when the stream of the subscription ends before the answer.
+func TestUnsubscribeStreamLost(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		_, c, p := streaming(t, Options{}, mqtt.Connack{})
+		wait := async(func() *Subscription {
+			s, err := c.Subscribe(t.Context(), &SubscribeOptions{Stream: true}, mqtt.Subscription{Filter: "f"})
+			if err != nil {
+				t.Error(err)
+			}
+			return s
+		})
+		s := p.stream()
+		s.grant()
+		sub := wait()
+		left := async(func() error { return sub.Unsubscribe(t.Context()) })
+		s.expect(`UNSUBSCRIBE`)
+		time.Sleep(time.Minute)
+		s.reset()
+		q, ok := p.receive().(*mqtt.Unsubscribe)
+		if !ok {
+			t.Fatal("want UNSUBSCRIBE")
+		}
+		p.send(&mqtt.Unsuback{ID: q.ID, Reasons: make([]mqtt.ReasonCode, 1)})
+		if err := left(); err != nil {
+			t.Error(err)
+		}
+		p.noStream()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if n := len(c.out.others.order); n != 0 {
+			t.Errorf("%d lanes are left", n)
+		}
+	})
+}
+
+// TestDropOldestOfStreams: a full queue drops the oldest message of the same stream, or when there is none of the longest.
+func TestDropOldestOfStreams(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		n := newNetwork(t, "a")
+		c := n.client(&Options{Streams: &Streams{}, Queue: Queue{Messages: 3, Policy: QueueDropOldest}}, "a")
+		var pubs []*Publication
+		for _, topic := range []string{"a", "a", "a", "b", "b"} {
+			pubs = append(pubs, publishAsync(t, c, &Message{Topic: topic, QoS: 1}))
+		}
+		for i, dropped := range []bool{true, false, false, true, false} {
+			if err := pubs[i].Err(); errors.Is(err, ErrQueueFull) != dropped {
+				t.Errorf("message %d: %v", i, err)
+			}
+		}
+		if s := c.Stats(); s.Queued != 3 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
