@@ -190,3 +190,61 @@ func BenchmarkEndToEnd(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkFetchSession is one request of a fetch session with many partitions, of which none or one has something new. With wait
+// the client waits for it, as consumers do.
+func BenchmarkFetchSession(b *testing.B) {
+	for _, parts := range []int32{100, 1000} {
+		for _, wait := range []bool{false, true} {
+			b.Run(fmt.Sprintf("partitions=%d/wait=%v", parts, wait), func(b *testing.B) {
+				nc := benchServer(b, &Options{Sync: SyncNever})
+				p, producer := &peer{t: b, nc: nc, client: "bench"}, &peer{t: b, nc: dialAgain(b, nc), client: "bench"}
+				p.mustCreate("t", parts)
+				m := fetchOf("t", 0, 0)
+				one := m.Topics[0].Partitions[0]
+				for i := int32(1); i < parts; i++ {
+					one.Partition = i
+					m.Topics[0].Partitions = append(m.Topics[0].Partitions, one)
+				}
+				m.SessionEpoch, m.MinBytes = 0, 1
+				got := ask[*kafkawire.FetchResponse](p, m, 12)
+				records := batch("v")
+				m = &kafkawire.FetchRequest{ReplicaID: -1, MaxBytes: 1 << 20, MinBytes: 1, SessionID: got.SessionID}
+				if wait {
+					m.MaxWaitMs = 10_000
+				}
+				before := cpu()
+				b.ReportAllocs()
+				b.ResetTimer()
+				for i := range b.N {
+					m.SessionEpoch = int32(i + 1)
+					id := p.send(m, 12)
+					if wait {
+						producer.produce("t", int32(i)%parts, records)
+					}
+					var resp kafkawire.FetchResponse
+					if err := p.receive(&resp, 12, id); err != nil || resp.ErrorCode != 0 {
+						b.Fatal(err, resp.ErrorCode)
+					}
+					m.Topics = nil
+					if wait {
+						one.Partition = resp.Responses[0].Partitions[0].PartitionIndex
+						one.FetchOffset = resp.Responses[0].Partitions[0].HighWatermark
+						m.Topics = []kafkawire.FetchRequestTopic{{Topic: "t", Partitions: []kafkawire.FetchRequestPartition{one}}}
+					}
+				}
+				b.ReportMetric(float64((cpu()-before).Nanoseconds())/float64(b.N)/1000, "cpu-µs/op")
+			})
+		}
+	}
+}
+
+// dialAgain makes another connection to the server of one.
+func dialAgain(b *testing.B, nc net.Conn) net.Conn {
+	again, err := net.Dial("tcp", nc.RemoteAddr().String())
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = again.Close() })
+	return again
+}

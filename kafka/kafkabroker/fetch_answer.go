@@ -85,6 +85,13 @@ func (j *fetchJob) read(p *fetchPart, left int64, first bool) int64 {
 			return 0
 		}
 	}
+	var nothing bool
+	if a.HighWatermark, a.LastStableOffset, a.LogStartOffset, nothing = p.p.log.nothing(p.Offset, j.isolation); nothing {
+		if j.isolation == readCommitted {
+			a.AbortedTransactions = []kafkawire.FetchResponseAbortedTransaction{}
+		}
+		return 0
+	}
 	f, err := p.p.log.fetch(fetchRequest{
 		offset: p.Offset, maxBytes: int(min(int64(p.MaxBytes), max(left, 0))), atLeast: first, isolation: j.isolation,
 	})

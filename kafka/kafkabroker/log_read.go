@@ -59,6 +59,15 @@ func (l *partitionLog) fetch(r fetchRequest) (*fetched, error) {
 	}
 }
 
+// nothing reports whether there is nothing to read from an offset on, and that is no error: the case of most partitions of a
+// fetch session. It says the same as fetch would, and allocates nothing.
+func (l *partitionLog) nothing(offset int64, i isolation) (high, stable, start int64, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	high, stable, start = l.high, l.lastStable(), l.start
+	return high, stable, start, start <= offset && l.bound(i) <= offset && offset <= l.end
+}
+
 // find does the work of fetch. errGone asks to try again.
 func (l *partitionLog) find(f *fetched) error {
 	l.mu.Lock()
