@@ -12,12 +12,12 @@ import (
 // Close ends the connection. It never waits: reads, writes and everything else fail from now on, and what was written
 // to any stream, closed or not, is delivered in the background. Done is closed when that is over.
 //
-// QUIC has nothing that does this: a CONNECTION_CLOSE frame ends everything at once, and a peer that has not read all
-// it got loses the rest (RFC 9000, section 10.2). So Close ends all streams, waits until the peer has ended them as well, which it
-// does after reading to their end, and only then sends CONNECTION_CLOSE with CodeOK. A peer whose side was at its end
-// before is given until it sends that frame itself. When both sides end at the same time neither can tell whether the other
-// one still reads: then the frame is sent when nothing has moved for six times as long as QUIC waits before it sends
-// something again. All waits are bounded by Config.Linger.
+// QUIC has nothing that does this: a CONNECTION_CLOSE frame ends everything at once, and a peer that has not read all it
+// got loses the rest (RFC 9000, section 10.2). So Close ends all streams, waits until the peer has ended them as well,
+// which it does after reading to their end, and only then sends CONNECTION_CLOSE with CodeOK. Where the peer's end came
+// too early to be an answer, it waits until the peer sends that frame itself. Both waits are bounded by Config.Linger:
+// a peer that reads more slowly than that loses the rest. A peer that ends its side of a stream of its own accord, while
+// what this side wrote is still under way, and reads on, may lose the rest too.
 //
 // A program that is about to exit waits for Done, or calls Dialer.Shutdown or Listener.Shutdown.
 func (c *Conn) Close() error {

@@ -114,8 +114,8 @@ func (c *Conn) maxDatagram() int {
 	return 0
 }
 
-// ReceiveDatagram waits for the handshake and then for the next datagram. The caller owns the slice. When more than 128 wait, further ones are
-// dropped.
+// ReceiveDatagram waits for the handshake and then for the next datagram. The caller owns the slice. When more than 128
+// wait, further ones are dropped.
 func (c *Conn) ReceiveDatagram(ctx context.Context) ([]byte, error) {
 	if c.cfg.NoDatagrams {
 		return nil, c.opError("read", errNoDatagrams)

@@ -12,7 +12,7 @@ import (
 	"github.com/quic-go/quic-go"
 )
 
-// Code is an error code of the application, for a connection or a stream (RFC 9000, sections 20.2). Codes 0 to 2 are
+// Code is an error code of the application, for a connection or a stream (RFC 9000, section 20.2). Codes 0 to 2 are
 // those that EMQX sends on a connection.
 type Code uint64
 
