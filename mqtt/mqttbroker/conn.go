@@ -96,14 +96,14 @@ func (c *conn) Resend(ref any) (*mqtt.Publish, bool) {
 // Closed implements [mqttserver.Session].
 func (c *conn) Closed(cause error, d *mqtt.Disconnect) {
 	b, s := c.b, c.s
-	if c.laned.Load() {
+	switch {
+	case c.c.KeepsStreams():
+		c.keepLanes(0)
+	case c.laned.Load():
 		b.endLanes(c, func(subscriptionOptions) bool { return true })
 	}
 	s.mu.Lock()
 	s.conn.Store(nil)
-	if c.c.KeepsStreams() {
-		s.leaveStreams(0)
-	}
 	s.mu.Unlock()
 	b.opts.Logger.Debug("disconnected", "client", s.id, "err", cause)
 	if f := b.opts.Events.Disconnected; f != nil {

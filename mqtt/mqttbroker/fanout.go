@@ -106,7 +106,11 @@ func (b *Broker) deliver(bt *mqttserver.Batch, sc *scratch, pub *publication, su
 		return false
 	}
 	if o.has(optEphemeral) {
-		return b.deliverLane(bt, sc, pub, sub.s, o, ids, nil, attemptQueue)
+		done, moved := b.deliverLane(bt, sc, pub, sub.s, o, ids, nil, attemptQueue)
+		if !moved {
+			return done
+		}
+		o &^= optWhere
 	}
 	if sc.out.QoS == mqtt.QoS0 {
 		return b.deliver0(bt, sc, pub, sub.s, o, ids)

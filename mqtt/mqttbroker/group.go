@@ -182,7 +182,11 @@ func (g *group) try(bt *mqttserver.Batch, sc *scratch, pub *publication, sub *su
 	}
 	s := sub.s
 	if o.has(optEphemeral) {
-		return b.deliverLane(bt, sc, pub, s, o, ids, sub, how) && g.took(sub)
+		done, moved := b.deliverLane(bt, sc, pub, s, o, ids, sub, how)
+		if !moved {
+			return done && g.took(sub)
+		}
+		o &^= optWhere
 	}
 	if c := s.conn.Load(); sc.out.QoS == mqtt.QoS0 && how == attemptSend && c != nil {
 		return c.offerOn(bt, sc, o.stream()) == mqttserver.Sent && g.took(sub)

@@ -7,9 +7,10 @@ import (
 	"github.com/quartet-mq/quartet/mqtt/mqttserver"
 )
 
-// lane is what waits for a data stream of a connection whose state ends with it: its subscriptions and all that is on its
-// way to it are of the stream, not of the session, and the journal has nothing of them. A lane that does not go on keeps no
-// other one from going on. It is used under the lock of the session.
+// lane is what waits for a data stream of a connection: its subscriptions and all that is on its way to it are of the stream,
+// not of the session, and the journal has nothing of them. A lane that does not go on keeps no other one from going on. When
+// its stream ends it ends, too, or becomes a part of the session where that was agreed. A session that keeps the state of
+// streams and is in the journal has no lanes. It is used under the lock of the session.
 type lane struct {
 	queue   queue // in memory
 	replays []replay
@@ -52,10 +53,11 @@ func (l *lane) filter(keep func(ref any) bool) []any {
 
 // SubscribeStream implements [mqttserver.StreamSession].
 func (c *conn) SubscribeStream(bt *mqttserver.Batch, stream uint64, p *mqtt.Subscribe) {
-	on := onStream(stream)
-	if !c.c.KeepsStreams() {
+	on, keeps := onStream(stream), c.c.KeepsStreams()
+	if !keeps || !c.s.durable {
 		on |= optEphemeral
 		c.s.mu.Lock()
+		c.s.kept = keeps
 		if c.lanes == nil {
 			c.lanes = make(map[uint32]*lane)
 			c.laned.Store(true)
@@ -69,12 +71,11 @@ func (c *conn) SubscribeStream(bt *mqttserver.Batch, stream uint64, p *mqtt.Subs
 }
 
 // StreamClosed implements [mqttserver.StreamSession].
-func (c *conn) StreamClosed(_ *mqttserver.Batch, stream uint64) {
+func (c *conn) StreamClosed(bt *mqttserver.Batch, stream uint64) {
 	n := onStream(stream).stream()
 	if c.c.KeepsStreams() {
-		c.s.mu.Lock()
-		defer c.s.mu.Unlock()
-		c.s.leaveStreams(n)
+		c.keepLanes(n)
+		c.drain(bt)
 		return
 	}
 	c.b.endLanes(c, func(o subscriptionOptions) bool { return o.stream() == n })
@@ -83,8 +84,32 @@ func (c *conn) StreamClosed(_ *mqttserver.Batch, stream uint64) {
 // leaveStreams makes messages for the subscriptions on a data stream, 0 for all, go on stream 0. s.mu is held.
 func (s *session) leaveStreams(n uint32) {
 	for _, sub := range s.subs.list {
-		if o := sub.options(); o.stream() != 0 && !o.has(optEphemeral) && (n == 0 || o.stream() == n) {
+		if o := sub.options(); o.stream() != 0 && (n == 0 || o.stream() == n) {
 			sub.opts.Store(uint64(o &^ optWhere))
+		}
+	}
+}
+
+// keepLanes makes what belongs to a data stream, 0 for all, a part of the session, which goes on on stream 0.
+func (c *conn) keepLanes(n uint32) {
+	s := c.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.leaveStreams(n)
+	for at, l := range c.lanes {
+		if n != 0 && at != n {
+			continue
+		}
+		delete(c.lanes, at)
+		for _, r := range l.replays {
+			r.opts &^= optWhere
+			s.pending().replays = append(s.pending().replays, r)
+			c.replaying.Store(true)
+		}
+		for _, ref := range l.filter(func(any) bool { return false }) {
+			o := *ref.(*outgoing)
+			o.stream, o.ephemeral = 0, false
+			c.b.enqueue(s, &o)
 		}
 	}
 }
@@ -140,40 +165,46 @@ func laneRef(m *Message, qos mqtt.QoS, retain bool, ids []uint32, member *subscr
 }
 
 // deliverLane sends sc.out on the data stream of a subscription with options o, or queues it in the lane of that as far as
-// how allows it. It reports whether it did. s is the subscriber's session.
-func (b *Broker) deliverLane(bt *mqttserver.Batch, sc *scratch, pub *publication, s *session, o subscriptionOptions, ids []uint32, member *subscription, how attempt) bool {
+// how allows it. It reports whether it did. s is the subscriber's session. moved is true when the lane has just become a part
+// of the session: the message is to be delivered there.
+func (b *Broker) deliverLane(bt *mqttserver.Batch, sc *scratch, pub *publication, s *session, o subscriptionOptions, ids []uint32, member *subscription, how attempt) (done, moved bool) {
 	m := pub.message(b)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.conn.Load()
-	if c == nil || c.lanes[o.stream()] == nil || how == attemptAway {
-		return false
+	if c == nil || c.lanes[o.stream()] == nil {
+		return false, s.kept
+	}
+	if how == attemptAway {
+		return false, false
 	}
 	l := c.lanes[o.stream()]
 	ref := laneRef(m, sc.out.QoS, sc.out.Retain, ids, member, o)
 	if !l.waits(sc.out.QoS) {
 		switch c.publishLane(bt, sc, ref, how == attemptSend) {
 		case mqttserver.Sent:
-			return true
+			return true, false
 		case mqttserver.Closed, mqttserver.Gone:
-			return false
+			if !s.kept {
+				return false, false
+			}
 		case mqttserver.TooLarge: // as if it had been sent [MQTT-3.1.2-25]
 			b.lost(s, ref, DropTooLarge)
-			return sc.out.QoS > mqtt.QoS0
+			return sc.out.QoS > mqtt.QoS0, false
 		case mqttserver.Dropped:
 			b.lost(s, ref, DropSlow)
-			return false
+			return false, false
 		}
 	}
 	if how == attemptSend || sc.out.QoS == mqtt.QoS0 && !l.waits(mqtt.QoS0) {
-		return false
+		return false, false
 	}
 	if b.laneFull(s, c, l) && !b.makeLaneRoom(s, c, l) {
 		b.lost(s, ref, DropQueueFull)
-		return false
+		return false, false
 	}
 	l.push(ref)
-	return true
+	return true, false
 }
 
 // publishLane gives sc.out, for which ref stands, to its data stream. One of QoS 0 that can wait is only offered.

@@ -28,6 +28,7 @@ type session struct {
 	// overlaps tells that two subscriptions of the session may match the same topic.
 	overlaps atomic.Bool
 	ended    bool
+	kept     bool // lanes become a part of it when they end
 	awake    bool // owner has the state, see wake and rest
 	durable  bool // it has records in the journal; set before the session is known
 	doomed   bool // it ends with its connection; under Broker.mu

@@ -3,12 +3,15 @@ package mqttbroker
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/quartet-mq/quartet/internal/memnet"
 	"github.com/quartet-mq/quartet/internal/netio"
 	"github.com/quartet-mq/quartet/mqtt"
 	"github.com/quartet-mq/quartet/mqtt/mqttserver"
@@ -196,41 +199,67 @@ func TestSubscriptionOfEndedStream(t *testing.T) {
 // A client that does not acknowledge on one stream gets what is on others all the same, as far as its receive maximum
 // leaves room; messages wait by stream, in order.
 func TestStreamsWaitApart(t *testing.T) {
-	for _, dir := range []bool{false, true} {
-		f := func(w *world) {
-			c := w.connect("c", expiry(3600), receiveMaximum(20))
-			a, b := c.open(), c.open()
-			a.sub(1, "a")
-			b.sub(2, "b")
-			c.sub(1, "c")
-			b.automatic()
-			p := w.connect("p").automatic()
-			for i := range 500 {
-				p.publish(fmt.Sprint("a=", i), 1)
-				p.publish(fmt.Sprint("b=", i), 2)
-				p.publish(fmt.Sprint("b=", i), 0)
-				w.wait()
-			}
-			if got := texts(a.all(), "a"); len(got) != 10 {
-				t.Errorf("%d messages in flight on the stream without acknowledgements", len(got))
-			}
-			var twice []string
-			for _, n := range numbers(0, 500) {
-				twice = append(twice, n, n)
-			}
-			if got := texts(b.all(), "b"); !slices.Equal(got, twice) {
-				t.Errorf("%d messages came on the other stream", len(got))
-			}
-			if n := w.describe("c").Queued; n != 490 {
-				t.Errorf("%d messages wait", n)
-			}
+	kinds(t, "", Options{}, func(w *world, connect func(string, ...func(*mqtt.Connect)) *peer, keeps bool) {
+		if keeps && w.rec != nil {
+			return // there is one queue
 		}
-		if dir {
-			lasting(t, "directory", Options{}, f)
-		} else {
-			run(t, "memory", nil, f)
+		c := connect("c", receiveMaximum(20))
+		a, b := c.open(), c.open()
+		a.sub(1, "a")
+		b.sub(2, "b")
+		c.sub(1, "c")
+		b.automatic()
+		p := w.connect("p").automatic()
+		for i := range 500 {
+			p.publish(fmt.Sprint("a=", i), 1)
+			p.publish(fmt.Sprint("b=", i), 2)
+			p.publish(fmt.Sprint("b=", i), 0)
+			w.wait()
 		}
-	}
+		first := a.all()
+		if got := texts(first, "a"); len(got) != 10 {
+			t.Errorf("%d messages in flight on the stream without acknowledgements", len(got))
+		}
+		var twice []string
+		for _, n := range numbers(0, 500) {
+			twice = append(twice, n, n)
+		}
+		if got := texts(b.all(), "b"); !slices.Equal(got, twice) {
+			t.Errorf("%d messages came on the other stream", len(got))
+		}
+		if n := w.describe("c").Queued; n != 490 {
+			t.Errorf("%d messages wait", n)
+		}
+		c.automatic()
+		a.reset()
+		if got := texts(c.all(), "a"); keeps && !slices.Equal(got, numbers(0, 500)) || !keeps && len(got) > 0 {
+			t.Errorf("%d messages came on stream 0", len(got))
+		}
+		if n := w.describe("c").Queued; n != 0 {
+			t.Errorf("%d messages wait", n)
+		}
+	})
+}
+
+// What the queue of a session has for a stream that does not go on goes on when that stream ends.
+func TestKeptQueueGoesOn(t *testing.T) {
+	lasting(t, "", Options{}, func(w *world) {
+		c := w.connect("c", expiry(3600), keepStreams, receiveMaximum(20)).automatic()
+		a := c.open()
+		a.sub(1, "a")
+		p := w.connect("p").automatic()
+		for i := range 100 {
+			p.publish(fmt.Sprint("a=", i), 1)
+			w.wait()
+		}
+		if n := len(a.all()); n != 10 {
+			t.Errorf("%d messages in flight", n)
+		}
+		a.reset()
+		if got := texts(c.all(), "a"); !slices.Equal(got, numbers(0, 100)) {
+			t.Errorf("got %v", got)
+		}
+	})
 }
 
 // What waits for a stream goes out in order when the client goes on, and the bounds of a session hold for all its streams.
@@ -609,4 +638,105 @@ func TestStalledStreamAtBroker(t *testing.T) {
 			t.Errorf("it took %v", d)
 		}
 	})
+}
+
+// Streams die at random moments, and the connection too, while messages come: each arrives exactly once at QoS 2 where the
+// state is kept, and in order as long as nothing dies.
+func TestStreamsDieAtRandom(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	f := func(w *world) {
+		rnd := rand.New(rand.NewPCG(seed, 1))
+		const messages = 1500
+		var mu sync.Mutex
+		held := make(map[uint16]bool) // received and not released
+		count := make(map[string]int)
+		receiver := func(p *peer) func(q mqtt.Packet) {
+			return func(q mqtt.Packet) {
+				mu.Lock()
+				defer mu.Unlock()
+				switch q := q.(type) {
+				case *mqtt.Publish:
+					if !held[q.ID] {
+						held[q.ID] = true
+						count[string(q.Payload)]++
+					}
+					p.send(&mqtt.Pubrec{ID: q.ID})
+				case *mqtt.Pubrel:
+					delete(held, q.ID)
+					p.send(&mqtt.Pubcomp{ID: q.ID})
+				}
+			}
+		}
+		connect := func(first bool) *peer {
+			p := w.dial(mqtt.Version5)
+			p.react = receiver(p)
+			w.start(p, "c", expiry(3600), keepStreams, func(c *mqtt.Connect) { c.CleanStart = first })
+			w.wait()
+			return p
+		}
+		c := connect(true)
+		var streams []*peer
+		open := func() {
+			d := c.open()
+			d.mu.Lock()
+			d.react = receiver(d)
+			d.mu.Unlock()
+			d.send(&mqtt.Subscribe{ID: 1, Filters: []mqtt.Subscription{{Filter: fmt.Sprintf("t/%d", rnd.IntN(4)), QoS: mqtt.QoS2}}})
+			streams = append(streams, d)
+		}
+		c.send(&mqtt.Subscribe{ID: 1, Filters: []mqtt.Subscription{
+			{Filter: "t/0", QoS: mqtt.QoS2}, {Filter: "t/1", QoS: mqtt.QoS2}, {Filter: "t/2", QoS: mqtt.QoS2}, {Filter: "t/3", QoS: mqtt.QoS2},
+		}})
+		w.wait()
+		var wg sync.WaitGroup
+		for n := range 3 {
+			p := w.connect(fmt.Sprint("p", n)).automatic()
+			wg.Go(func() {
+				for i := range messages / 3 {
+					p.publish(fmt.Sprintf("t/%d=%d", i%4, n*messages+i), 2)
+					if i%20 == 0 {
+						w.sleep(time.Millisecond)
+					}
+				}
+			})
+		}
+		for range 200 {
+			switch {
+			case rnd.IntN(12) == 0:
+				if rnd.IntN(2) == 0 {
+					c.conn.(*memnet.Conn).Abort()
+				}
+				streams = nil
+				c = connect(false)
+			case len(streams) > 5 || len(streams) > 0 && rnd.IntN(2) == 0:
+				i := rnd.IntN(len(streams))
+				d := streams[i]
+				streams = slices.Delete(streams, i, i+1)
+				if rnd.IntN(3) > 0 {
+					d.conn.(streamConn).Stream.(interface{ Reset() }).Reset()
+				} else {
+					d.conn.Close()
+				}
+			default:
+				open()
+			}
+			if rnd.IntN(3) == 0 {
+				w.sleep(time.Duration(rnd.IntN(1000)) * time.Microsecond)
+			}
+		}
+		wg.Wait()
+		w.pass(time.Minute)
+		mu.Lock()
+		defer mu.Unlock()
+		for n := range 3 {
+			for i := range messages / 3 {
+				if k := count[fmt.Sprint(n*messages+i)]; k != 1 {
+					t.Errorf("message %d of publisher %d came %d times", i, n, k)
+				}
+			}
+		}
+	}
+	run(t, "memory", nil, f)
+	lasting(t, "directory", Options{}, f)
 }

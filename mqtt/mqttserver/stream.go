@@ -170,6 +170,7 @@ func (d *dataStream) end() {
 		d.recovered = nil
 	}
 	delete(x.open, d.id)
+	c.ready = c.ready || told && (d.refused || d.starved) // what was refused there may go elsewhere
 	if x.room != nil {
 		close(x.room)
 		x.room = nil
