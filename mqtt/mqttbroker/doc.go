@@ -46,7 +46,7 @@
 // subscription. By default such a subscription, what waits for it and what is in flight belong to the stream and end with
 // it: the session has only what was subscribed on stream 0, and neither the journal nor the next connection knows of the
 // rest. Each stream has a queue of its own within the bounds of the session's. If the client asked for the state to be kept,
-// subscriptions and messages are the session's as on TCP, and go on on stream 0 when a stream ends.
+// subscriptions and messages go on on stream 0 when a stream ends; sessions in the journal have one queue for all streams then.
 //
 // # Durability
 //

@@ -647,14 +647,18 @@ func TestStreamsDieAtRandom(t *testing.T) {
 	t.Logf("seed %d", seed)
 	f := func(w *world) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
-		const messages = 1500
+		const messages = 3000
 		var mu sync.Mutex
 		held := make(map[uint16]bool) // received and not released
 		count := make(map[string]int)
+		deaf := make(map[*peer]bool) // what comes there is lost on the way
 		receiver := func(p *peer) func(q mqtt.Packet) {
 			return func(q mqtt.Packet) {
 				mu.Lock()
 				defer mu.Unlock()
+				if deaf[p] {
+					return
+				}
 				switch q := q.(type) {
 				case *mqtt.Publish:
 					if !held[q.ID] {
@@ -695,7 +699,7 @@ func TestStreamsDieAtRandom(t *testing.T) {
 			wg.Go(func() {
 				for i := range messages / 3 {
 					p.publish(fmt.Sprintf("t/%d=%d", i%4, n*messages+i), 2)
-					if i%20 == 0 {
+					if i%2 == 0 {
 						w.sleep(time.Millisecond)
 					}
 				}
@@ -703,7 +707,11 @@ func TestStreamsDieAtRandom(t *testing.T) {
 		}
 		for range 200 {
 			switch {
-			case rnd.IntN(12) == 0:
+			case rnd.IntN(25) == 0:
+				mu.Lock()
+				deaf[c] = rnd.IntN(2) == 0
+				mu.Unlock()
+				w.sleep(time.Duration(rnd.IntN(2000)) * time.Microsecond)
 				if rnd.IntN(2) == 0 {
 					c.conn.(*memnet.Conn).Abort()
 				}
@@ -713,6 +721,10 @@ func TestStreamsDieAtRandom(t *testing.T) {
 				i := rnd.IntN(len(streams))
 				d := streams[i]
 				streams = slices.Delete(streams, i, i+1)
+				mu.Lock()
+				deaf[d] = rnd.IntN(4) > 0
+				mu.Unlock()
+				w.sleep(time.Duration(rnd.IntN(3000)) * time.Microsecond)
 				if rnd.IntN(3) > 0 {
 					d.conn.(streamConn).Stream.(interface{ Reset() }).Reset()
 				} else {
