@@ -287,7 +287,7 @@ func TestIllegalOnStream(t *testing.T) {
 func TestDisconnectStreams(t *testing.T) {
 	t.Run("Disconnect", func(t *testing.T) {
 		bubble(t, func(t *testing.T) {
-			_, c, p := streaming(t, Options{}, mqtt.Connack{})
+			_, c, p := streaming(t, Options{Limits: Limits{OutputBuffer: 1 << 20}}, mqtt.Connack{})
 			var streams []*peer
 			for i := range 3 {
 				for j := range 100 {
