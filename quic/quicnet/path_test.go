@@ -119,6 +119,15 @@ func testMigrate(t *testing.T, loss float64, breaks bool) {
 			e.Errorf("local address %v", c.LocalAddr())
 		}
 		all.Wait()
+		cs, ss := streamPair(e, c, s)
+		for range 50 { // the server moves when it has an answer over the new path too
+			write(t, cs, "ping")
+			expect(t, ss, "ping")
+			time.Sleep(rtt)
+			if s.RemoteAddr().String() == otherAddr {
+				break
+			}
+		}
 		if s.RemoteAddr().String() != otherAddr {
 			e.Errorf("the server sees %v", s.RemoteAddr())
 		}
