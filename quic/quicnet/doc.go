@@ -25,6 +25,19 @@
 // some networks let no UDP through. It never falls back to plain text. The UDP ports are 14567 for mqtt+quic, the one of
 // EMQX, 5671 for amqp+quic and 9094 for kafka+quic, the ports that are usual for their TLS over TCP.
 //
+// # Early data
+//
+// A client that was there before can send its first bytes with the first packet of the handshake (0-RTT), and somebody who
+// has recorded them can send them again. So there is none unless the server has a Guard (ListenOptions.EarlyData), which
+// opens early data once for each session ticket, and the client asks for it (Dialer.EarlyData). Up to Conn.Confirmed both
+// sides of our protocols keep to docs/quic-0rtt.md. What a server refuses is sent again by the Conn. A Store keeps tickets
+// and address tokens, on disk if it is a DirStore.
+//
+// # Other networks
+//
+// A client's connections follow when the system would use another local address, see PathOptions, or when Conn.Migrate is
+// called. A connection of which no path is left ends, and the client dials again.
+//
 // # The end of a connection
 //
 // Close never waits and loses nothing that was written before, on any stream; see Conn.Close. A program that is about to

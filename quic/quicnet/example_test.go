@@ -171,3 +171,89 @@ func ExampleConn_OpenStream() {
 	// this is stream 4 <nil>
 	// this is stream 8 <nil>
 }
+
+// A client that comes back sends its first bytes with the first packet, and has the answer after one round trip.
+func ExampleGuard() {
+	serverTLS, clientTLS := certificate()
+	guard := quicnet.NewGuard(nil)
+	l, err := quicnet.Listen("udp", "127.0.0.1:0", &quicnet.ListenOptions{
+		Config:    quicnet.Config{TLS: serverTLS},
+		EarlyData: guard,
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	pl := l.Protocol("mqtt")
+	go func() {
+		for {
+			conn, err := pl.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				io.Copy(conn, conn)
+				conn.Close()
+			}()
+		}
+	}()
+
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	tickets := quicnet.NewMemoryStore(nil) // or OpenDirStore, for a client that is started anew
+	d := &quicnet.Dialer{Config: quicnet.Config{TLS: clientTLS}, EarlyData: 16 << 10, Store: tickets}
+	for range 2 {
+		conn, err := d.Dial(ctx, "mqtt", l.Addr().String())
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Fprint(conn, "hello")
+		conn.CloseWrite()
+		if _, err := io.ReadAll(conn); err != nil {
+			log.Fatal(err)
+		}
+		conn.Close()
+		<-conn.Done()
+	}
+	fmt.Println(d.Stats().EarlyAccepted, guard.Stats().Accepted, guard.Stats().Replayed)
+	d.Shutdown(ctx)
+	l.Shutdown(ctx)
+	// Output: 1 1 0
+}
+
+// A connection moves to another socket, as it does by itself when the network changes.
+func ExampleConn_Migrate() {
+	serverTLS, clientTLS := certificate()
+	l, err := quicnet.Listen("udp", "127.0.0.1:0", &quicnet.ListenOptions{Config: quicnet.Config{TLS: serverTLS}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	pl := l.Protocol("mqtt")
+	go func() {
+		conn, err := pl.Accept()
+		if err != nil {
+			return
+		}
+		io.Copy(conn, conn)
+		conn.Close()
+	}()
+
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	d := &quicnet.Dialer{Config: quicnet.Config{TLS: clientTLS}}
+	conn, err := d.Dial(ctx, "mqtt", l.Addr().String())
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Fprint(conn, "here, ")
+	if err := conn.Migrate(ctx, nil); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Fprint(conn, "there")
+	conn.CloseWrite()
+	b, err := io.ReadAll(conn)
+	fmt.Println(string(b), err, conn.Stats().Migrations)
+	conn.Close()
+	d.Shutdown(ctx)
+	l.Shutdown(ctx)
+	// Output: here, there <nil> 1
+}
