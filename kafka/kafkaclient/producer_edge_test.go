@@ -1,0 +1,98 @@
+package kafkaclient
+
+import (
+	"context"
+	"errors"
+	"math"
+	"testing"
+	"testing/synctest"
+
+	"github.com/quartet-mq/quartet/kafka/kafkawire"
+)
+
+// TestRecordTooLarge: a record that no request has room for is refused at once.
+func TestRecordTooLarge(t *testing.T) {
+	if math.MaxInt == math.MaxInt32 {
+		t.Skip("there is no such record")
+	}
+	synctest.Test(t, func(t *testing.T) {
+		c := newFakeCluster(t, 1)
+		c.topic("a", 0)
+		p := newTestProducer(t, c.client(nil), nil)
+		err := p.Produce(t.Context(), &Record{Topic: "a", Value: make([]byte, maxRecord)}) // which is not looked at
+		if !errors.Is(err, kafkawire.ErrMessageTooLarge) {
+			t.Errorf("%v", err)
+		}
+		if s := p.Stats(); s.BufferedBytes != 0 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// TestTopicMadeAnewWhileProducing: an answer counts for the topic that the request was about.
+func TestTopicMadeAnewWhileProducing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newFakeCluster(t, 1)
+		c.topic("a", 0)
+		cl := c.client(nil)
+		n := 0
+		c.scripted(func(r *fakeRequest) kafkawire.Response {
+			if r.header.Key != kafkawire.KeyProduce {
+				return nil
+			}
+			n++
+			resp := r.b.answer(r)
+			c.mu.Lock()
+			c.topics["a"].id = kafkawire.UUID{15: 99}
+			c.mu.Unlock()
+			if err := cl.meta.await(context.Background()); err != nil {
+				t.Error(err)
+			}
+			return resp
+		})
+		p := newTestProducer(t, cl, &ProducerOptions{NoIdempotence: true})
+		if err := p.Produce(t.Context(), &Record{Topic: "a", Value: []byte("x")}); err != nil || n != 1 || len(c.log("a", 0)) != 1 {
+			t.Errorf("%v, %d requests, %v", err, n, c.log("a", 0))
+		}
+	})
+}
+
+// TestCommitGivenUp: after a commit whose context ended before it began, a transaction takes records again unless one has
+// failed meanwhile.
+func TestCommitGivenUp(t *testing.T) {
+	for _, failed := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			_, o := startBroker(t, 1, nil)
+			cl := newTestClient(t, o)
+			createTopic(t, cl, "a", 1)
+			p := newTestProducer(t, cl, &ProducerOptions{TransactionalID: "t"})
+			if err := p.Begin(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if err := p.ProduceAsync(t.Context(), &Record{Topic: "a", Value: []byte("1")}, nil); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			if err := p.Commit(ctx); !errors.Is(err, context.Canceled) {
+				t.Fatalf("%v", err)
+			}
+			if failed {
+				p.txn.failed(ErrTimeout)
+				p.txn.takeAgain()
+			}
+			err := p.Produce(t.Context(), &Record{Topic: "a", Value: []byte("2")})
+			if failed != Abortable(err) || !failed && err != nil {
+				t.Errorf("%v", err)
+			}
+			if failed {
+				err = p.Abort(t.Context())
+			} else {
+				err = p.Commit(t.Context())
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
