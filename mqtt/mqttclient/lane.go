@@ -164,7 +164,7 @@ func (c *Client) laneOfKey(key string, priority uint8) *lane {
 	case key == "" || o.Max < 0:
 		return &c.out.lane
 	case k != nil && !k.multi:
-		if l := c.out.others.find(key); l != nil && l.queue.Len() > 0 { // behind those
+		if l := c.out.others.find(key); l != nil && (l.queue.Len() > 0 || l.held > 0) { // behind those
 			return l
 		}
 		return &c.out.lane
