@@ -198,8 +198,9 @@ func BenchmarkFetchSession(b *testing.B) {
 		for _, wait := range []bool{false, true} {
 			b.Run(fmt.Sprintf("partitions=%d/wait=%v", parts, wait), func(b *testing.B) {
 				nc := benchServer(b, &Options{Sync: SyncNever})
-				p, producer := &peer{t: b, nc: nc, client: "bench"}, &peer{t: b, nc: dialAgain(b, nc), client: "bench"}
-				p.mustCreate("t", parts)
+				p := &peer{t: b, nc: nc, client: "bench"}
+				p.mustCreate("t", parts) // may take longer than a connection may be silent
+				producer := &peer{t: b, nc: dialAgain(b, nc), client: "bench"}
 				m := fetchOf("t", 0, 0)
 				one := m.Topics[0].Partitions[0]
 				for i := int32(1); i < parts; i++ {
