@@ -26,6 +26,7 @@ func quicScenarios() []scenario {
 		{name: "quic flows, 1 % lost", apart: quicFlows(pathem.Way{Loss: 0.01})},
 		{name: "quic flows, 2 % lost", apart: quicFlows(pathem.Way{Loss: 0.02})},
 		{name: "quic flows, 1 % lost in bursts of 3", apart: quicFlows(pathem.Way{Loss: 0.01, Burst: 3})},
+		{name: "quic move", apart: quicMove},
 		{name: "quic idle", apart: quicIdle},
 		{name: "quic flood", apart: quicFlood},
 	}
@@ -140,6 +141,31 @@ func quicFlows(w pathem.Way) func(context.Context, *apart) (*outcome, error) {
 			return out, nil
 		})
 	}
+}
+
+// quicMove publishes while the client's address changes.
+func quicMove(ctx context.Context, a *apart) (*outcome, error) {
+	return withPath(ctx, a, pathem.Way{}, func(s *quicServer) (*outcome, error) {
+		out := new(outcome)
+		for _, v := range []via{viaTLS, viaQUIC} {
+			for _, qos := range []string{"1", "2"} {
+				var c struct{ Sent, Failed int64 }
+				args := []string{"-qos", qos, "-interval", "10ms", "-d", min(a.d, 3*time.Second).String(), "-local", pathem.ClientAddr.String(), "-other", pathem.OtherClientAddr.String()}
+				if err := a.run(a.client(ctx, s, "move", v.flag, args...), &c); err != nil {
+					return nil, err
+				}
+				r, err := s.report()
+				if err != nil {
+					return nil, err
+				}
+				name := fmt.Sprintf("quic move to another address, RTT %v, QoS %s, %s: ", quicRTT, qos, v.name)
+				out.figure(name+"longest gap ms", float64(r.Gap)/1e3)
+				out.figure(name+"lost", float64(c.Sent-int64(len(r.Late))))
+				out.figure(name+"came again", float64(r.Again))
+			}
+		}
+		return out, nil
+	})
 }
 
 // quicIdle measures the server's memory for each connection that says nothing.

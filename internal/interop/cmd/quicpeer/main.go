@@ -2,7 +2,7 @@
 // benchmark starts one at each end of a path, because sockets belong to the network namespace of their process.
 //
 //	quicpeer serve -cert cert.pem -key key.pem -tcp ADDR -tls ADDR -quic ADDR
-//	quicpeer connect|flows|flood|idle -via tcp|tls|quic|streams|datagrams -server ADDR -ca ca.pem
+//	quicpeer connect|flows|move|flood|idle -via tcp|tls|quic|streams|datagrams -server ADDR -ca ca.pem
 //
 // A client prints one line of JSON. The server prints "ready", and then one line of JSON for each line "report" on its
 // standard input; it ends with its standard input.
@@ -22,19 +22,19 @@ import (
 
 // options are the flags of all roles.
 type options struct {
-	tcp, tls, quic string
-	cert, key, ca  string
-	via, server    string
-	resume, early  bool
-	n              int
-	d, interval    time.Duration
-	qos            int
+	tcp, tls, quic            string
+	cert, key, ca             string
+	via, server, local, other string
+	resume, early             bool
+	n                         int
+	d, interval               time.Duration
+	qos                       int
 }
 
 func main() {
 	log.SetFlags(0)
 	roles := map[string]func(context.Context, *options) (any, error){
-		"serve": serve, "connect": connect, "flows": flows, "flood": flood, "idle": idle,
+		"serve": serve, "connect": connect, "flows": flows, "move": move, "flood": flood, "idle": idle,
 	}
 	if len(os.Args) < 2 || roles[os.Args[1]] == nil {
 		log.Fatal("which role?")
@@ -54,6 +54,8 @@ func main() {
 	f.IntVar(&o.n, "n", 9, "connect, idle: `how many` connections; flows, flood: topics")
 	f.DurationVar(&o.d, "d", 5*time.Second, "`time` to publish")
 	f.DurationVar(&o.interval, "interval", 20*time.Millisecond, "`time` between the messages of a topic")
+	f.StringVar(&o.local, "local", "", "move: the `IP address` to begin with")
+	f.StringVar(&o.other, "other", "", "move: the `IP address` to move to")
 	f.IntVar(&o.qos, "qos", 0, "quality of service")
 	f.Parse(os.Args[2:])
 	out, err := roles[os.Args[1]](context.Background(), o)
