@@ -1,6 +1,7 @@
 package compress
 
 import (
+	"runtime"
 	"slices"
 	"sync"
 
@@ -9,17 +10,20 @@ import (
 	"github.com/quartet-mq/quartet/codec"
 )
 
+// The types of package zstd have channels, and a channel that is made in a bubble of testing/synctest must not be used outside
+// of it. So there is one decoder, which is made when the program starts and decodes as much at a time as there are
+// processors, and encoders write streams, for which they need none.
+var zstdDecoder = newZstdDecoder()
+
+func newZstdDecoder() *zstd.Decoder {
+	// What the output may take is known before: see zstdSize. History is in the output. The options are legal.
+	d, _ := zstd.NewReader(nil, zstd.WithDecoderConcurrency(runtime.GOMAXPROCS(0)), zstd.WithDecodeAllCapLimit(true),
+		zstd.WithDecoderMaxWindow(1<<31))
+	return d
+}
+
 // zstdEncoders has a pool for each level of package zstd.
 var zstdEncoders = [zstd.SpeedBestCompression + 1]sync.Pool{}
-
-var zstdDecoders = sync.Pool{New: func() any {
-	// What the output may take is known before: see zstdSize. History is in the output.
-	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecodeAllCapLimit(true), zstd.WithDecoderMaxWindow(1<<31))
-	if err != nil {
-		return nil
-	}
-	return d
-}}
 
 // zstdBlock is the most that a block decodes to.
 const zstdBlock = 128 << 10
@@ -29,15 +33,22 @@ func appendZstd(dst, src []byte, level int) []byte {
 	if level != 0 {
 		speed = zstd.EncoderLevelFromZstd(level)
 	}
+	if len(src) == 0 {
+		return dst
+	}
 	pool := &zstdEncoders[speed]
 	e, ok := pool.Get().(*zstd.Encoder)
 	if !ok {
 		// These options are legal.
 		e, _ = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(speed))
 	}
-	dst = e.EncodeAll(src, dst)
+	s := &sink{dst}
+	e.ResetContentSize(s, int64(len(src)))
+	e.Write(src) // a sink does not fail
+	e.Close()
+	e.Reset(nil)
 	pool.Put(e)
-	return dst
+	return s.b
 }
 
 func decodeZstd(dst, src []byte, limit int) ([]byte, error) {
@@ -48,14 +59,9 @@ func decodeZstd(dst, src []byte, limit int) ([]byte, error) {
 	if least > limit {
 		return nil, codec.ErrLimit
 	}
-	d, _ := zstdDecoders.Get().(*zstd.Decoder)
-	if d == nil {
-		return nil, ErrMethod
-	}
-	defer zstdDecoders.Put(d)
 	n := min(most, limit)
 	dst = slices.Grow(dst, n)
-	dst, err = d.DecodeAll(src, dst[:len(dst):len(dst)+n])
+	dst, err = zstdDecoder.DecodeAll(src, dst[:len(dst):len(dst)+n])
 	switch {
 	case err != nil && most > limit:
 		return nil, codec.ErrLimit // or corrupt: who knows
