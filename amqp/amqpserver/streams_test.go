@@ -111,6 +111,7 @@ func (b *bridge) up() {
 			b.stream(channel).Write(p[:n])
 			if id == amqp091.IDChannelCloseOK {
 				b.end(channel)
+				settle() // the next stream with this number is not to overtake it
 			}
 			in.Discard(n)
 		}
