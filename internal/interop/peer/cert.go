@@ -12,17 +12,22 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
-// WriteCerts makes a certificate authority and a server certificate for loopback in dir, and returns the names of the files.
+// ClientFile is where WriteCerts puts the certificate of the client alice, with its key in the same file.
+const ClientFile = "client.pem"
+
+// WriteCerts makes a certificate authority, a server certificate for loopback and a client certificate in dir, and returns the
+// names of the files.
 func WriteCerts(dir string) (ca, cert, key string, err error) {
 	s := &Setup{Dir: dir}
 	err = writeCerts(s)
 	return s.CA, s.Cert, s.Key, err
 }
 
-// writeCerts makes a certificate authority and a server certificate for loopback in s.Dir.
+// writeCerts is WriteCerts in s.Dir.
 func writeCerts(s *Setup) error {
 	s.CA = filepath.Join(s.Dir, "ca.pem")
 	s.Cert = filepath.Join(s.Dir, "cert.pem")
@@ -67,7 +72,18 @@ func writeCerts(s *Setup) error {
 	if err != nil {
 		return err
 	}
+	client := *leaf
+	client.SerialNumber, client.Subject = big.NewInt(3), pkix.Name{CommonName: "alice"}
+	client.ExtKeyUsage, client.DNSNames, client.IPAddresses = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, nil, nil
+	clientDER, err := x509.CreateCertificate(rand.Reader, &client, ca, &leafKey.PublicKey, caKey)
+	if err != nil {
+		return err
+	}
+	both := slices.Concat(
+		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}),
+		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: clientDER}))
 	return errors.Join(
+		os.WriteFile(filepath.Join(s.Dir, ClientFile), both, 0o644),
 		writePEM(s.CA, "CERTIFICATE", caDER),
 		writePEM(s.Cert, "CERTIFICATE", leafDER),
 		writePEM(s.Key, "PRIVATE KEY", keyDER),
