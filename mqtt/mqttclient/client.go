@@ -170,7 +170,8 @@ func (c *Client) Stats() Stats {
 // with mqtt.PropSessionExpiryInterval. What is not complete fails with ErrClosed: wait for publications first. With
 // Options.Dir it waits in the directory for the next client, and SafeToRetry does not hold.
 //
-// Without a connection the client is closed and Disconnect returns ErrNotConnected: the server was not told.
+// Without a connection the client is closed and Disconnect returns ErrNotConnected: the server was not told. Over QUIC what is
+// written is delivered by the process: a program that is about to exit calls Shutdown of the quicnet.Dialer, too.
 func (c *Client) Disconnect(ctx context.Context, d *mqtt.Disconnect) error {
 	err := c.leaveServer(ctx, d)
 	if c.Err() != nil {
