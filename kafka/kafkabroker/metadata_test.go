@@ -102,7 +102,7 @@ func testMetadataModel(t *testing.T) {
 		}
 		size += n
 	}
-	if size > 128<<10 { // all changes have more than 130 KiB
+	if size > 128<<10 { // all changes have more than 130 KiB; mostly it is a third, but the last segment may have grown
 		t.Errorf("the journal has %d bytes", size)
 	}
 }
