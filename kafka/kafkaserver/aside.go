@@ -7,7 +7,7 @@ const asideSize = 64 << 10
 // aside has the requests that a goroutine beside the reader hands to the session, in their order. The goroutine ends when
 // there are none. Limits bound them as they bound all requests in process.
 type aside struct {
-	list []*Request
+	queue
 	busy bool          // the goroutine runs; only the reader starts it
 	idle chan struct{} // closed when it has ended, for who waits for that
 	run  func()        // handleAside; a go statement with arguments allocates
@@ -21,7 +21,7 @@ func (st *stream) handle(r *Request, beside bool) {
 	}
 	st.c.mu.Lock()
 	a := &st.aside
-	a.list = append(a.list, r)
+	a.push(r)
 	start := !a.busy
 	a.busy = true
 	if a.run == nil {
@@ -37,11 +37,8 @@ func (st *stream) handle(r *Request, beside bool) {
 func (st *stream) handleAside() {
 	a := &st.aside
 	st.c.mu.Lock()
-	for len(a.list) > 0 {
-		r := a.list[0]
-		n := copy(a.list, a.list[1:])
-		a.list[n] = nil
-		a.list = a.list[:n]
+	for r := a.front(); r != nil; r = a.front() {
+		a.pop()
 		st.c.mu.Unlock()
 		st.give(r)
 		st.c.mu.Lock()

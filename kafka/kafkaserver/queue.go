@@ -1,6 +1,6 @@
 package kafkaserver
 
-// queue has the requests of a connection that are in process, in their order.
+// queue has requests in their order.
 type queue struct {
 	list []*Request
 	head int

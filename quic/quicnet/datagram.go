@@ -13,6 +13,9 @@ import (
 // maxGrams is how many datagrams wait to be sent before further ones are dropped.
 const maxGrams = 128
 
+// oversized is a datagram that no packet has room for: quic-go makes none of more than 1452 bytes.
+var oversized = [2 << 10]byte{}
+
 // errNoDatagrams is returned when one side does not take datagrams.
 var errNoDatagrams = fmt.Errorf("quicnet: datagrams are off: %w", errors.ErrUnsupported)
 
@@ -108,7 +111,7 @@ func (c *Conn) maxDatagram() int {
 	if !c.state().datagrams {
 		return 0
 	}
-	if e, ok := errors.AsType[*quic.DatagramTooLargeError](c.qc.SendDatagram(make([]byte, 1<<16))); ok {
+	if e, ok := errors.AsType[*quic.DatagramTooLargeError](c.qc.SendDatagram(oversized[:])); ok {
 		return int(e.MaxDatagramPayloadSize)
 	}
 	return 0
