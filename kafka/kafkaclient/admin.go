@@ -226,7 +226,7 @@ func (a *Admin) byLeader(ctx context.Context, partitions []kafka.TopicPartition,
 			if err != nil {
 				again = make(map[kafka.TopicPartition]error)
 				for _, tp := range list {
-					if a.c.again(err) {
+					if retries(err) {
 						again[tp] = err
 					} else {
 						errs.add(tp.String(), err)

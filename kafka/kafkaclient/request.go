@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"time"
 
 	"github.com/quartet-mq/quartet/kafka/kafkawire"
@@ -206,12 +205,12 @@ func (c *Client) retry(ctx context.Context, f func(ctx context.Context) error) e
 		if last != nil && err != nil && ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
 			return &expired{err: last, cause: context.Cause(ctx)}
 		}
-		if err == nil || !c.again(err) {
+		if err == nil || !retries(err) {
 			return err
 		}
 		last = err
 		if !c.pause(ctx, c.backoffAfter(err, failures)) {
-			if c.isClosed() {
+			if c.isClosed() { // the failure may be due to that
 				return ErrClosed
 			}
 			return &expired{err: err, cause: context.Cause(ctx)}
@@ -228,11 +227,8 @@ func (c *Client) backoffAfter(err error, failures int) time.Duration {
 	return d
 }
 
-// again reports whether what failed with err is to be tried again.
-func (c *Client) again(err error) bool {
-	if errors.Is(err, net.ErrClosed) || c.isClosed() {
-		return false
-	}
+// retries reports whether what failed with err is to be tried again.
+func retries(err error) bool {
 	if _, refused := errors.AsType[*AuthError](err); refused {
 		return false
 	}
