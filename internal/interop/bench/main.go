@@ -135,8 +135,11 @@ func bench(ctx context.Context, o *options) error {
 	if err != nil {
 		return err
 	}
-	r := newReport(brokers)
+	r := newReport(slices.Clone(brokers))
 	for round := range o.rounds {
+		if round > 0 {
+			slices.Reverse(brokers) // in case it matters who comes first
+		}
 		for _, s := range todo {
 			for _, b := range brokers {
 				if err := ctx.Err(); err != nil {
@@ -215,6 +218,11 @@ func runOne(ctx context.Context, o *options, s scenario, b peer.Broker, dir stri
 			return nil, errors.ErrUnsupported
 		}
 		return s.apart(ctx, &apart{options: o, dir: dir})
+	}
+	if s.durable && o.few == 1 {
+		if err := touchMemory(); err != nil {
+			return nil, err
+		}
 	}
 	p, err := peer.StartWith(ctx, b, dir, dir, peer.Config{Listeners: s.listeners, Durable: s.durable, Sync: s.sync})
 	if err != nil {
