@@ -171,6 +171,7 @@ func TestBrokerWithStreams(t *testing.T) {
 		two.ExpectResponse(&kafkawire.HeartbeatResponse{ErrorCode: kafkawire.ErrUnknownMemberID})
 		two.Send(&kafkawire.MetadataRequest{}, 12)
 		main.ExpectClose()
+		synctest.Wait() // until the broker has counted it out
 
 		// Fetch sessions are those of their stream.
 		nc, main = dial()
