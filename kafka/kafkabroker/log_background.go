@@ -122,8 +122,5 @@ func (d *logDir) cleanLog(l *partitionLog, now int64) error {
 		return err
 	}
 	d.log.Debug("kafkabroker: compacted", "log", l.id, "from", s.from, "to", s.to, "before", s.bytesBefore, "after", s.bytesAfter)
-	d.checkpoints.Lock()
-	d.cleanedTo[l.id] = s.to
-	d.checkpoints.Unlock()
-	return d.saveCleaned()
+	return d.noteCleaned(l, s.to)
 }

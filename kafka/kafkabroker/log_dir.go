@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -122,7 +123,8 @@ type logDir struct {
 
 	checkpoints sync.Mutex // held while one is written
 	cleanedTo   map[partitionID]int64
-	cleaner     *offsetMap // of who holds cleaning
+	stale       map[partitionID]bool // logs that are not there, of which the checkpoints on disk may speak
+	cleaner     *offsetMap           // of who holds cleaning
 	cleaning    sync.Mutex
 
 	quit chan struct{} // closed by close
@@ -132,7 +134,7 @@ type logDir struct {
 // openLogDir opens a directory, or makes one, and recovers its logs if it was not closed in order. A second process, also
 // where the first is Apache Kafka, is refused with vfs.ErrLocked.
 func openLogDir(path string, o *logDirOptions) (*logDir, error) {
-	d := &logDir{path: path, opt: o.withDefaults(), logs: make(map[partitionID]*partitionLog), pending: make(map[partitionID]bool)}
+	d := &logDir{path: path, opt: o.withDefaults(), logs: make(map[partitionID]*partitionLog), pending: make(map[partitionID]bool), stale: make(map[partitionID]bool)}
 	d.fs, d.log = d.opt.fs, d.opt.log
 	d.handles.fs, d.handles.max = d.fs, d.opt.maxOpen
 	d.sync, d.flusher, d.decoders = newSyncer(d), newFlusher(), newDecoders()
@@ -183,6 +185,15 @@ func (d *logDir) load() error {
 			ids = append(ids, id)
 		}
 	}
+	for _, offsets := range [...]map[partitionID]int64{recovery, starts, d.cleanedTo} {
+		for id := range offsets {
+			d.stale[id] = true
+		}
+	}
+	for _, id := range ids {
+		delete(d.stale, id)
+	}
+	maps.DeleteFunc(d.cleanedTo, func(id partitionID, _ int64) bool { return d.stale[id] })
 	now := time.Now().UnixMilli()
 	return d.inParallel(len(ids), func(i int) error {
 		id := ids[i]

@@ -45,10 +45,12 @@ func (d *logDir) create(topicID kafkawire.UUID, c *logConfig, ids ...partitionID
 		}
 	}
 	made = make([]*partitionLog, len(ids))
-	err = d.inParallel(len(ids), func(i int) (err error) {
-		made[i], err = d.makeLog(ids[i], topicID, c)
-		return err
-	})
+	if err = d.forgetRemoved(ids); err == nil {
+		err = d.inParallel(len(ids), func(i int) (err error) {
+			made[i], err = d.makeLog(ids[i], topicID, c)
+			return err
+		})
+	}
 	if err == nil {
 		err = d.syncMade(made)
 	}
@@ -149,6 +151,7 @@ func (d *logDir) remove(id partitionID) error {
 	d.mu.Unlock()
 	d.checkpoints.Lock()
 	delete(d.cleanedTo, id)
+	d.stale[id] = true
 	d.checkpoints.Unlock()
 	l.mu.Lock()
 	l.path = path
