@@ -678,6 +678,7 @@ func TestSlowStreamIsClosed(t *testing.T) {
 		}
 		c.send(&mqtt.Pingreq{})
 		c.expect(&mqtt.Pingresp{})
+		synctest.Wait()
 		if n := s.c.Stats().Buffered; n != 0 {
 			t.Errorf("%d bytes wait", n)
 		}
