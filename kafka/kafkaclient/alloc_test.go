@@ -3,6 +3,7 @@ package kafkaclient
 import (
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // Producing allocates nothing per record besides the record: batches and requests are used again.
@@ -10,7 +11,7 @@ func TestProduceAllocs(t *testing.T) {
 	_, o := startBroker(t, 1, nil)
 	cl := newTestClient(t, o)
 	createTopic(t, cl, "a", 1)
-	p := newTestProducer(t, cl, nil)
+	p := newTestProducer(t, cl, &ProducerOptions{Linger: time.Second}) // full batches, however slow the machine is
 	const records = 5000
 	list := make([]*Record, records)
 	for i := range list {
