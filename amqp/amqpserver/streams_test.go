@@ -88,6 +88,23 @@ func method(p []byte) (uint16, amqp091.MethodID) {
 	return f.Channel, id
 }
 
+// together returns the size of the frames at the front of p that are for the same channel, up to the end of the channel, and
+// the method of the last: what a client writes at once, the server reads at once.
+func together(p []byte) (n int, channel uint16, id amqp091.MethodID) {
+	for id != amqp091.IDChannelCloseOK {
+		m := size(p[n:])
+		if m == 0 {
+			break
+		}
+		c, next := method(p[n : n+m])
+		if n > 0 && c != channel {
+			break
+		}
+		n, channel, id = n+m, c, next
+	}
+	return n, channel, id
+}
+
 // settle lets everything else in the bubble come to rest.
 func settle() { <-time.After(time.Microsecond) }
 
@@ -99,11 +116,10 @@ func (b *bridge) up() {
 		_, err := in.Fill(b.near)
 		for {
 			p := in.Bytes()
-			n := size(p)
+			n, channel, id := together(p)
 			if n == 0 {
 				break
 			}
-			channel, id := method(p[:n])
 			if channel != last {
 				settle() // for what was said on the other one
 			}
