@@ -321,10 +321,9 @@ func TestControlPacketsOnDataStreams(t *testing.T) {
 		muxWorld(t, m, nil, nil, func(w *world) {
 			c := w.client(&mqtt.Connect{ClientID: "c"})
 			s := m.last()
-			d := c.open()
-			d.send(p)
-			d2 := c.open()
+			d, d2 := c.open(), c.open()
 			d2.send(publishTo("t", "x", mqtt.QoS0, 0))
+			d.send(p) // ends all
 			c.expectDisconnect(mqtt.ReasonProtocolError)
 			c.nc.Close()
 			synctest.Wait()
