@@ -60,7 +60,7 @@ type bridge struct {
 	nc   *memnet.Conn
 	near net.Conn
 
-	mu      sync.Mutex // also held while a frame is written to near
+	mu      sync.Mutex
 	free    sync.Cond
 	streams map[uint16]netio.Stream
 }
@@ -144,11 +144,13 @@ func (b *bridge) pass(p []byte, st netio.Stream) bool {
 		}
 		b.streams[channel] = st
 	}
-	if id == amqp091.IDChannelCloseOK {
-		b.end(channel)
-	}
 	b.mu.Unlock()
-	_, err := b.near.Write(p) // whole, and one at a time
+	_, err := b.near.Write(p)           // whole, and one at a time
+	if id == amqp091.IDChannelCloseOK { // now that the next stream with this number cannot overtake it
+		b.mu.Lock()
+		b.end(channel)
+		b.mu.Unlock()
+	}
 	return err == nil
 }
 
