@@ -72,7 +72,10 @@ func (t *tap) Read(p []byte) (int, error) {
 		if len(t.queue) > 0 {
 			r := t.queue[0]
 			t.queue = t.queue[1:]
-			t.pause(r.Delay)
+			if !t.pause(r.Delay) {
+				t.queue, t.readErr = nil, net.ErrClosed
+				continue
+			}
 			if t.ready = r.Data; r.Cut {
 				t.queue, t.readErr = nil, io.EOF
 				_ = t.Close()
@@ -119,7 +122,10 @@ func (t *tap) Write(p []byte) (int, error) {
 	defer func() { <-t.writing }()
 	var err error
 	t.near.add(p, func(r Result) bool {
-		t.pause(r.Delay)
+		if !t.pause(r.Delay) {
+			err = net.ErrClosed
+			return false
+		}
 		if len(r.Data) > 0 {
 			_, err = t.Conn.Write(r.Data)
 		}
@@ -135,21 +141,24 @@ func (t *tap) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Close closes the connection and ends delays.
+// Close closes the connection and ends delays; what was delayed is lost.
 func (t *tap) Close() error {
 	t.close.Do(func() { close(t.done) })
 	return t.Conn.Close()
 }
 
-func (t *tap) pause(d time.Duration) {
+// pause waits, and reports whether the time is up: the connection may be closed before.
+func (t *tap) pause(d time.Duration) bool {
 	if d <= 0 {
-		return
+		return true
 	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+		return true
 	case <-t.done:
+		return false
 	}
 }
 
