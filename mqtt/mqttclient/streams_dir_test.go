@@ -23,12 +23,12 @@ func TestDirStreams(t *testing.T) {
 			publishAsync(t, d.c, &Message{Topic: fmt.Sprint("p", priority), Payload: []byte(payload), QoS: qos, Priority: priority})
 		}
 		publish(1, 1, "one")
-		s1 := p.stream()
+		s1 := p.stream() // it is there before the message has its identifier
+		s1.expect("PUBLISH id=1")
 		publish(2, 2, "two")
 		s2 := p.stream()
-		publish(0, 1, "zero")
-		s1.expect("PUBLISH id=1")
 		s2.expect("PUBLISH id=2")
+		publish(0, 1, "zero")
 		p.expect("PUBLISH id=3")
 		for i := range 200 { // more than the streams take now
 			publish(1, 1, fmt.Sprintf("%d %01000d", i, 0))
