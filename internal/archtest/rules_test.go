@@ -54,7 +54,7 @@ var rules = slices.Concat(
 		{dir: "internal/memnet", own: []string{"internal/netio"}},
 		{dir: "internal/wsconn", foreign: []string{"github.com/coder/websocket"}},
 		{dir: "internal/proxyproto"},
-		{dir: "internal/netserve", own: []string{"internal/proxyproto", "internal/wsconn"}},
+		{dir: "internal/netserve", own: []string{"internal/netio", "internal/proxyproto", "internal/wsconn"}},
 		{dir: "internal/vfs", foreign: []string{"golang.org/x/sys"}},
 		{dir: "internal/journal", own: with(core, "internal/vfs")},
 		{dir: "internal/ring"},

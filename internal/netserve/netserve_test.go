@@ -76,12 +76,36 @@ func TestOutput(t *testing.T) {
 	if !bytes.Equal(got.Bytes(), want.Bytes()) || o.Size() != 0 || o.Marks() != 0 {
 		t.Errorf("%d bytes came out, of %d; %d and %d are left", got.Len(), want.Len(), o.Size(), o.Marks())
 	}
-	o.Share(pool, []byte("x"))
+	o.Append(pool, []byte("x"))
+	var owned owner
+	o.LendFile(pool, netserve.FilePart{Offset: 5, Size: 10}, &owned)
+	o.Share(pool, []byte("yz"))
+	if v = o.Vector(v); netserve.Size(v) != 1 || o.File().Size != 0 || o.Size() != 13 {
+		t.Error("before a file:", v, o.File(), o.Size())
+	}
+	o.Advance(1)
+	o.Advance(4)
+	if v = o.Vector(v); len(v) != 0 || o.File() != (netserve.FilePart{Offset: 9, Size: 6}) || o.Size() != 8 || owned != 0 {
+		t.Error("in a file:", v, o.File(), o.Size())
+	}
+	o.Advance(7)
+	if v = o.Vector(v); netserve.Size(v) != 1 || o.File().Size != 0 || owned != 1 {
+		t.Error("behind a file:", v, o.File(), owned)
+	}
+	o.LendFile(pool, netserve.FilePart{Size: 10}, &owned)
 	o.Drop()
+	if owned != 2 {
+		t.Error("a file that is dropped is not given back")
+	}
 	if !o.Empty() || o.Vector(v) == nil && len(o.Vector(v)) > 0 {
 		t.Error("not empty")
 	}
 }
+
+// owner counts what it gets back.
+type owner int
+
+func (o *owner) Release() { *o++ }
 
 // failing is a listener with errors.
 type failing struct {

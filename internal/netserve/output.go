@@ -3,6 +3,8 @@ package netserve
 import (
 	"net"
 	"sync"
+
+	"github.com/quartet-mq/quartet/internal/netio"
 )
 
 // Sizes of the chunks of output. The first one is small: most connections have one message at a time.
@@ -17,11 +19,19 @@ type Chunk struct {
 	Buf []byte
 
 	next  *Chunk
-	off   int  // of Buf, what is written already
-	marks int  // that are here
-	lent  bool // Buf is not the chunk's own
+	off   int      // of Buf, what is written already
+	marks int      // that are here
+	lent  bool     // Buf is not the chunk's own
+	file  FilePart // instead of Buf
 	owner Owner
 	home  *sync.Pool
+}
+
+// FilePart is a part of a file. The zero value is none.
+type FilePart struct {
+	File   netio.File
+	Offset int64
+	Size   int
 }
 
 // Owner takes memory back that was lent.
@@ -97,6 +107,13 @@ func (o *Output) Lend(p *Chunks, b []byte, owner Owner) {
 	o.tail.owner = owner
 }
 
+// LendFile is Lend for a part of a file.
+func (o *Output) LendFile(p *Chunks, part FilePart, owner Owner) {
+	o.Lend(p, nil, owner)
+	o.tail.file = part
+	o.size += part.Size
+}
+
 func (o *Output) push(t *Chunk) {
 	if o.head == nil {
 		o.head = t
@@ -116,10 +133,11 @@ func (o *Output) Append(p *Chunks, b []byte) {
 // maxVector is how many chunks are written at a time.
 const maxVector = 8
 
-// Vector returns the front of the output, in v's memory, which keeps nothing of an earlier one.
+// Vector returns the front of the output, in v's memory, which keeps nothing of an earlier one. It ends before a part of a
+// file.
 func (o *Output) Vector(v net.Buffers) net.Buffers {
 	v = v[:0]
-	for t := o.head; t != nil && len(v) < maxVector; t = t.next {
+	for t := o.head; t != nil && t.file.Size == 0 && len(v) < maxVector; t = t.next {
 		if t.off < len(t.Buf) {
 			v = append(v, t.Buf[t.off:])
 		}
@@ -128,11 +146,21 @@ func (o *Output) Vector(v net.Buffers) net.Buffers {
 	return v
 }
 
+// File returns what is left of the part of a file that is the front of the output, if it is one.
+func (o *Output) File() FilePart {
+	if o.head == nil || o.head.file.Size == 0 {
+		return FilePart{}
+	}
+	p := o.head.file
+	p.Offset, p.Size = p.Offset+int64(o.head.off), p.Size-o.head.off
+	return p
+}
+
 // Advance takes n written bytes off the front and gives their chunks back.
 func (o *Output) Advance(n int) {
 	o.size -= n
 	for t := o.head; t != nil; t = o.head {
-		rest := len(t.Buf) - t.off
+		rest := len(t.Buf) + t.file.Size - t.off
 		if n < rest {
 			t.off += n
 			return

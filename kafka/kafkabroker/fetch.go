@@ -57,8 +57,10 @@ type fetchPart struct {
 	avail, seen int64 // bytes that can be read; and the bytes that had been appended to the log then
 
 	answer kafkawire.FetchResponsePartition
-	buf    *fetchBuffer
-	tell   bool // the answer is part of the response
+	size   int          // of the records of answer
+	buf    *fetchBuffer // has the records, or
+	file   *fetched     // they are sent from a file
+	tell   bool         // the answer is part of the response
 }
 
 var fetchJobs = sync.Pool{New: func() any { return new(fetchJob) }}

@@ -99,7 +99,11 @@ func (j *fetchJob) read(p *fetchPart, left int64, first bool) int64 {
 		j.failed(p, err)
 		return 0
 	}
-	defer f.close()
+	defer func() {
+		if p.file == nil {
+			f.close()
+		}
+	}()
 	a.HighWatermark, a.LastStableOffset, a.LogStartOffset = f.state.highWatermark, f.state.lastStable, f.state.start
 	if j.isolation == readCommitted {
 		a.AbortedTransactions = []kafkawire.FetchResponseAbortedTransaction{}
@@ -107,8 +111,7 @@ func (j *fetchJob) read(p *fetchPart, left int64, first bool) int64 {
 	if f.size() == 0 {
 		return 0
 	}
-	p.buf = j.s.b.newFetchBuffer(f.size())
-	if a.Records, err = f.read(p.buf.Bytes); err == nil && j.isolation == readCommitted && len(a.Records) > 0 {
+	if err = p.take(j, f); err == nil && j.isolation == readCommitted && p.size > 0 {
 		err = j.aborted(f, a)
 	}
 	if err != nil {
@@ -116,12 +119,32 @@ func (j *fetchJob) read(p *fetchPart, left int64, first bool) int64 {
 		j.failed(p, err)
 		return 0
 	}
-	n := int64(len(a.Records))
-	if n == 0 {
+	if p.size == 0 {
 		p.drop()
 	}
+	n := int64(p.size)
 	p.p.topic.stats.out(n)
 	return n
+}
+
+// sendFileSize is from how many bytes on records are sent from the file, without a copy in memory. The call costs more than
+// to read and to write a few.
+const sendFileSize = 64 << 10
+
+// take takes the records that f has found into the answer.
+func (p *fetchPart) take(j *fetchJob, f *fetched) error {
+	if _, ok := f.file.(kafkaserver.File); ok && f.size() >= sendFileSize && j.r.SendsFiles() {
+		n, err := f.trim()
+		if p.size = n; err == nil && n > 0 {
+			p.file = f
+		}
+		return err
+	}
+	p.buf = j.s.b.newFetchBuffer(f.size())
+	var err error
+	p.answer.Records, err = f.read(p.buf.Bytes)
+	p.size = len(p.answer.Records)
+	return err
 }
 
 // aborted lists the transactions whose records the client must pass over.
@@ -137,10 +160,14 @@ func (j *fetchJob) aborted(f *fetched, a *kafkawire.FetchResponsePartition) erro
 
 // drop gives the memory back.
 func (p *fetchPart) drop() {
-	p.answer.Records = nil
+	p.answer.Records, p.size = nil, 0
 	if p.buf != nil {
 		p.buf.Release()
 		p.buf = nil
+	}
+	if p.file != nil {
+		p.file.close()
+		p.file = nil
 	}
 }
 
@@ -188,7 +215,7 @@ func (j *fetchJob) settle() {
 		p := &j.parts[i]
 		a := &p.answer
 		p.tell = j.session.m.Answer(p.entry, kafka.FetchAnswer{
-			Records: len(a.Records) > 0, Special: a.DivergingEpoch != nil, Failed: a.ErrorCode != noError,
+			Records: p.size > 0, Special: a.DivergingEpoch != nil, Failed: a.ErrorCode != noError,
 			HighWatermark: a.HighWatermark, Start: a.LogStartOffset,
 		}) || j.full
 		if !p.tell {
@@ -211,10 +238,15 @@ func (j *fetchJob) reply() {
 			if !p.tell {
 				continue
 			}
-			w.Partition(&p.answer, len(p.answer.Records))
-			if p.buf != nil {
+			w.Partition(&p.answer, p.size)
+			switch {
+			case p.buf != nil:
 				j.splices = append(j.splices, kafkaserver.Splice{At: w.Len(), Data: p.answer.Records, Owner: p.buf})
 				p.buf = nil
+			case p.file != nil:
+				f := p.file
+				j.splices = append(j.splices, kafkaserver.Splice{At: w.Len(), File: f.file.(kafkaserver.File), Offset: f.pos, Size: p.size, Owner: f})
+				p.file = nil
 			}
 			w.PartitionEnd(&p.answer)
 		}

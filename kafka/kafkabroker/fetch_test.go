@@ -3,7 +3,11 @@ package kafkabroker
 import (
 	"context"
 	"fmt"
+	"io"
 	"math"
+	"net"
+	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -156,6 +160,108 @@ func TestFetchBudget(t *testing.T) {
 			t.Errorf("max %d, partition %d: %v, want %v", step.max, step.partition, got, step.want)
 		}
 	}
+}
+
+// TestFetchFromFiles reads batches that are sent from the files they are in, and small ones that are not, over a socket, in
+// all portions; then records are aborted, and a file is deleted while it is on its way.
+func TestFetchFromFiles(t *testing.T) {
+	b := openBroker(t, &Options{Dir: t.TempDir()})
+	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	if err != nil {
+		t.Skip(err)
+	}
+	srv := kafkaserver.New(b, nil)
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(l, nil) }()
+	defer func() { srv.Close(); <-served }()
+	dial := func() *peer {
+		nc, err := net.Dial("unix", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { nc.Close() })
+		return &peer{t: t, nc: nc, client: "test"}
+	}
+	p := dial()
+	p.mustCreate("t", 2, "segment.bytes", "2000000", "index.interval.bytes", "1000")
+	var want [2][]string
+	for i := range 400 {
+		n := i % 2
+		v := fmt.Sprintf("%d %s", i, strings.Repeat("x", i*i%40000))
+		want[n] = append(want[n], v)
+		p.mustProduce("t", int32(n), batch(v))
+	}
+	for _, max := range []int32{1, 30_000, 100_000, 1 << 20, 50 << 20} {
+		var got [2][]string
+		for len(got[0]) < len(want[0]) || len(got[1]) < len(want[1]) {
+			m := fetchOf("t", 0, int64(len(got[0])))
+			m.IsolationLevel = 1
+			m.Topics[0].Partitions = append(m.Topics[0].Partitions, fetchOf("t", 1, int64(len(got[1]))).Topics[0].Partitions...)
+			m.MaxBytes = 50 << 20
+			some := false
+			for i := range m.Topics[0].Partitions {
+				m.Topics[0].Partitions[i].PartitionMaxBytes = max
+			}
+			for i, a := range ask[*kafkawire.FetchResponse](p, m, 12).Responses[0].Partitions {
+				if a.ErrorCode != noError {
+					t.Fatal(a.ErrorCode)
+				}
+				if list := valuesOf(t, a.Records); len(list) > 0 {
+					some = true
+					got[i] = append(got[i], list...)
+				}
+				if len(a.Records) > int(max) && len(valuesOf(t, a.Records)) > 1 {
+					t.Errorf("%d bytes, and %d are the most", len(a.Records), max)
+				}
+			}
+			if !some {
+				t.Fatalf("max %d: nothing at %d and %d", max, len(got[0]), len(got[1]))
+			}
+		}
+		if !slices.Equal(got[0], want[0]) || !slices.Equal(got[1], want[1]) {
+			t.Errorf("max %d: other records came", max)
+		}
+	}
+	if runtime.GOOS != "linux" {
+		return
+	}
+	// Nobody reads what is deleted meanwhile, and then it comes even so.
+	big := fetchOf("t", 0, 0)
+	big.MaxBytes, big.Topics[0].Partitions[0].PartitionMaxBytes = 50<<20, 50<<20
+	slow := dial()
+	id := slow.send(big, 12)
+	head := make([]byte, 1)
+	if _, err := io.ReadFull(slow.nc, head); err != nil {
+		t.Fatal(err)
+	}
+	if n := b.Stats().FetchBytes; n != 0 {
+		t.Errorf("%d bytes of records in memory", n)
+	}
+	if err := b.DeleteTopic("t"); err != nil {
+		t.Fatal(err)
+	}
+	slow.nc = &unread{slow.nc, head}
+	resp := new(kafkawire.FetchResponse)
+	if err := slow.receive(resp, 12, id); err != nil {
+		t.Fatal(err)
+	}
+	if got := valuesOf(t, resp.Responses[0].Partitions[0].Records); len(got) == 0 || !slices.Equal(got, want[0][:len(got)]) {
+		t.Errorf("%d records, or other ones", len(got))
+	}
+}
+
+// unread is a conn of which something was read already.
+type unread struct {
+	net.Conn
+	first []byte
+}
+
+func (u *unread) Read(b []byte) (int, error) {
+	if n := copy(b, u.first); n > 0 {
+		u.first = u.first[n:]
+		return n, nil
+	}
+	return u.Conn.Read(b)
 }
 
 func TestFetchErrors(t *testing.T) {

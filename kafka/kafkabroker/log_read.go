@@ -31,8 +31,7 @@ type fetchRequest struct {
 type fetched struct {
 	state logState // when it was found
 	bound int64    // the reader may see up to here
-	next  int64    // after read: the offset to read on from
-	short bool     // after read: the next batch is whole in the log but not in maxBytes
+	next  int64    // after read or trim: the offset to read on from
 
 	l    *partitionLog
 	req  fetchRequest
@@ -40,6 +39,8 @@ type fetched struct {
 	file vfs.File
 	pos  int64
 	n    int64
+
+	limit int64 // what the reader may see of the file
 }
 
 // fetch finds what a reader may read from an offset on. OFFSET_OUT_OF_RANGE is the error for an offset before the start or
@@ -122,7 +123,7 @@ func (f *fetched) in(g *segment, limit int64) (bool, error) {
 	if f.req.atLeast {
 		n = max(n, h.size)
 	}
-	f.seg, f.file, f.pos, f.n = g, file, h.pos, n
+	f.seg, f.file, f.pos, f.n, f.limit = g, file, h.pos, n, limit
 	return true, nil
 }
 
@@ -176,7 +177,7 @@ func (f *fetched) read(buf []byte) ([]byte, error) {
 	}
 	buf = buf[:f.n]
 	if err := readFull(f.file, buf, f.pos); err != nil {
-		return nil, &storageError{fmt.Sprintf("read of %s at offset %d", f.l.id, f.req.offset), err}
+		return nil, f.failure(err)
 	}
 	whole := 0
 	for rest := buf; len(rest) > 0; {
@@ -185,7 +186,6 @@ func (f *fetched) read(buf []byte) ([]byte, error) {
 			return nil, &corruptError{f.seg.label, f.pos + int64(whole), err.Error()}
 		}
 		if entry == nil {
-			f.short = true
 			break
 		}
 		whole, rest = whole+len(entry), more
@@ -195,6 +195,44 @@ func (f *fetched) read(buf []byte) ([]byte, error) {
 		f.seg.remind(f.next, f.pos+int64(whole))
 	}
 	return buf[:whole], nil
+}
+
+// trim does what read does without reading the batches, but for the heads of the last ones: it returns how many bytes those
+// have, from pos on, that are there as a whole.
+func (f *fetched) trim() (int, error) {
+	if f.n == 0 {
+		return 0, nil
+	}
+	end := f.pos + f.n
+	from, err := f.seg.floorPosition(end)
+	if errors.Is(err, errGone) {
+		from = f.pos // compaction has put another segment in its place; only its .log is still open
+	} else if err != nil {
+		return 0, f.failure(err)
+	}
+	sc := headScanner(f.seg.label, f.file, max(from, f.pos), f.limit)
+	defer headScanners.Put(sc)
+	for sc.next() {
+		if sc.head.end() > end {
+			f.next, end = sc.head.base, sc.head.pos
+			break
+		}
+		f.next = sc.head.last + 1
+	}
+	if _, corrupt := errors.AsType[*corruptError](sc.err); corrupt {
+		return 0, sc.err
+	} else if sc.err != nil {
+		return 0, f.failure(sc.err)
+	}
+	if end > f.pos {
+		f.seg.remind(f.next, end)
+	}
+	return int(end - f.pos), nil
+}
+
+// failure is the error for one of the file system.
+func (f *fetched) failure(err error) error {
+	return &storageError{fmt.Sprintf("read of %s at offset %d", f.l.id, f.req.offset), err}
 }
 
 // entryEnd returns the offset behind an entry.
@@ -237,6 +275,9 @@ func (l *partitionLog) abortedIn(from, to int64) ([]abortedTxn, error) {
 		return list, nil
 	}
 }
+
+// Release is close, for [kafkaserver.Splice].
+func (f *fetched) Release() { f.close() }
 
 // close lets go of the file.
 func (f *fetched) close() {

@@ -153,7 +153,12 @@ func readContents(l *partitionLog, offset int64, i isolation) (string, error) {
 		if err != nil {
 			return "", err
 		}
+		trimmed := *f
+		n, errTrim := trimmed.trim()
 		b, err := f.read(make([]byte, f.size()))
+		if err == nil && f.size() > 0 && (n != len(b) || trimmed.next < f.next || errTrim != nil) {
+			err = fmt.Errorf("read has %d bytes, up to %d, and trim %d, up to %d, %v", len(b), f.next, n, trimmed.next, errTrim)
+		}
 		var aborted []abortedTxn
 		if err == nil && i == readCommitted {
 			aborted, err = f.aborted()

@@ -55,30 +55,44 @@ func (s *segment) floor(offset int64) (pos int64, exact bool, err error) {
 			return h.pos, true, nil
 		}
 	}
-	entries, inMemory, n := s.entries, s.inMemory, s.indexLen
 	s.mu.Unlock()
 	relative := min(offset-s.base, maxRelative)
+	pos, err = s.lastEntry(func(e indexEntry) bool { return int64(e.relative) <= relative })
+	return pos, false, err
+}
+
+// floorPosition returns the last position before pos of which the index knows that a batch begins there.
+func (s *segment) floorPosition(pos int64) (int64, error) {
+	return s.lastEntry(func(e indexEntry) bool { return int64(e.position) < pos })
+}
+
+// lastEntry returns the position in the last entry of the index for which below is true, 0 when there is none. It is true
+// for those before that, too.
+func (s *segment) lastEntry(below func(indexEntry) bool) (pos int64, err error) {
+	s.mu.Lock()
+	entries, inMemory, n := s.entries, s.inMemory, s.indexLen
+	s.mu.Unlock()
 	if inMemory {
-		i := sort.Search(len(entries), func(i int) bool { return int64(entries[i].relative) > relative })
+		i := sort.Search(len(entries), func(i int) bool { return !below(entries[i]) })
 		if i == 0 {
-			return 0, false, nil
+			return 0, nil
 		}
-		return max(int64(entries[i-1].position), 0), false, nil
+		return max(int64(entries[i-1].position), 0), nil
 	}
 	if n == 0 {
-		return 0, false, nil
+		return 0, nil
 	}
 	f, err := s.index.acquire()
 	if err != nil {
-		return 0, false, err
+		return 0, err
 	}
 	defer s.index.release()
 	var b [indexEntrySize]byte
-	ok, err := floorEntry(f, n, indexEntrySize, func(e []byte) bool { return int64(readIndexEntry(e).relative) <= relative }, b[:])
+	ok, err := floorEntry(f, n, indexEntrySize, func(e []byte) bool { return below(readIndexEntry(e)) }, b[:])
 	if err != nil || !ok {
-		return 0, false, err
+		return 0, err
 	}
-	return max(int64(readIndexEntry(b[:]).position), 0), false, nil
+	return max(int64(readIndexEntry(b[:]).position), 0), nil
 }
 
 // remind notes where the batch with an offset begins.

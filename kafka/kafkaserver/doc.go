@@ -11,7 +11,8 @@
 // transient goroutine.
 //
 // The body of a request is in pooled memory, which a backend may change in place until it answers. Responses may have
-// records in them that stay where they are, see [Splice]: they leave with writev and are released when they are sent.
+// records in them that stay where they are, see [Splice]: in memory, from where they leave with writev and are released when
+// they are sent, or in a file, from where the kernel sends them.
 //
 // # Authentication
 //

@@ -43,7 +43,7 @@ func (r *Request) finish(b []byte, splices []Splice) {
 		rep.splices = append([]Splice(nil), splices...)
 	}
 	for i := range splices {
-		rep.size += len(splices[i].Data)
+		rep.size += len(splices[i].Data) + splices[i].Size
 	}
 	if rep.size-4 > math.MaxInt32 {
 		rep.release()
@@ -90,6 +90,10 @@ func (p *reply) appendTo(o *netserve.Output, chunks *netserve.Chunks) {
 	for i := range p.splices {
 		s := &p.splices[i]
 		head(s.At)
+		if s.Size > 0 {
+			o.LendFile(chunks, netserve.FilePart{File: s.File, Offset: s.Offset, Size: s.Size}, s.Owner)
+			continue
+		}
 		if len(s.Data) > copySize {
 			o.Lend(chunks, s.Data, s.Owner)
 			continue

@@ -3,6 +3,8 @@ package kafkaserver
 import (
 	"errors"
 	"fmt"
+	"io"
+	"syscall"
 	"time"
 
 	"github.com/quartet-mq/quartet/kafka/kafkawire"
@@ -96,6 +98,15 @@ func (r *Request) Fail(err error) {
 	r.st.answered(r, reply{})
 }
 
+// SendsFiles reports whether the response may have parts of files in it: on Linux, for connections without TLS.
+func (r *Request) SendsFiles() bool { return r.st.io.SendsFiles() }
+
+// File is what an *os.File is.
+type File interface {
+	io.ReaderAt
+	syscall.Conn
+}
+
 // Splice is data that belongs into an encoded response: the records of a fetched partition.
 type Splice struct {
 	// At is the offset in the slice of ReplyEncoded, the header included: what [kafkawire.FetchWriter.Len] returns when the
@@ -103,7 +114,13 @@ type Splice struct {
 	At int
 	// Data must not change until it is released.
 	Data []byte
-	// Owner is released when Data is sent or dropped. It may be nil.
+	// File, when Size is not 0, has the data instead: so many bytes from Offset on, which are in it and do not change. They are
+	// sent without a copy of them in the memory of the process. When they cannot be read the connection ends. It is only for
+	// requests whose [Request.SendsFiles] says so.
+	File   File
+	Offset int64
+	Size   int
+	// Owner is released when the data is sent or dropped. It may be nil.
 	Owner Releaser
 }
 

@@ -27,11 +27,18 @@ func (st *stream) flush() {
 	st.writing = !st.out.Empty()
 	for try := 0; st.writing && try < writeTries; try++ {
 		st.vector = st.out.Vector(st.vector)
-		v := st.vector
+		v, part := st.vector, st.out.File()
+		size := netserve.Size(v) + part.Size
 		c.mu.Unlock()
-		n, err := st.io.TryWrite(v)
+		var n int
+		var err error
+		if part.Size > 0 {
+			n, err = st.io.TrySendFile(part.File, part.Offset, part.Size)
+		} else {
+			n, err = st.io.TryWrite(v)
+		}
 		c.mu.Lock()
-		all := n == netserve.Size(v)
+		all := n == size
 		st.wrote(n, err)
 		if !all && st.writing {
 			break
@@ -54,13 +61,20 @@ func (st *stream) write() {
 	c.mu.Lock()
 	for st.writing {
 		v = st.out.Vector(v)
-		if len(v) == 0 { // nothing but empty pieces
+		part := st.out.File()
+		if len(v) == 0 && part.Size == 0 { // nothing but empty pieces
 			st.wrote(0, nil)
 			continue
 		}
 		c.mu.Unlock()
 		st.nc.SetWriteDeadline(time.Now().Add(timeout))
-		n, err := st.writeSome(v)
+		var n int
+		var err error
+		if part.Size > 0 {
+			n, err = st.io.SendFile(part.File, part.Offset, part.Size)
+		} else {
+			n, err = st.writeSome(v)
+		}
 		c.mu.Lock()
 		st.wrote(n, st.writeError(n, err))
 	}

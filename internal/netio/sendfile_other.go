@@ -1,0 +1,7 @@
+//go:build !linux
+
+package netio
+
+const sendsFiles = false
+
+func (*transfer) send(uintptr) {}
