@@ -20,6 +20,7 @@ type config struct {
 	tlsCert, tlsKey, tlsClient string
 	users, acl, data           string
 	anonymous, noSync          bool
+	kafkaTrust                 bool
 	queueMessages, queueBytes  int
 }
 
@@ -38,6 +39,7 @@ func parse(args []string, stderr io.Writer) (*config, error) {
 	f.StringVar(&c.kafkas, "kafkas", "", "`address` for Kafka over TLS, empty for none")
 	f.StringVar(&c.kafkaAdvertise, "kafka-advertise", "", "`host` or host:port that Kafka clients are told to connect to; a port is that of -kafka. Without it they are told the address to which they did connect")
 	f.StringVar(&c.kafkaSuper, "kafka-super-users", "", "`names` of Kafka users, separated by commas, who may do everything; with it others may only do what Kafka's access control lists say")
+	f.BoolVar(&c.kafkaTrust, "kafka-trust-compressed", false, "take compressed Kafka batches as they come: consumers find out whether they can be read")
 	f.StringVar(&c.quic, "quic", "", "UDP `address` for MQTT, AMQP and Kafka over QUIC, empty for none")
 	f.StringVar(&c.http, "http", "127.0.0.1:8080", "`address` for /healthz, /readyz, /metrics and RabbitMQ's management API under /api, empty for none")
 	f.StringVar(&c.tlsCert, "tls-cert", "", "PEM `file` with the server's certificate chain")

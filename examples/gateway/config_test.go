@@ -40,6 +40,7 @@ func TestConfig(t *testing.T) {
 		{"-kafka-advertise=a:0", "neither a host nor host:port"},
 		{"-kafka-advertise=:9092", "neither a host nor host:port"},
 		{"-kafka-super-users=ANONYMOUS", ""},
+		{"-kafka-trust-compressed", ""},
 		{"-quic=127.0.0.1:14567", "-quic needs -tls-cert and -tls-key"},
 		{"-quic=127.0.0.1:14567 -tls-cert=c -tls-key=k -tls-client-ca=a", ""},
 		{"-quic=:14567 -tls-cert=c -tls-key=k", "-quic :14567 can be reached from other machines"},

@@ -24,7 +24,7 @@ type kafkaSide struct {
 
 func (k *kafkaSide) open(c *config, users *mqttbroker.PasswordFile, log *slog.Logger) (err error) {
 	k.users, k.advertise = users, c.kafkaAdvertise
-	options := &kafkabroker.Options{Logger: log, Authenticate: k.authenticate}
+	options := &kafkabroker.Options{Logger: log, Authenticate: k.authenticate, TrustCompressed: c.kafkaTrust}
 	if c.data != "" {
 		options.Dir = filepath.Join(c.data, "kafka")
 	}

@@ -37,6 +37,8 @@ type kafkaLoad struct {
 	method       compress.Method
 	// sync is for a sync before each acknowledgement.
 	sync bool
+	// trust has our broker take compressed batches as they come, as kfake does.
+	trust bool
 	// consume reads everything again afterwards.
 	consume bool
 }
@@ -57,7 +59,7 @@ func (l *kafkaLoad) share(conn int) (parts []int) {
 // kafkaThroughput returns a scenario that produces as fast as acknowledgements come, with five requests under way on each
 // connection, and then perhaps consumes it.
 func kafkaThroughput(name string, l kafkaLoad) scenario {
-	return kafkaScenario(name, l.sync, func(e *env) (*outcome, error) {
+	s := kafkaScenario(name, l.sync, func(e *env) (*outcome, error) {
 		c, err := kafkaload.Connect(e.Kafka)
 		if err != nil {
 			return nil, err
@@ -122,6 +124,10 @@ func kafkaThroughput(name string, l kafkaLoad) scenario {
 		}
 		return o, err
 	})
+	if l.trust {
+		s.args = []string{"-kafka-trust-compressed"}
+	}
+	return s
 }
 
 // read consumes what was produced, over and over.
@@ -378,6 +384,8 @@ func kafkaScenarios() []scenario {
 		kafkaThroughput("kafka 100 B, 1 partition", kafkaLoad{value: 100, batch: 512 << 10, partitions: 1, consume: true}),
 		kafkaThroughput("kafka 1 KiB lz4, 1 partition", kafkaLoad{value: 1024, batch: 512 << 10, partitions: 1, method: compress.LZ4, consume: true}),
 		kafkaThroughput("kafka 100 B lz4, 1 partition", kafkaLoad{value: 100, batch: 512 << 10, partitions: 1, method: compress.LZ4, consume: true}),
+		kafkaThroughput("kafka 1 KiB lz4 unchecked, 1 partition", kafkaLoad{value: 1024, batch: 512 << 10, partitions: 1, method: compress.LZ4, trust: true}),
+		kafkaThroughput("kafka 100 B lz4 unchecked, 1 partition", kafkaLoad{value: 100, batch: 512 << 10, partitions: 1, method: compress.LZ4, trust: true}),
 	}
 	for _, n := range []int{1, 8, 64} {
 		name := fmt.Sprintf("kafka 1 KiB, %d partitions, sync", n)

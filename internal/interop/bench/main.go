@@ -38,6 +38,8 @@ type scenario struct {
 	durable bool
 	// sync asks a Kafka broker to sync before it acknowledges.
 	sync bool
+	// args are further arguments of our own broker.
+	args []string
 	run  func(*env) (*outcome, error)
 	// apart, in the place of run, starts processes of our own library itself, and needs no broker.
 	apart func(context.Context, *apart) (*outcome, error)
@@ -224,7 +226,7 @@ func runOne(ctx context.Context, o *options, s scenario, b peer.Broker, dir stri
 			return nil, err
 		}
 	}
-	p, err := peer.StartWith(ctx, b, dir, dir, peer.Config{Listeners: s.listeners, Durable: s.durable, Sync: s.sync})
+	p, err := peer.StartWith(ctx, b, dir, dir, peer.Config{Listeners: s.listeners, Durable: s.durable, Sync: s.sync, Args: s.args})
 	if err != nil {
 		return nil, err
 	}
