@@ -24,6 +24,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/quartet-mq/quartet/internal/interop/pages"
 	"github.com/quartet-mq/quartet/internal/interop/peer"
 )
 
@@ -222,7 +223,7 @@ func runOne(ctx context.Context, o *options, s scenario, b peer.Broker, dir stri
 		return s.apart(ctx, &apart{options: o, dir: dir})
 	}
 	if s.durable && o.few == 1 {
-		if err := touchMemory(); err != nil {
+		if err := pages.Touch(16 << 30); err != nil {
 			return nil, err
 		}
 	}

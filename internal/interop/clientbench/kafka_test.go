@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/quartet-mq/quartet/codec/compress"
+	"github.com/quartet-mq/quartet/internal/interop/pages"
 	"github.com/quartet-mq/quartet/kafka/kafkabroker"
 	"github.com/quartet-mq/quartet/kafka/kafkaclient"
 	"github.com/quartet-mq/quartet/kafka/kafkaserver"
@@ -29,10 +30,10 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// serveKafka is a broker that keeps little: what is measured is the client.
+// serveKafka is a broker whose topics are gone when they are deleted: what is measured is the client.
 func serveKafka(dir string) {
 	b, err := kafkabroker.Open(&kafkabroker.Options{Dir: dir, Sync: kafkabroker.SyncNever, Authenticate: kafkabroker.AllowAll, DiskReserve: -1,
-		Config: map[string]string{"log.segment.bytes": "67108864", "log.retention.bytes": "134217728"}})
+		Config: map[string]string{"log.segment.delete.delay.ms": "0"}})
 	if err != nil {
 		panic(err)
 	}
@@ -199,6 +200,9 @@ func BenchmarkKafkaProduce(b *testing.B) {
 					return values[at-x.size : at : at]
 				}
 				if err := p.sync(next()); err != nil {
+					b.Fatal(err)
+				}
+				if err := pages.Touch(4 << 30); err != nil {
 					b.Fatal(err)
 				}
 				var failed atomic.Int64
