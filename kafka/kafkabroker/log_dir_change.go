@@ -138,6 +138,11 @@ func (d *logDir) remove(id partitionID) error {
 	l.writing.Unlock()
 	l.removed.Store(true)
 	d.flusher.wait()
+	for _, g := range l.segments() {
+		for _, h := range g.files() {
+			h.leave() // there is no other segment that has what readers look for
+		}
+	}
 	path := filepath.Join(d.path, id.deleteDirName(d.opt.newUUID()))
 	err := d.fs.RenameDir(l.path, path)
 	if err == nil {
@@ -155,14 +160,7 @@ func (d *logDir) remove(id partitionID) error {
 	d.checkpoints.Unlock()
 	l.mu.Lock()
 	l.path = path
-	segs := l.segs
 	l.mu.Unlock()
-	for _, g := range segs {
-		g.moved(path)
-		for _, h := range g.files() {
-			_ = h.remove()
-		}
-	}
 	if err := d.removeTree(path); err != nil {
 		d.log.Warn("kafkabroker: a log that is removed is still there", "dir", path, "error", err)
 	}

@@ -26,17 +26,17 @@ type handle struct {
 	f    vfs.File // nil when it is not open
 	refs int
 	used bool
-	gone bool // removed; the last one to release it closes it
+	gone error // removed, what acquire says; the last one to release it closes it
 }
 
 func (p *handlePool) file(name string) *handle { return &handle{pool: p, name: name} }
 
-// acquire opens the file. The error is errGone when it was removed.
+// acquire opens the file. The error is errGone when it was removed, and errClosed when the whole log was.
 func (h *handle) acquire() (vfs.File, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.gone {
-		return nil, errGone
+	if h.gone != nil {
+		return nil, h.gone
 	}
 	if h.f == nil {
 		f, err := h.pool.fs.Open(h.name)
@@ -120,7 +120,7 @@ func (h *handle) close() {
 func (h *handle) release() {
 	h.mu.Lock()
 	h.refs--
-	last := h.gone && h.refs == 0
+	last := h.gone != nil && h.refs == 0
 	h.mu.Unlock()
 	if last {
 		h.shut()
@@ -157,17 +157,28 @@ func (h *handle) rename(name string) error {
 	return nil
 }
 
-// moved notes that the file has another name, because its directory has.
-func (h *handle) moved(name string) {
+// leave says that the file goes with its log. Who has acquired it goes on using it.
+func (h *handle) leave() {
+	h.mu.Lock()
+	h.gone = errClosed
+	h.mu.Unlock()
+	h.shut()
+}
+
+// missing returns the error for a file of the same segment that is not there.
+func (h *handle) missing() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.name = name
+	if h.gone != nil {
+		return h.gone
+	}
+	return errGone // it has another name now
 }
 
 // remove removes the file. Who has acquired it goes on using it.
 func (h *handle) remove() error {
 	h.mu.Lock()
-	h.gone = true
+	h.gone = errGone
 	err := h.pool.fs.Remove(h.name)
 	h.mu.Unlock()
 	h.shut()

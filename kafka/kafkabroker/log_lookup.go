@@ -92,6 +92,7 @@ func (l *partitionLog) search(find func([]*segment, int64) (foundOffset, bool, e
 		switch {
 		case errors.Is(err, errGone):
 			continue
+		case errors.Is(err, errClosed):
 		case err != nil:
 			err = l.storageFailure("search by time", err)
 		}

@@ -144,3 +144,25 @@ func TestRemovedWhileSynced(t *testing.T) {
 		}
 	}
 }
+
+// TestReadOfRemovedLog: who comes to a log that was removed is told so.
+func TestReadOfRemovedLog(t *testing.T) {
+	l, _ := testLog(t, smallConfig())
+	mustAppend(t, l, testBatch{records: []testRecord{{5, "", "v"}}, producer: 5, txn: true}.bytes(t))
+	mustAppendFrom(t, l, marker(t, 5, 0, 0, 0, 1000), fromCoordinator)
+	if err := l.dir.remove(testID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.fetch(fetchRequest{maxBytes: 1000}); !errors.Is(err, kafkawire.ErrNotLeaderOrFollower) {
+		t.Error(err)
+	}
+	if _, err := l.abortedIn(0, 2); !errors.Is(err, kafkawire.ErrNotLeaderOrFollower) {
+		t.Error(err)
+	}
+	if _, _, err := l.offsetFor(1); errorCode(err) != kafkawire.ErrNotLeaderOrFollower {
+		t.Error(err)
+	}
+	if _, _, err := l.latestTime(); errorCode(err) != kafkawire.ErrNotLeaderOrFollower {
+		t.Error(err)
+	}
+}

@@ -315,22 +315,12 @@ func (s *segment) aborted(fsys vfs.FS) ([]abortedTxn, error) {
 	name := s.txnName()
 	b, err := readFile(fsys, name, maxSegmentBytes)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, errGone // removed meanwhile, or it has another name now
+		return nil, s.log.missing()
 	}
 	if err != nil {
 		return nil, err
 	}
 	return readTxnEntries(name, b)
-}
-
-// moved notes that the log's directory has another name.
-func (s *segment) moved(dir string) {
-	s.mu.Lock()
-	s.dir = dir
-	s.mu.Unlock()
-	for kind, h := range s.files() {
-		h.moved(filepath.Join(dir, segmentFile(s.base, kind)))
-	}
 }
 
 // latest returns the latest timestamp in the segment and the offset of its batch; the timestamp is negative when there is
