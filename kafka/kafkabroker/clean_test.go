@@ -244,6 +244,34 @@ func TestCleanLag(t *testing.T) {
 	}
 }
 
+// TestCleanAfterTruncation: what is appended in the place of records that compaction had read is dirty.
+func TestCleanAfterTruncation(t *testing.T) {
+	l, m := compactLog(t)
+	l.dir.cleaner = new(offsetMap)
+	keyed(t, l, "a=1", "b=1", "c=1", "d=1", "e=1", "f=1", "g=1", "h=1", "i=1", "j=1")
+	settle(t, l)
+	keyed(t, l, "z=1")
+	if err := l.dir.cleanLog(l, 5000); err != nil || l.cleaned != 10 {
+		t.Fatal(err, l.cleaned)
+	}
+	if err := l.truncate(2, 5000); err != nil {
+		t.Fatal(err)
+	}
+	keyed(t, l, "a=2", "a=3", "a=4", "a=5", "a=6", "a=7", "a=8", "a=9")
+	settle(t, l)
+	if err := m.SyncAll("d"); err != nil {
+		t.Fatal(err)
+	}
+	d := testDir(t, m.DropClone(), &logDirOptions{config: func(string) *logConfig { return l.config() }})
+	for _, l := range []*partitionLog{l, d.get(testID)} {
+		mustClean(t, l, 6000)
+		wantContents(t, l, 0, readAll, "1:b=1 9:a=9")
+	}
+	if err := d.close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestCleanDamaged: a log that cannot be read is not compacted, and nothing of it is lost.
 func TestCleanDamaged(t *testing.T) {
 	l, m := compactLog(t)

@@ -197,13 +197,13 @@ func (d *logDir) load() error {
 	now := time.Now().UnixMilli()
 	return d.inParallel(len(ids), func(i int) error {
 		id := ids[i]
-		o := opening{clean: clean, recovery: recovery[id], start: starts[id], now: now}
+		o := opening{clean: clean, recovery: recovery[id], start: starts[id], cleaned: -1, now: now}
+		if at, ok := d.cleanedTo[id]; ok {
+			o.cleaned = at
+		}
 		l, err := d.openLog(id, d.opt.config(id.topic), o)
 		if err != nil {
 			return err
-		}
-		if at, ok := d.cleanedTo[id]; ok {
-			l.cleaned = at
 		}
 		d.mu.Lock()
 		defer d.mu.Unlock()

@@ -82,7 +82,7 @@ func (d *logDir) makeLog(id partitionID, topicID kafkawire.UUID, c *logConfig) (
 	}
 	var l *partitionLog
 	if err == nil {
-		l, err = d.openLog(id, c, opening{clean: true, now: time.Now().UnixMilli()})
+		l, err = d.openLog(id, c, opening{clean: true, cleaned: -1, now: time.Now().UnixMilli()})
 	}
 	if err != nil {
 		_ = d.removeTree(path)

@@ -15,12 +15,13 @@ type opening struct {
 	clean    bool  // the directory was closed in order: what is in it need not be looked at
 	recovery int64 // everything below was durable
 	start    int64 // log start offset
+	cleaned  int64 // compaction has read everything below, -1 for nothing
 	now      int64
 }
 
 // openLog opens the log in a directory, or makes one.
 func (d *logDir) openLog(id partitionID, c *logConfig, o opening) (*partitionLog, error) {
-	l := &partitionLog{dir: d, id: id, path: filepath.Join(d.path, id.String()), producers: newProducerTable(), cleaned: -1}
+	l := &partitionLog{dir: d, id: id, path: filepath.Join(d.path, id.String()), producers: newProducerTable()}
 	l.conf.Store(c)
 	err := l.load(o)
 	if err != nil {
@@ -71,6 +72,7 @@ func (l *partitionLog) load(o opening) error {
 	l.endPos = l.active().size.Load()
 	// What was not durable is so since it was recovered.
 	l.recovery, l.durable, l.high = l.end, l.end, l.end
+	l.cleaned = min(o.cleaned, l.end)
 	l.epochs = l.epochs.truncateStart(l.start).truncateEnd(l.end)
 	if !l.epochs.same(known) {
 		if err := l.saveEpochs(l.epochs); err != nil {
@@ -202,9 +204,9 @@ func (l *partitionLog) recoverSegments(o opening) error {
 			return err
 		}
 		l.end, done = end, i
-		// What follows a part that is lost is removed: it would leave a hole. In a log that is compacted there are such
-		// holes, and only damage tells.
-		if !last && i >= first && (cut || end < l.segs[i+1].base && !l.config().compact) {
+		// What follows a part that is lost is removed: it would leave a hole. In a log that is compacted, or was, there are
+		// such holes, and only damage tells.
+		if !last && i >= first && (cut || end < l.segs[i+1].base && !l.config().compact && g.base >= o.cleaned) {
 			l.dir.log.Warn("kafkabroker: a log was cut off at what is damaged", "log", l.id, "offset", end)
 			return l.dropAfter(i)
 		}

@@ -22,6 +22,12 @@ func (l *partitionLog) truncate(offset, now int64) error {
 	if offset >= l.end {
 		return l.trimEpochs(l.start, l.end)
 	}
+	if l.cleaned > offset { // what comes in its place is dirty
+		if err := l.dir.noteCleaned(l, offset); err != nil {
+			return l.storageFailure("truncation", err)
+		}
+		l.cleaned = offset
+	}
 	if offset < l.segs[0].base {
 		return l.restart(offset, now)
 	}
