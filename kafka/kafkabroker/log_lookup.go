@@ -65,21 +65,49 @@ func (l *partitionLog) offsetFor(time int64) (o foundOffset, found bool, err err
 // latestTime finds the record with the latest timestamp, the first one if there are several.
 func (l *partitionLog) latestTime() (o foundOffset, found bool, err error) {
 	return l.search(func(segs []*segment, start int64) (foundOffset, bool, error) {
-		best, when := -1, int64(noTime)
+		bounds := make([]int64, len(segs)) // no record in the segment is later
 		for i, g := range segs {
-			latest, _, err := g.latest()
+			if bounds[i], _, err = g.latest(); err != nil {
+				return o, false, err
+			}
+		}
+		best, at := foundOffset{-1, noTime, -1}, -1
+		for {
+			next := 0
+			for i, bound := range bounds {
+				if bound > bounds[next] {
+					next = i
+				}
+			}
+			if bound := bounds[next]; bound < best.time || bound == best.time && (at < 0 || next > at) {
+				return best, at >= 0, nil
+			}
+			o, found, err := l.latestIn(segs[next], bounds[next], start)
 			if err != nil {
 				return o, false, err
 			}
-			if latest > when {
-				best, when = i, latest
+			if found && (o.time > best.time || o.offset < best.offset) {
+				best, at = o, next
 			}
+			bounds[next] = math.MinInt64
 		}
-		if best < 0 {
-			return o, false, nil
-		}
-		return l.searchTime(segs[best], when, start)
 	})
+}
+
+// latestIn finds the first of the records with the latest timestamp in a segment, which is not later than bound. It is earlier
+// where the record of the bound is before the start, or compaction has left its batch without records.
+func (l *partitionLog) latestIn(g *segment, bound, start int64) (o foundOffset, found bool, err error) {
+	if o, found, err = l.searchTime(g, bound, start); found || err != nil {
+		return o, found, err
+	}
+	o.time = noTime
+	err = l.walk(g, start, start, func(h *batchHead) bool { return h.time > o.time }, func(h *batchHead, rec *kafka.Record) bool {
+		if rec.Timestamp > o.time {
+			o, found = foundAt(h, rec), true
+		}
+		return false
+	})
+	return o, found, err
 }
 
 // search calls find with the segments until none of them goes away meanwhile.
@@ -102,18 +130,39 @@ func (l *partitionLog) search(find func([]*segment, int64) (foundOffset, bool, e
 
 // searchTime finds the first record in a segment whose timestamp is not before the asked one.
 func (l *partitionLog) searchTime(g *segment, time, start int64) (o foundOffset, found bool, err error) {
-	limit := g.size.Load()
 	from, err := g.floorTime(time)
 	if err != nil {
 		return o, false, err
 	}
-	pos, _, err := g.floor(max(from, start))
+	late := func(h *batchHead) bool { return h.time >= time || h.magic() == 0 }
+	err = l.walk(g, max(from, start), start, late, func(h *batchHead, rec *kafka.Record) bool {
+		if rec.Timestamp >= time {
+			o, found = foundAt(h, rec), true
+		}
+		return found
+	})
+	return o, found, err
+}
+
+func foundAt(h *batchHead, rec *kafka.Record) foundOffset {
+	o := foundOffset{rec.Offset, rec.Timestamp, -1}
+	if h.magic() == 2 {
+		o.epoch = h.raw.LeaderEpoch()
+	}
+	return o
+}
+
+// walk calls each with the records of a segment that are not before start, in the batches from an offset on that are wanted,
+// until it returns true.
+func (l *partitionLog) walk(g *segment, from, start int64, want func(*batchHead) bool, each func(*batchHead, *kafka.Record) bool) error {
+	limit := g.size.Load()
+	pos, _, err := g.floor(from)
 	if err != nil {
-		return o, false, err
+		return err
 	}
 	f, err := g.log.acquire()
 	if err != nil {
-		return o, false, err
+		return err
 	}
 	defer g.log.release()
 	if pos >= limit {
@@ -123,30 +172,26 @@ func (l *partitionLog) searchTime(g *segment, time, start int64) (o foundOffset,
 	var entry, buf []byte
 	for sc.next() {
 		h := sc.head
-		if h.time < time && h.magic() > 0 || h.last < start {
+		if h.last < start || !want(&h) {
 			continue
 		}
 		if entry, err = sc.entry(entry[:0]); err != nil {
-			return o, false, err
+			return err
 		}
 		recs, err := kafka.Open(entry, buf, int(min(l.config().maxDecoded, math.MaxInt32)))
 		if err != nil {
-			return o, false, err
+			return err
 		}
 		var rec kafka.Record
 		for recs.Next(&rec) {
-			if rec.Timestamp >= time && rec.Offset >= start {
-				o = foundOffset{rec.Offset, rec.Timestamp, -1}
-				if h.magic() == 2 {
-					o.epoch = h.raw.LeaderEpoch()
-				}
-				return o, true, nil
+			if rec.Offset >= start && each(&h, &rec) {
+				return nil
 			}
 		}
 		if err := recs.Err(); err != nil {
-			return o, false, err
+			return err
 		}
 		buf = recs.Buffer()
 	}
-	return o, false, sc.err
+	return sc.err
 }

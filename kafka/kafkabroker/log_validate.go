@@ -1,8 +1,10 @@
 package kafkabroker
 
 import (
+	"encoding/binary"
 	"math"
 
+	"github.com/quartet-mq/quartet/codec"
 	"github.com/quartet-mq/quartet/codec/compress"
 	"github.com/quartet-mq/quartet/kafka"
 	"github.com/quartet-mq/quartet/kafka/kafkawire"
@@ -131,7 +133,7 @@ func checkRecords(b kafka.Batch, now int64, times bool, c *logConfig, d *decoder
 	return d.open(b, c.maxDecoded, func(recs *kafka.Records) error { return checkEach(recs, b, now, times, c) })
 }
 
-// checkEach checks records.
+// checkEach checks records and sets the latest time of the batch to that of its records.
 func checkEach(recs *kafka.Records, b kafka.Batch, now int64, times bool, c *logConfig) error {
 	var bad []recordError
 	var code kafkawire.ErrorCode
@@ -141,7 +143,7 @@ func checkEach(recs *kafka.Records, b kafka.Batch, now int64, times bool, c *log
 		}
 	}
 	var rec kafka.Record
-	next := b.BaseOffset()
+	next, latest := b.BaseOffset(), int64(noTime)
 	for i := 0; recs.Next(&rec); i++ {
 		switch {
 		case rec.Offset != next:
@@ -152,12 +154,17 @@ func checkEach(recs *kafka.Records, b kafka.Batch, now int64, times bool, c *log
 			refuse(i, kafkawire.ErrInvalidTimestamp, "a timestamp out of the bounds of the topic")
 		}
 		next++
+		latest = max(latest, rec.Timestamp)
 	}
 	if err := recs.Err(); err != nil {
 		return err
 	}
 	if len(bad) > 0 {
 		return &batchError{cause: kafka.Error{Code: code, Text: bad[0].text}, records: bad}
+	}
+	if b.MaxTimestamp() != latest { // some clients leave it out, and everything by time relies on it
+		binary.BigEndian.PutUint64(b[maxTimestampAt:], uint64(latest))
+		binary.BigEndian.PutUint32(b[batchCRCAt:], codec.CRC32C(b[batchDataAt:]))
 	}
 	return nil
 }

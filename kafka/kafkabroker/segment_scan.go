@@ -12,14 +12,15 @@ import (
 
 // Where fields of an entry are, in all formats.
 const (
-	entryLengthAt = 8
-	entryHead     = 12 // offset and length
-	entryMagicAt  = 16
-	batchCRCAt    = 17
-	batchDataAt   = 21 // what the checksum covers
-	messageDataAt = 16 // the same in the formats before record batches
-	messageCRCAt  = 12
-	messageHead   = 26 // up to and with the timestamp
+	entryLengthAt  = 8
+	entryHead      = 12 // offset and length
+	entryMagicAt   = 16
+	batchCRCAt     = 17
+	batchDataAt    = 21 // what the checksum covers
+	maxTimestampAt = 35
+	messageDataAt  = 16 // the same in the formats before record batches
+	messageCRCAt   = 12
+	messageHead    = 26 // up to and with the timestamp
 )
 
 // batchHead is the head of an entry of the log: a record batch, or a message of the formats before those.
