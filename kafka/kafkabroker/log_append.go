@@ -1,6 +1,8 @@
 package kafkabroker
 
 import (
+	"slices"
+
 	"github.com/quartet-mq/quartet/internal/vfs"
 	"github.com/quartet-mq/quartet/kafka"
 	"github.com/quartet-mq/quartet/kafka/kafkawire"
@@ -214,7 +216,7 @@ func (l *partitionLog) assignEpochs(heads []batchHead) error {
 			epochs = epochs.assign(h.raw.LeaderEpoch(), h.base)
 		}
 	}
-	if len(epochs) == len(l.epochs) {
+	if slices.Equal(epochs, l.epochs) {
 		return nil
 	}
 	return l.saveEpochs(epochs)

@@ -3,6 +3,8 @@ package kafkabroker
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -120,4 +122,54 @@ func TestFullDisk(t *testing.T) {
 	if err := d.close(); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestEpochWithoutRecords: a leader epoch whose first records could not be written leaves nothing behind.
+func TestEpochWithoutRecords(t *testing.T) {
+	l, m := testLog(t, smallConfig())
+	send := func(epoch int32) error {
+		_, err := l.append(&appendRequest{records: values("v").raw(), leaderEpoch: epoch})
+		return err
+	}
+	if err := send(1); err != nil {
+		t.Fatal(err)
+	}
+	m.SetFail(func(op vfs.Op, name string) error {
+		if op == vfs.OpWrite && strings.HasSuffix(name, logSuffix) {
+			return syscall.ENOSPC
+		}
+		return nil
+	})
+	if err := send(2); !vfs.IsNoSpace(err) {
+		t.Fatal(err)
+	}
+	m.SetFail(nil)
+	if err := send(3); err != nil {
+		t.Fatal(err)
+	}
+	if o := l.latest(readAll); o.epoch != 3 {
+		t.Errorf("%+v", o)
+	}
+	if epoch, end := l.endOfEpoch(2); epoch != 1 || end != 1 {
+		t.Error(epoch, end)
+	}
+	known, err := loadEpochs(m, "d/t-0/"+epochFile)
+	if err != nil || !slices.Equal(known, leaderEpochs{{1, 0}, {3, 1}}) {
+		t.Error(known, err)
+	}
+}
+
+// TestEpochsNotDurable: when it is not known whether a directory is durable nothing more is appended.
+func TestEpochsNotDurable(t *testing.T) {
+	l, m := testLog(t, smallConfig())
+	m.SetFail(func(op vfs.Op, name string) error {
+		if op == vfs.OpSyncDir {
+			return syscall.EIO
+		}
+		return nil
+	})
+	if _, err := l.append(&appendRequest{records: values("v").raw(), leaderEpoch: 1}); !errors.Is(err, syscall.EIO) || l.dir.failure() == nil {
+		t.Error(err, l.dir.failure())
+	}
+	m.SetFail(nil)
 }

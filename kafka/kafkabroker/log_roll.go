@@ -4,6 +4,8 @@ import (
 	"errors"
 	"path/filepath"
 	"slices"
+
+	"github.com/quartet-mq/quartet/internal/vfs"
 )
 
 // roll begins a new segment whose base offset is the end of the log, or the first offset of what comes next if that is
@@ -70,6 +72,9 @@ func (l *partitionLog) storageFailure(op string, err error) error {
 // saveEpochs replaces the leader epochs, on disk first. The caller holds writing.
 func (l *partitionLog) saveEpochs(e leaderEpochs) error {
 	if err := writeFile(l.dir.fs, filepath.Join(l.path, epochFile), e.encode()); err != nil {
+		if !vfs.IsNoSpace(err) { // what else is new in the directory may not become durable any more
+			return l.dir.fail("leader epochs of "+l.id.String(), err)
+		}
 		return l.storageFailure("leader epochs", err)
 	}
 	l.mu.Lock()

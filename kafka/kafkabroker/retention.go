@@ -3,6 +3,7 @@ package kafkabroker
 import (
 	"slices"
 
+	"github.com/quartet-mq/quartet/internal/vfs"
 	"github.com/quartet-mq/quartet/kafka/kafkawire"
 )
 
@@ -37,7 +38,14 @@ func (l *partitionLog) moveStart(offset int64) error {
 	l.recovery = max(l.recovery, l.start)
 	l.settle()
 	l.mu.Unlock()
-	return l.trimEpochs(l.start, l.end)
+	err := l.trimEpochs(l.start, l.end)
+	if vfs.IsNoSpace(err) { // the file may tell more than there is, and what goes now makes room
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.epochs = l.epochs.truncateStart(l.start)
+		return nil
+	}
+	return err
 }
 
 // retain removes the segments that retention does not keep: those before the start of the log, and with the policy delete

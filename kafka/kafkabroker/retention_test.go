@@ -68,6 +68,40 @@ func TestRetentionByTime(t *testing.T) {
 	}
 }
 
+// TestRetentionOnFullDisk: retention makes room also where there is none for a checkpoint of the leader epochs.
+func TestRetentionOnFullDisk(t *testing.T) {
+	l, m := testLog(t, smallConfig())
+	for i := range 60 {
+		if _, err := l.append(&appendRequest{records: values("v").bytes(t), leaderEpoch: int32(i / 10)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := *l.config()
+	c.retentionBytes = 1000
+	l.setConfig(&c)
+	free, total, _ := m.Free("d")
+	m.SetCapacity(total - free)
+	n, err := l.retain(1000)
+	s := l.state()
+	if err != nil || n == 0 || s.start < 20 {
+		t.Fatal(n, err, s)
+	}
+	if epoch, _ := l.endOfEpoch(0); epoch != 0 || l.earliest().epoch < 2 {
+		t.Error(epoch, l.earliest())
+	}
+	if err := m.SyncAll("d"); err != nil {
+		t.Fatal(err)
+	}
+	m.SetCapacity(1 << 40)
+	d := testDir(t, m.DropClone(), nil)
+	if o := d.get(testID).earliest(); o != l.earliest() {
+		t.Errorf("%+v, want %+v", o, l.earliest())
+	}
+	if err := d.close(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestDeleteRecords(t *testing.T) {
 	l, m := testLog(t, smallConfig())
 	want := fill(t, l, 50)
