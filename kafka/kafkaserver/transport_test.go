@@ -8,8 +8,15 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"errors"
+	"io"
 	"math/big"
+	mathrand "math/rand"
 	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -201,6 +208,81 @@ func TestTCP(t *testing.T) {
 	}
 	p.beat()
 }
+
+// TestFilesInResponses sends parts of files between what is in memory, and one that is not there.
+func TestFilesInResponses(t *testing.T) {
+	data := make([]byte, 4<<20)
+	mathrand.New(mathrand.NewSource(1)).Read(data)
+	name := filepath.Join(t.TempDir(), "data")
+	if err := os.WriteFile(name, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	var lent atomic.Int32
+	b := new(backend)
+	sends := make(chan bool, 1)
+	b.handle = func(r *kafkaserver.Request) {
+		if r.Key != kafkawire.KeyFetch {
+			sends <- r.SendsFiles()
+			r.Reply(kafkawire.NewResponse(r.Key))
+			return
+		}
+		out := append(r.Start(), "abcdef"...)
+		size := len(data)
+		if r.CorrelationID == 22 {
+			size++ // there is not so much
+		}
+		lent.Add(2)
+		at := len(out)
+		r.ReplyEncoded(out,
+			kafkaserver.Splice{At: at - 5, File: file, Offset: 7, Size: int(r.CorrelationID) * 100, Owner: returned{&lent}},
+			kafkaserver.Splice{At: at - 3, Data: data[:10_000]},
+			kafkaserver.Splice{At: at, File: file, Size: size, Owner: returned{&lent}},
+		)
+	}
+	p := tcp(t, b, nil)
+	p.beat()
+	if want := runtime.GOOS == "linux"; <-sends != want {
+		t.Fatalf("SendsFiles is %v", !want)
+	} else if !want {
+		t.Skip("it sends no files")
+	}
+	for range 21 {
+		p.send(new(kafkawire.FetchRequest), 12)
+	}
+	for i := 2; i <= 21; i++ {
+		f, err := p.frame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := "a" + string(data[7:7+i*100]) + "bc" + string(data[:10_000]) + "def" + string(data)
+		if got := string(f[len(f)-len(want):]); got != want {
+			t.Fatalf("response %d has other bytes", i)
+		}
+	}
+	if _, err := p.frame(); err == nil {
+		t.Error("a response with bytes that are not in the file")
+	}
+	b.mu.Lock()
+	for len(b.closed) == 0 || lent.Load() > 0 {
+		b.mu.Unlock()
+		runtime.Gosched()
+		b.mu.Lock()
+	}
+	defer b.mu.Unlock()
+	if cause := b.closed[0]; !errors.Is(cause, io.ErrUnexpectedEOF) {
+		t.Error(cause)
+	}
+}
+
+// returned counts what a splice has not given back.
+type returned struct{ n *atomic.Int32 }
+
+func (r returned) Release() { r.n.Add(-1) }
 
 func TestListenAndServe(t *testing.T) {
 	s := kafkaserver.New(new(backend), nil)
