@@ -549,6 +549,7 @@ func TestEarlyDataAcrossStart(t *testing.T) {
 		write(t, c, "x")
 		expect(t, e.accept(l), "x")
 		<-c.Confirmed()
+		synctest.Wait() // it is counted after that
 		if st := again.Stats(); st.EarlyAccepted != 1 {
 			e.Errorf("%+v", st)
 		}
@@ -766,6 +767,7 @@ func TestEarlyDataRandom(t *testing.T) {
 			}
 			all.Wait()
 			<-c.Confirmed()
+			synctest.Wait()
 			if st := e.dialer.Stats(); st.EarlyRejected != map[bool]uint64{true: 1}[refuse] || st.EarlyAccepted != map[bool]uint64{false: 1}[refuse] {
 				e.Errorf("refuse %v: %+v", refuse, st)
 			}

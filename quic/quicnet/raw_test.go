@@ -7,6 +7,7 @@ import (
 	"os"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -89,6 +90,7 @@ func TestRawGraceful(t *testing.T) {
 		if took := time.Since(start); took > 2*rtt {
 			e.Errorf("the end took %v", took)
 		}
+		synctest.Wait() // it is counted after that
 		if st := e.listener.Stats(); st.Graceful != 1 {
 			e.Errorf("%+v", st)
 		}
