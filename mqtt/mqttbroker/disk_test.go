@@ -177,7 +177,9 @@ func (w *world) dump() string {
 		s.mu.Lock()
 		fmt.Fprintf(&text, "%s %d %s %d %d %x", id, s.num, s.user, s.expiry, s.expires, w.appendCheckpoint(nil, s))
 		if s.inbound != nil {
-			fmt.Fprint(&text, slices.Collect(s.inbound.All()))
+			if ids := slices.Collect(s.inbound.All()); len(ids) > 0 { // an empty set is as good as none
+				fmt.Fprint(&text, ids)
+			}
 		}
 		if s.will != nil {
 			fmt.Fprintf(&text, " will %v %d %d", &s.will.p, s.will.delay, s.will.due)
