@@ -13,6 +13,19 @@ import (
 	"github.com/quartet-mq/quartet/mqtt"
 )
 
+// TestCloseOnceConnected: a client that is closed as soon as it is connected says DISCONNECT.
+func TestCloseOnceConnected(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		n := newNetwork(t, "a")
+		var c *Client
+		c = n.client(&Options{Trace: &Trace{Connected: func(Info) {
+			c.Close()
+			time.Sleep(time.Millisecond)
+		}}}, "a")
+		n.connect("a", mqtt.Connack{}).expect("DISCONNECT", "end")
+	})
+}
+
 // TestDisconnect: what the server is told at the end.
 func TestDisconnect(t *testing.T) {
 	bubble(t, func(t *testing.T) {

@@ -195,13 +195,24 @@ func (n *connector) open(ctx context.Context, server *url.URL, v mqtt.Version) (
 	if err != nil {
 		return nil, err
 	}
-	stop := context.AfterFunc(ctx, func() { nc.Close() })
-	defer stop()
 	k := newConn(c, nc, server, v)
+	stop := context.AfterFunc(ctx, k.giveUp)
+	defer stop()
 	if err = k.handshake(ctx, n.purge); err != nil {
 		k.abandon(err)
 	}
 	return k, err
+}
+
+// giveUp closes a connection whose handshake takes too long, or whose client is closed meanwhile. One that is up ends by
+// itself: its DISCONNECT may be on the way.
+func (k *conn) giveUp() {
+	k.c.mu.Lock()
+	up := k.up
+	k.c.mu.Unlock()
+	if !up {
+		k.nc.Close()
+	}
 }
 
 // follow takes note of a redirect (section 4.11).
