@@ -49,12 +49,18 @@ func (t *Txn) endPlain(now time.Time, request uint64, p ProducerEpoch, commit bo
 }
 
 // endBumping is End for clients that get a new epoch for each transaction. One that asks again because it got no answer is
-// known by the epoch before.
+// known by the epoch before, if it was End that took the next one: after a transaction of a client that keeps its epoch, the
+// epoch before is of somebody who was fenced. One that has the next epoch, and ends its next transaction before the markers of
+// the last one are written, asks again.
 func (t *Txn) endBumping(now time.Time, request uint64, p ProducerEpoch, commit bool, version int16, fresh kafkawire.ProducerID) {
 	r := &t.rec
 	rotated := p.ID == r.PreviousID && p.ID != r.ProducerID && p.Epoch == exhaustedEpoch && r.Epoch == 0
-	again := rotated || p.ID == r.ProducerID && int(r.Epoch) == int(p.Epoch)+1
+	again := r.Version >= 2 && (rotated || p.ID == r.ProducerID && int(r.Epoch) == int(p.Epoch)+1)
 	current := p.ID == r.ProducerID && p.Epoch == r.Epoch
+	if r.State.deciding() && t.check(p) == 0 {
+		t.refuse(request, kafkawire.ErrConcurrentTransactions)
+		return
+	}
 	if p.ID != r.ProducerID && !rotated {
 		t.refuse(request, kafkawire.ErrInvalidProducerIDMapping)
 		return

@@ -159,8 +159,8 @@ func TestTxnEnd(t *testing.T) {
 	}{
 		{TxnEmpty, 2, fenced, abort + " 7/4 []", fenced, state},
 		{TxnOngoing, 2, fenced, abort + " 7/4 [t-0]", fenced, commit + " 7/4 [t-0]"},
-		{TxnPrepareCommit, 2, state, fenced, concurrent, fenced},
-		{TxnPrepareAbort, 2, concurrent, fenced, state, fenced},
+		{TxnPrepareCommit, 2, state, concurrent, concurrent, concurrent},
+		{TxnPrepareAbort, 2, concurrent, concurrent, state, concurrent},
 		{TxnCompleteCommit, 2, state, abort + " 7/4 []", again, state},
 		{TxnCompleteAbort, 2, again, abort + " 7/4 []", state, state},
 		{TxnEmpty, 0, fenced, state, fenced, state},
@@ -181,6 +181,17 @@ func TestTxnEnd(t *testing.T) {
 			r.want("another producer", "INVALID_PRODUCER_ID_MAPPING -1/-1")
 		}
 	}
+}
+
+// TestTxnEndOfFenced: a producer that was fenced by one of before KIP-890 does not take that one's commit for its own.
+func TestTxnEndOfFenced(t *testing.T) {
+	r := newTxnRun(t)
+	r.in(TxnCompleteCommit)
+	r.txn.rec.Version = 0
+	r.end(ProducerEpoch{7, 2}, true, 2, -1)
+	r.want("commit", "PRODUCER_FENCED -1/-1")
+	r.end(ProducerEpoch{7, 2}, false, 2, -1)
+	r.want("abort", "PRODUCER_FENCED -1/-1")
 }
 
 func TestTxnInit(t *testing.T) {
@@ -242,6 +253,8 @@ func TestTxnEpochs(t *testing.T) {
 	r.want("decided", "NONE 9/0; mark [t-0] commit=false 7/32767 v2")
 	r.add(ProducerEpoch{9, 0}, 2, 4)
 	r.want("the new id waits", "")
+	r.end(ProducerEpoch{9, 0}, false, 2, -1)
+	r.want("it ends what it has not begun", "CONCURRENT_TRANSACTIONS -1/-1")
 	r.end(p, false, 2, 10)
 	r.want("asked again", "CONCURRENT_TRANSACTIONS -1/-1")
 	r.written()
