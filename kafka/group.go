@@ -280,8 +280,8 @@ func (g *Group) Advance(now time.Time) {
 			gone = true
 		}
 	}
-	if gone && g.state == GroupPreparingRebalance && g.allJoined() {
-		g.completeJoin(now)
+	if gone {
+		g.completeIfJoined(now)
 	}
 	g.schedule()
 }

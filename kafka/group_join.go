@@ -52,15 +52,13 @@ func (g *Group) Join(now time.Time, r *GroupJoin) {
 }
 
 func (g *Group) join(now time.Time, r *GroupJoin, refuse func(kafkawire.ErrorCode, string)) {
-	if !g.accepts(r.MemberID) {
+	if !g.accepts(r) {
 		delete(g.pending, r.MemberID)
 		if m := g.members[r.MemberID]; m != nil {
 			g.drop(m)
 		}
 		refuse(kafkawire.ErrGroupMaxSizeReached, "")
-		if g.state == GroupPreparingRebalance && g.previous != GroupEmpty && g.allJoined() {
-			g.completeJoin(now)
-		}
+		g.completeIfJoined(now)
 		return
 	}
 	protocols := newProtocols(r.Protocols)
@@ -83,12 +81,15 @@ func (g *Group) join(now time.Time, r *GroupJoin, refuse func(kafkawire.ErrorCod
 	}
 }
 
-// accepts reports whether there is room for a client.
-func (g *Group) accepts(memberID string) bool {
+// accepts reports whether there is room for a client. A static member that begins anew takes its own place.
+func (g *Group) accepts(r *GroupJoin) bool {
 	if g.opt.MaxSize <= 0 {
 		return true
 	}
-	m := g.members[memberID]
+	m := g.members[r.MemberID]
+	if r.MemberID == "" && r.InstanceID != "" {
+		m = g.instances[r.InstanceID]
+	}
 	switch g.state {
 	case GroupPreparingRebalance:
 		// The members that wait count, and not all: so the last to come leave when the bound is lower than it was.

@@ -79,7 +79,7 @@ func (g *Group) expel(now time.Time, m *groupMember) {
 	switch {
 	case g.state == GroupStable, g.state == GroupCompletingRebalance:
 		g.prepare(now)
-	case g.state == GroupPreparingRebalance && g.allJoined():
-		g.completeJoin(now)
+	default:
+		g.completeIfJoined(now)
 	}
 }
