@@ -3,6 +3,7 @@ package kafkawire
 import (
 	"bytes"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"reflect"
 	"strings"
@@ -144,6 +145,19 @@ func TestErrors(t *testing.T) {
 	long := SASLHandshakeRequest{Mechanism: strings.Repeat("x", 40_000)}
 	if _, err := long.Append(nil, 1); !errors.Is(err, ErrLong) {
 		t.Errorf("a long string: %v", err)
+	}
+	// Those of flexible versions are no longer.
+	for n, want := range map[int]error{math.MaxInt16: nil, math.MaxInt16 + 1: codec.ErrLimit} {
+		body := append(codec.AppendUvarint32(nil, uint32(n+1)), make([]byte, n)...)
+		body = append(body, 0, 0, 0, 0, 1, 0, 0)
+		var m HeartbeatRequest
+		if err := m.Decode(body, 4); !errors.Is(err, want) {
+			t.Errorf("a string of %d bytes: %v", n, err)
+		}
+		m = HeartbeatRequest{GroupID: GroupID(body[3 : 3+n])}
+		if _, err := m.Append(nil, 4); (err == nil) != (want == nil) || err != nil && !errors.Is(err, ErrLong) {
+			t.Errorf("a string of %d bytes: %v", n, err)
+		}
 	}
 	tags := HeartbeatRequest{UnknownTags: []Tag{{ID: 3}}}
 	if _, err := tags.Append(nil, 3); !errors.Is(err, ErrField) {

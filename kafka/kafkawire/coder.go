@@ -209,11 +209,16 @@ func (c *coder) length(n int) int {
 	return n
 }
 
-// stringLength codes the length of a string, -1 for null.
+// stringLength codes the length of a string, -1 for null. Flexible versions could have longer ones; Apache Kafka does not take
+// them, and other messages, such as records of coordinators, have no room for them.
 func (c *coder) stringLength(n int) int {
 	switch {
-	case c.flexible:
-		return c.length(n)
+	case c.flexible && n <= math.MaxInt16:
+		if n = c.length(n); n > math.MaxInt16 {
+			c.r.Fail(codec.ErrLimit)
+			return 0
+		}
+		return n
 	case c.decoding:
 		n = int(c.r.Int16())
 		if n < -1 {
