@@ -2,6 +2,7 @@ package kafkabroker
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -82,8 +83,19 @@ func decodeACL(key string) (a kafka.ACL, err error) {
 	return a, nil
 }
 
+// plainHost returns the host of an ACL as that of a client is written: Java gives IPv6 addresses all of their zeros.
+func plainHost(host string) string {
+	if at, err := netip.ParseAddr(host); err == nil {
+		return at.Unmap().WithZone("").String()
+	}
+	return host
+}
+
 // ACLs returns the ACLs that a filter finds, in the order of their resources.
 func (b *Broker) ACLs(f kafka.ACLFilter) []kafka.ACL {
+	if f.Host != nil {
+		f.Host = new(plainHost(*f.Host))
+	}
 	b.acls.mu.RLock()
 	defer b.acls.mu.RUnlock()
 	return b.acls.find(f)
@@ -107,7 +119,8 @@ func compareACLs(a, b kafka.ACL) int {
 }
 
 // AddACLs adds ACLs, all or none, and returns when they are durable. Those that are there already stay. An ACL that is not
-// valid is an error that wraps INVALID_REQUEST; more than 100,000 ACLs are one that wraps POLICY_VIOLATION.
+// valid is an error that wraps INVALID_REQUEST; more than 100,000 ACLs are one that wraps POLICY_VIOLATION. IPv6 addresses of
+// hosts are kept in their short form.
 func (b *Broker) AddACLs(list ...kafka.ACL) error {
 	for _, entry := range list {
 		if err := entry.Validate(); err != nil {
@@ -123,6 +136,7 @@ func (b *Broker) AddACLs(list ...kafka.ACL) error {
 	a.mu.RLock()
 	n := a.set.Len()
 	for _, entry := range list {
+		entry.Host = plainHost(entry.Host)
 		if !a.set.Has(entry) && !seen[entry] {
 			seen[entry] = true
 			added = append(added, entry)

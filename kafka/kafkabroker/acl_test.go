@@ -283,3 +283,23 @@ func TestACLBounds(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestACLHosts: an ACL may have the address of a host in the form that Java gives it.
+func TestACLHosts(t *testing.T) {
+	b := secured(t, &Options{})
+	deny := allow("*", kafka.OperationAll, kafka.ResourceTopic, "*")
+	deny.Permission, deny.Host = kafka.PermissionDeny, "2001:DB8:0:0:0:0:0:66"
+	if err := b.AddACLs(allow("alice", kafka.OperationRead, kafka.ResourceTopic, "t"), deny); err != nil {
+		t.Fatal(err)
+	}
+	for host, want := range map[string]bool{"2001:db8::66": false, "2001:db8::67": true, "192.0.2.1": true} {
+		if got := b.acls.decide("User:alice", host, kafka.OperationRead, kafka.ResourceTopic, "t"); got != want {
+			t.Error(host, got)
+		}
+	}
+	f := kafka.AnyACL()
+	f.Host = &deny.Host
+	if gone, err := b.DeleteACLs(f); err != nil || len(gone) != 1 || gone[0].Host != "2001:db8::66" {
+		t.Error(gone, err)
+	}
+}
