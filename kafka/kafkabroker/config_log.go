@@ -21,7 +21,7 @@ func (b *Broker) logConfigOf(topic string) *logConfig {
 	c.strictTxn = b.configs.broker().bool("transaction.partition.verification.enable")
 	c.trustPacked = b.opt.TrustCompressed
 	if isInternal(topic) {
-		c.strictTxn = false // only the coordinators write there
+		c.strictTxn = topic == offsetsTopic // whose transactions are verified in any case
 	}
 	return c
 }

@@ -29,7 +29,7 @@ func (j *produceJob) joinTxn(v *kafkawire.ProduceView) {
 			continue // the append says more
 		}
 		batch := transactionalBatch(v.Records)
-		if batch == nil || batch.ProducerID() < 0 || !p.log.config().strictTxn {
+		if batch == nil || batch.ProducerID() < 0 {
 			continue
 		}
 		guard, err := p.log.guardTransaction(int64(batch.ProducerID()), batch.ProducerEpoch(), batch.BaseSequence(), true)
@@ -87,12 +87,17 @@ func transactionalBatch(records []byte) kafka.Batch {
 // verify sees to it that a batch of a transaction is written only while the transaction's coordinator knows of it.
 func (j *produceJob) verify(p *partition, req *appendRequest, c *logConfig) error {
 	batch := transactionalBatch(req.records)
-	if batch == nil || !c.strictTxn {
+	if batch == nil {
 		return nil
 	}
 	id, epoch := int64(batch.ProducerID()), batch.ProducerEpoch()
-	if j.txn == "" || id < 0 {
-		return logError(kafkawire.ErrInvalidTxnState, "a transactional batch without a transactional id")
+	switch {
+	case j.txn == "":
+		return logError(kafkawire.ErrTransactionalIDAuthorizationFailed, "a transactional batch without a transactional id")
+	case id < 0:
+		return logError(kafkawire.ErrInvalidTxnState, "a transactional batch without a producer id")
+	case !c.strictTxn && !j.joins():
+		return nil
 	}
 	for i := range j.joined {
 		if t := &j.joined[i]; t.p == p {

@@ -184,7 +184,7 @@ func (s *txnShard) finish(e *txnEntry) {
 			markers = append(markers, v)
 		}
 	}
-	if _, ok := e.txn.Record(); !ok && e.txn.Idle() {
+	if _, ok := e.txn.Record(); !ok && e.txn.Idle() && s.entries[e.id] == e { // it may have ended before, and begun anew
 		delete(s.entries, e.id)
 	}
 	s.schedule(e)

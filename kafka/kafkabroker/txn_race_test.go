@@ -1,0 +1,108 @@
+package kafkabroker
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/quartet-mq/quartet/kafka"
+	"github.com/quartet-mq/quartet/kafka/kafkawire"
+)
+
+// TestTransactionWithoutVerification: transaction.partition.verification.enable says nothing about producers that make
+// partitions part of their transactions by writing to them.
+func TestTransactionWithoutVerification(t *testing.T) {
+	eachVersion(t, func(t *testing.T, version int) {
+		o := smallOptions()
+		o.Config = map[string]string{"transaction.partition.verification.enable": "false"}
+		b := openBroker(t, o)
+		c := txnProducer(t, b, "tx", version)
+		c.mustCreate("t", 1)
+		c.begin()
+		if code := c.write("t", 0, "a"); code != noError {
+			t.Fatal(code)
+		}
+		if code := c.end(true); code != noError {
+			t.Fatal(code)
+		}
+		synctest.Wait()
+		if got, stable := c.committedRecords("t", 0); len(got) != 1 || stable != 2 {
+			t.Error(got, stable)
+		}
+		c.id = ""
+		m := produceTo("t", 0, c.records(kafka.TopicPartition{Topic: "t"}, "b"))
+		if code := ask[*kafkawire.ProduceResponse](c.peer, m, 11).Responses[0].PartitionResponses[0].ErrorCode; code != kafkawire.ErrTransactionalIDAuthorizationFailed {
+			t.Error("without a transactional id:", code)
+		}
+	})
+}
+
+// TestLateOffsetsOfATransaction: offsets that were verified, and come behind the marker, do not begin a transaction that nobody
+// ends. Producers of before KIP-890 have the same epoch in the next one.
+func TestLateOffsetsOfATransaction(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := openBroker(t, smallOptions())
+		c := txnProducer(t, b, "tx", 1)
+		c.mustCreate("t", 1)
+		c.begin()
+		if code := c.offsets("g", "t", 0, 1); code != noError {
+			t.Fatal(code)
+		}
+		if code := c.end(true); code != noError {
+			t.Fatal(code)
+		}
+		synctest.Wait()
+		sh, err := b.localShard("g")
+		if err != nil {
+			t.Fatal(err)
+		}
+		guard, err := sh.p.log.guardTransaction(int64(c.p.ID), c.p.Epoch, -1, false)
+		if guard == 0 || err != nil {
+			t.Fatal(guard, err)
+		}
+		m := kafka.Marker{Type: kafka.ControlAbort, ProducerID: c.p.ID, ProducerEpoch: c.p.Epoch, Timestamp: time.Now().UnixMilli()}
+		marker, err := m.Append(nil)
+		if err == nil {
+			_, err = b.appendMarker(sh.p, marker, int64(c.p.ID), c.p.Epoch, false, 0)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		sh.mu.Lock()
+		defer sh.mu.Unlock()
+		sh.batch.Reset()
+		if err := sh.addOffset(time.Now(), "g", offsetKey{"t", 0}, &committedOffset{offset: 2, epoch: -1, expire: -1}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := sh.appendGuarded(&kafka.Producer{ID: c.p.ID, Epoch: c.p.Epoch}, guard); !errors.Is(err, kafkawire.ErrInvalidTxnState) {
+			t.Error(err)
+		}
+	})
+}
+
+// TestTransactionalIDThatBeganAnew: who still holds what a transactional id was before it ended does not end the new one.
+func TestTransactionalIDThatBeganAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := openBroker(t, smallOptions())
+		c := txnProducer(t, b, "tx", 2)
+		c.begin()
+		s, err := b.txns.shard("tx", false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		old := s.list()[0]
+		s.do(old, func(x *kafka.Txn, now time.Time) { x.Expire(now, 0) })
+		synctest.Wait()
+		if len(s.list()) != 0 {
+			t.Fatal("it has not ended")
+		}
+		c.begin()
+		first := c.p
+		s.do(old, func(x *kafka.Txn, now time.Time) { x.Expire(now, time.Hour) }) // as the next sweep does, which listed it before
+		c.begin()
+		if c.p.ID != first.ID || c.p.Epoch != first.Epoch+1 {
+			t.Errorf("%+v after %+v: the producer is not fenced", c.p, first)
+		}
+	})
+}
