@@ -53,7 +53,7 @@ func (s *groupShard) expiredOffsets(e *groupEntry, now int64) (keys []offsetKey)
 		}
 		since := c.at
 		if t := e.m.Since(); rule == kafka.RetainSinceEmpty && !t.IsZero() {
-			since = t.UnixMilli()
+			since = max(since, t.UnixMilli()) // those without members commit, too
 		}
 		over := now-since >= keep
 		if c.expire >= 0 {

@@ -305,10 +305,19 @@ func TestOffsetsExpire(t *testing.T) {
 		want("g", "topic", 3)
 		g.crash()
 		p = g.dial()
+		// That of a client without a member counts from when it was committed.
+		if code := p.commit("g", "", -1, "topic", 1, 5); code != 0 {
+			t.Error(code)
+		}
 		pass(2 * time.Hour)
 		p = g.dial()
 		want("g", "topic", -1)
 		want("g", "other", -1)
+		if offset, code := p.committed("g", "topic", 1, false); offset != 5 || code != 0 {
+			t.Error(offset, code)
+		}
+		pass(keep)
+		p = g.dial()
 		g.crash()
 		p = g.dial()
 		if d := p.describe("g"); d.GroupState != "Dead" {
