@@ -2,6 +2,8 @@ package kafkabroker
 
 import (
 	"errors"
+	"runtime"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -105,4 +107,41 @@ func TestTransactionalIDThatBeganAnew(t *testing.T) {
 			t.Errorf("%+v after %+v: the producer is not fenced", c.p, first)
 		}
 	})
+}
+
+// TestLongTransactionalIDs: many records at once whose keys are long are not one batch that is too large.
+func TestLongTransactionalIDs(t *testing.T) {
+	b := openBroker(t, &Options{TransactionPartitions: 1})
+	p := connect(t, b)
+	ask[*kafkawire.FindCoordinatorResponse](p, &kafkawire.FindCoordinatorRequest{KeyType: 1, CoordinatorKeys: []string{"x"}}, 4)
+	s, err := b.txns.shard("x", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.mu.Lock()
+	s.writing = true // somebody else
+	s.mu.Unlock()
+	const n = 60
+	codes := make(chan kafkawire.ErrorCode, n)
+	begins := func(x *kafka.Txn, now time.Time, request uint64, fresh kafkawire.ProducerID) {
+		x.InitProducerID(now, request, 1000, noProducer(), fresh)
+	}
+	for i := range n {
+		id := kafkawire.TransactionalID(strings.Repeat(string(rune('A'+i)), 30_000))
+		s.callWithID(id, true, func(_ kafka.ProducerEpoch, code kafkawire.ErrorCode) { codes <- code }, begins)
+	}
+	for queued := 0; queued < n; runtime.Gosched() {
+		s.mu.Lock()
+		queued = len(s.queue)
+		s.mu.Unlock()
+	}
+	s.mu.Lock()
+	s.writing = false
+	s.mu.Unlock()
+	s.drain()
+	for range n {
+		if code := <-codes; code != noError {
+			t.Fatal(code)
+		}
+	}
 }

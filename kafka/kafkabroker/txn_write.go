@@ -7,8 +7,11 @@ import (
 	"github.com/quartet-mq/quartet/kafka/kafkawire"
 )
 
-// txnBatchBytes is about how many bytes of records go into a batch.
+// txnBatchBytes is about how many bytes of records go into a batch. A larger record is alone in its batch, which may be too
+// large for the log.
 const txnBatchBytes = 256 << 10
+
+func (q *txnQueued) size() int { return len(q.key) + len(q.value) }
 
 // enqueue puts a record into the queue. The caller holds mu.
 func (s *txnShard) enqueue(e *txnEntry, v *kafka.TxnEvent) {
@@ -35,8 +38,8 @@ func (s *txnShard) drain() {
 	for len(s.queue) > 0 {
 		list := s.queue
 		n, size := 0, 0
-		for n < len(list) && size < txnBatchBytes {
-			size += len(list[n].value)
+		for n < len(list) && (n == 0 || size+list[n].size() <= txnBatchBytes) {
+			size += list[n].size()
 			n++
 		}
 		s.queue = list[n:]
