@@ -279,7 +279,7 @@ func (b *Broker) applyChanges(defs []configDef, old map[string]string, changes [
 		case to.resource == configOfBroker && !d.dynamic:
 			return nil, logError(kafkawire.ErrInvalidRequest, "the config %s cannot be changed while the broker runs", c.name)
 		case c.op != configDelete && c.value == nil:
-			return nil, logError(kafkawire.ErrInvalidConfig, "the config %s gets no value", c.name)
+			return nil, logError(kafkawire.ErrInvalidRequest, "the config %s gets no value", c.name)
 		case (c.op == configAppend || c.op == configSubtract) && d.typ != typeList:
 			return nil, logError(kafkawire.ErrInvalidConfig, "the config %s is not a list", c.name)
 		}

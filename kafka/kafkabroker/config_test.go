@@ -151,7 +151,7 @@ func TestChangeConfigs(t *testing.T) {
 	}{
 		{"unknown", []c{{Name: "x", Value: new("1")}}, kafkawire.ErrInvalidConfig},
 		{"bad value", []c{{Name: "retention.ms", Value: new("x")}}, kafkawire.ErrInvalidConfig},
-		{"no value", []c{{Name: "retention.ms"}}, kafkawire.ErrInvalidConfig},
+		{"no value", []c{{Name: "retention.ms"}}, kafkawire.ErrInvalidRequest},
 		{"not a list", []c{{Name: "retention.ms", ConfigOperation: 2, Value: new("1")}}, kafkawire.ErrInvalidConfig},
 		{"bad element", []c{{Name: "cleanup.policy", ConfigOperation: 2, Value: new("x")}}, kafkawire.ErrInvalidConfig},
 		{"operation", []c{{Name: "retention.ms", ConfigOperation: 4, Value: new("1")}}, kafkawire.ErrInvalidRequest},
