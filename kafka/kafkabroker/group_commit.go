@@ -17,6 +17,13 @@ func (s *session) offsetCommit(r *kafkaserver.Request) {
 		r.Fail(err)
 		return
 	}
+	n := len(req.Topics)
+	for i := range req.Topics {
+		n += len(req.Topics[i].Partitions)
+	}
+	if crowded(r, n) {
+		return
+	}
 	w := commitWork{s: s, r: r, group: string(req.GroupID)}
 	retention := int64(-1)
 	if r.Version <= 4 {
@@ -250,6 +257,9 @@ func (s *groupShard) addCommit(now time.Time, w *commitWork, retention int64) bo
 			w.set(o, kafkawire.ErrUnknownServerError)
 			o.topic = -1
 		}
+		if int64(s.batch.Len()) > s.p.log.config().maxMessage {
+			break // none of them will be taken; each record has the name of the group
+		}
 	}
 	return s.batch.Count() > 0
 }
@@ -264,6 +274,13 @@ func (s *session) txnOffsetCommit(r *kafkaserver.Request) {
 	req := new(kafkawire.TxnOffsetCommitRequest)
 	if err := r.Decode(req); err != nil {
 		r.Fail(err)
+		return
+	}
+	n := len(req.Topics)
+	for i := range req.Topics {
+		n += len(req.Topics[i].Partitions)
+	}
+	if crowded(r, n) {
 		return
 	}
 	w := &commitWork{s: s, r: r, group: string(req.GroupID)}

@@ -12,6 +12,13 @@ func (s *session) offsetFetch(r *kafkaserver.Request) {
 		r.Fail(err)
 		return
 	}
+	n := len(req.Topics) + len(req.Groups)
+	for i := range req.Groups {
+		n += len(req.Groups[i].Topics)
+	}
+	if crowded(r, n) {
+		return
+	}
 	if r.Version < 8 {
 		g := kafkawire.OffsetFetchRequestGroup{GroupID: req.GroupID}
 		if req.Topics != nil {

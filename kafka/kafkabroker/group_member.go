@@ -77,6 +77,9 @@ func (s *session) joinGroup(r *kafkaserver.Request) {
 // maxJoin bounds the size of a JoinGroup. A group keeps what its members say, and all of that must have room in a record.
 const maxJoin = 2 << 20
 
+// maxMemberName bounds what the id of a member has of a client's name, so that it is short enough for a message.
+const maxMemberName = 1000
+
 // newMemberID returns the id that a client gets.
 func newMemberID(j *kafka.GroupJoin) string {
 	var u [16]byte
@@ -85,6 +88,9 @@ func newMemberID(j *kafka.GroupJoin) string {
 	name := j.InstanceID
 	if name == "" {
 		name = j.ClientID
+	}
+	if len(name) > maxMemberName {
+		name = strings.ToValidUTF8(name[:maxMemberName], "")
 	}
 	return fmt.Sprintf("%s-%x-%x-%x-%x-%x", name, u[:4], u[4:6], u[6:8], u[8:10], u[10:])
 }
@@ -213,6 +219,9 @@ func (s *session) leaveGroup(r *kafkaserver.Request) {
 	var req kafkawire.LeaveGroupRequest
 	if err := r.Decode(&req); err != nil {
 		r.Fail(err)
+		return
+	}
+	if crowded(r, len(req.Members)) {
 		return
 	}
 	list := req.Members

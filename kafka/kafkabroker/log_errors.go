@@ -3,6 +3,7 @@ package kafkabroker
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/quartet-mq/quartet/kafka"
 	"github.com/quartet-mq/quartet/kafka/kafkawire"
@@ -27,10 +28,16 @@ func errorCode(err error) kafkawire.ErrorCode {
 func errorText(err error) *string {
 	var e *kafka.Error
 	if errors.As(err, &e) && e.Text != "" {
+		if len(e.Text) > maxErrorText {
+			return new(strings.ToValidUTF8(e.Text[:maxErrorText], "") + "...")
+		}
 		return &e.Text
 	}
 	return nil
 }
+
+// maxErrorText bounds the text beside an error code. It may quote what the client has sent.
+const maxErrorText = 1000
 
 // logError returns an error with a code of the protocol.
 func logError(code kafkawire.ErrorCode, format string, args ...any) error {

@@ -31,6 +31,9 @@ func (s *session) metadata(r *kafkaserver.Request) {
 		r.Fail(err)
 		return
 	}
+	if crowded(r, len(req.Topics)) {
+		return
+	}
 	resp := kafkawire.MetadataResponse{
 		ClusterID: &s.b.cluster, ControllerID: kafkawire.BrokerID(s.b.nodes[0].at.ID), ClusterAuthorizedOperations: minInt32,
 	}
@@ -49,10 +52,27 @@ func (s *session) metadata(r *kafkaserver.Request) {
 			}
 		}
 	}
+	seen := make(map[metadataKey]bool, len(req.Topics))
 	for i := range req.Topics {
-		resp.Topics = append(resp.Topics, s.lookUp(&req, &req.Topics[i]))
+		want := &req.Topics[i]
+		k := metadataKey{named: want.Name != nil, id: want.TopicID}
+		if k.named {
+			k = metadataKey{named: true, name: *want.Name}
+		}
+		if !seen[k] {
+			seen[k] = true
+			resp.Topics = append(resp.Topics, s.lookUp(&req, want))
+		}
 	}
 	r.Reply(&resp)
+}
+
+// metadataKey is what a client asks for. One that asks for the same twice gets one answer, as many are much longer than the
+// question.
+type metadataKey struct {
+	named bool
+	name  kafkawire.TopicName
+	id    kafkawire.UUID
 }
 
 const minInt32 = -1 << 31

@@ -18,6 +18,9 @@ func (s *session) describeTransactions(r *kafkaserver.Request) {
 		r.Fail(err)
 		return
 	}
+	if crowded(r, len(req.TransactionalIDs)) {
+		return
+	}
 	resp := &kafkawire.DescribeTransactionsResponse{}
 	room := maxAnswers
 	for _, id := range req.TransactionalIDs {
@@ -88,6 +91,9 @@ func (s *session) listTransactions(r *kafkaserver.Request) {
 		r.Fail(err)
 		return
 	}
+	if crowded(r, len(req.StateFilters)+len(req.ProducerIDFilters)) {
+		return
+	}
 	resp := &kafkawire.ListTransactionsResponse{}
 	var pattern *regexp.Regexp
 	if p := req.TransactionalIDPattern; p != nil && *p != "" {
@@ -107,12 +113,20 @@ func (s *session) listTransactions(r *kafkaserver.Request) {
 		r.Reply(resp)
 		return
 	}
+	states := make(map[string]bool)
+	for _, name := range req.StateFilters {
+		states[name] = true
+	}
+	producers := make(map[kafkawire.ProducerID]bool)
+	for _, id := range req.ProducerIDFilters {
+		producers[id] = true
+	}
 	now := time.Now().UnixMilli()
 	for _, t := range s.b.Transactions() {
 		switch {
 		case t.node != s.node.at.ID,
-			len(req.StateFilters) > 0 && !slices.Contains(req.StateFilters, t.State),
-			len(req.ProducerIDFilters) > 0 && !slices.Contains(req.ProducerIDFilters, kafkawire.ProducerID(t.ProducerID)),
+			len(states) > 0 && !states[t.State],
+			len(producers) > 0 && !producers[kafkawire.ProducerID(t.ProducerID)],
 			req.DurationFilter >= 0 && now-t.started <= req.DurationFilter,
 			pattern != nil && !pattern.MatchString(t.ID),
 			!s.allowed(opDescribe, resourceTransactionalID, t.ID):
