@@ -14,6 +14,9 @@ func (s *session) createTopics(r *kafkaserver.Request) {
 		r.Fail(err)
 		return
 	}
+	if crowded(r, len(req.Topics)) {
+		return
+	}
 	count := make(map[kafkawire.TopicName]int)
 	for i := range req.Topics {
 		count[req.Topics[i].Name]++
@@ -120,56 +123,72 @@ func (s *session) deleteTopics(r *kafkaserver.Request) {
 		r.Fail(err)
 		return
 	}
+	if crowded(r, len(req.Topics)+len(req.TopicNames)) {
+		return
+	}
 	want := req.Topics
 	for i := range req.TopicNames {
 		want = append(want, kafkawire.DeleteTopicsRequestTopic{Name: &req.TopicNames[i]})
 	}
-	var resp kafkawire.DeleteTopicsResponse
-	seen := make(map[*topicState]bool)
-	for _, w := range want {
-		a := kafkawire.DeleteTopicsResponseTopic{Name: w.Name, TopicID: w.TopicID}
-		if err := s.delete(w, &a, seen); err != nil {
+	resp := kafkawire.DeleteTopicsResponse{Responses: make([]kafkawire.DeleteTopicsResponseTopic, len(want))}
+	found := make([]*topicState, len(want))
+	count := make(map[*topicState]int)
+	for i, w := range want {
+		a := &resp.Responses[i]
+		a.Name, a.TopicID = w.Name, w.TopicID
+		t, err := s.toDelete(w, a)
+		if err != nil {
 			a.ErrorCode, a.ErrorMessage = errorCode(err), errorText(err)
+			continue
 		}
-		resp.Responses = append(resp.Responses, a)
+		found[i] = t
+		count[t]++
+	}
+	for i, t := range found {
+		a := &resp.Responses[i]
+		switch {
+		case t == nil:
+		case count[t] > 1: // by its name and its id, perhaps
+			a.ErrorCode, a.ErrorMessage = kafkawire.ErrInvalidRequest, new("the request has this topic more than once")
+		default:
+			if err := s.b.deleteTopic(t); err != nil {
+				a.ErrorCode, a.ErrorMessage = errorCode(err), errorText(err)
+			}
+		}
 	}
 	r.Reply(&resp)
 }
 
-// delete deletes a topic for a client.
-func (s *session) delete(w kafkawire.DeleteTopicsRequestTopic, a *kafkawire.DeleteTopicsResponseTopic, seen map[*topicState]bool) error {
+// toDelete returns the topic that a client wants to be deleted, if it may.
+func (s *session) toDelete(w kafkawire.DeleteTopicsRequestTopic, a *kafkawire.DeleteTopicsResponseTopic) (*topicState, error) {
 	var t *topicState
 	switch {
 	case w.Name != nil && !w.TopicID.IsZero():
-		return logError(kafkawire.ErrInvalidRequest, "both a name and an id are given")
+		return nil, logError(kafkawire.ErrInvalidRequest, "both a name and an id are given")
 	case w.Name == nil && w.TopicID.IsZero():
-		return logError(kafkawire.ErrInvalidRequest, "neither a name nor an id is given")
+		return nil, logError(kafkawire.ErrInvalidRequest, "neither a name nor an id is given")
 	case w.Name != nil:
 		name := string(*w.Name)
 		if !s.allowed(opDelete, resourceTopic, name) {
-			return kafkawire.ErrTopicAuthorizationFailed
+			return nil, kafkawire.ErrTopicAuthorizationFailed
 		}
 		if t = s.b.topic(name); t == nil {
-			return kafkawire.ErrUnknownTopicOrPartition
+			return nil, kafkawire.ErrUnknownTopicOrPartition
 		}
 	default:
 		if t = s.b.topicByID(w.TopicID); t == nil {
-			return kafkawire.ErrUnknownTopicID
+			return nil, kafkawire.ErrUnknownTopicID
 		}
 		if s.allowed(opDescribe, resourceTopic, t.name) {
 			a.Name = new(kafkawire.TopicName(t.name))
 		}
 		if !s.allowed(opDelete, resourceTopic, t.name) {
-			return kafkawire.ErrTopicAuthorizationFailed
+			return nil, kafkawire.ErrTopicAuthorizationFailed
 		}
 	}
-	if seen[t] {
-		return logError(kafkawire.ErrInvalidRequest, "the request has this topic more than once")
-	}
-	seen[t] = true
 	a.TopicID = t.id
 	if !s.b.configs.broker().bool("delete.topic.enable") {
-		return kafkawire.ErrTopicDeletionDisabled
+		return nil, kafkawire.ErrTopicDeletionDisabled
 	}
-	return s.b.deleteTopic(t)
+	return t, nil
 }

@@ -278,3 +278,22 @@ func TestDescribeTopicPartitionsPages(t *testing.T) {
 		t.Errorf("%+v", resp.Topics)
 	}
 }
+
+// TestDeleteTopicsTwice: a request that names a topic twice, also in different ways, deletes it not at all.
+func TestDeleteTopicsTwice(t *testing.T) {
+	b := openBroker(t, smallOptions())
+	p := connect(t, b)
+	id := p.mustCreate("t", 1)
+	p.mustCreate("u", 1)
+	named := func(name kafkawire.TopicName) kafkawire.DeleteTopicsRequestTopic {
+		return kafkawire.DeleteTopicsRequestTopic{Name: &name}
+	}
+	req := &kafkawire.DeleteTopicsRequest{Topics: []kafkawire.DeleteTopicsRequestTopic{named("t"), named("u"), {TopicID: id}}}
+	list := ask[*kafkawire.DeleteTopicsResponse](p, req, 6).Responses
+	if list[0].ErrorCode != kafkawire.ErrInvalidRequest || list[1].ErrorCode != noError || list[2].ErrorCode != kafkawire.ErrInvalidRequest {
+		t.Errorf("%+v", list)
+	}
+	if b.topic("t") == nil || b.topic("u") != nil {
+		t.Error(b.topic("t"), b.topic("u"))
+	}
+}
