@@ -3,6 +3,7 @@ package kafkabroker
 import (
 	"errors"
 	"io/fs"
+	"math"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -286,7 +287,7 @@ func (l *partitionLog) recoverSegment(g *segment, t *producerTable) (end int64, 
 			if h.raw.LeaderEpoch() > l.epochs.latest() {
 				l.epochs = l.epochs.assign(h.raw.LeaderEpoch(), h.base)
 			}
-			aborted, err := t.replay(sc)
+			aborted, err := t.replay(sc, math.MaxInt64)
 			for _, a := range aborted {
 				if err == nil {
 					err = g.addAborted(fsys, a)
@@ -351,8 +352,9 @@ func (l *partitionLog) finishRecovery(g *segment) error {
 	return fsys.SyncDir(l.path)
 }
 
-// replay takes the batch that a scanner has found into the table and returns the transactions that it aborts.
-func (t *producerTable) replay(sc *scanner) (aborted []abortedTxn, err error) {
+// replay takes the batch that a scanner has found into the table and returns the transactions that it aborts. Those that are
+// decided below high are forgotten.
+func (t *producerTable) replay(sc *scanner, high int64) (aborted []abortedTxn, err error) {
 	b := sc.head.raw
 	if b.ProducerID() < 0 {
 		t.end = sc.head.last + 1
@@ -371,6 +373,9 @@ func (t *producerTable) replay(sc *scanner) (aborted []abortedTxn, err error) {
 	}
 	aborted = t.abortedBy(&u)
 	t.apply(&u, sc.head.last+1)
+	if len(u.completed) > 0 {
+		t.txns.forget(min(high, t.end))
+	}
 	return aborted, nil
 }
 
@@ -386,13 +391,14 @@ func (l *partitionLog) producersAt(offset int64, o opening) (*producerTable, err
 	if _, err := t.peek(l.dir.fs, l.path, start, o.now, l.dir.opt.expireProducers); err != nil {
 		return nil, err
 	}
-	return t, l.replayTo(t, offset)
+	return t, l.replayTo(t, offset, math.MaxInt64)
 }
 
-// replayTo takes the batches from the table's end up to an offset into it.
-func (l *partitionLog) replayTo(t *producerTable, offset int64) error {
+// replayTo takes the batches from the table's end up to an offset into it. Transactions that are decided below high are
+// forgotten.
+func (l *partitionLog) replayTo(t *producerTable, offset, high int64) error {
 	for i := max(floorSegment(l.segs, t.end), 0); i < len(l.segs) && l.segs[i].base < offset; i++ {
-		if err := l.replaySegment(t, l.segs[i], offset); err != nil {
+		if err := l.replaySegment(t, l.segs[i], offset, high); err != nil {
 			return err
 		}
 	}
@@ -400,7 +406,7 @@ func (l *partitionLog) replayTo(t *producerTable, offset int64) error {
 	return nil
 }
 
-func (l *partitionLog) replaySegment(t *producerTable, g *segment, to int64) error {
+func (l *partitionLog) replaySegment(t *producerTable, g *segment, to, high int64) error {
 	pos := int64(0)
 	var err error
 	if g.indexLen >= 0 {
@@ -422,7 +428,7 @@ func (l *partitionLog) replaySegment(t *producerTable, g *segment, to int64) err
 		if sc.head.last < t.end || sc.head.magic() < 2 {
 			continue
 		}
-		if _, err := t.replay(sc); err != nil {
+		if _, err := t.replay(sc, high); err != nil {
 			return err
 		}
 	}
@@ -449,7 +455,7 @@ func (l *partitionLog) rebuild(now int64) error {
 	if err := l.refill(t, now); err != nil {
 		return err
 	}
-	if err := l.replayTo(t, l.end); err != nil {
+	if err := l.replayTo(t, l.end, l.high); err != nil {
 		return err
 	}
 	snapshot, err := t.save(fsys, l.path)
