@@ -120,6 +120,29 @@ func TestFewOpenFiles(t *testing.T) {
 	}
 }
 
+// TestFileMadeAnew: a file that is made in the place of one that is open is open once.
+func TestFileMadeAnew(t *testing.T) {
+	m := vfs.NewMem()
+	p := &handlePool{fs: m, max: 10}
+	h := p.file("d/f")
+	for range 3 {
+		f, err := h.create()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.WriteAt([]byte("x"), 0); err != nil || len(p.open) != 1 || h.f != f {
+			t.Error(err, len(p.open))
+		}
+		h.release()
+		if err := m.Remove("d/f"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if h.shut(); len(p.open) != 0 {
+		t.Error(len(p.open))
+	}
+}
+
 // TestBackground: retention, compaction, flushes at intervals and checkpoints happen by themselves.
 func TestBackground(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

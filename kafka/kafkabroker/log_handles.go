@@ -58,7 +58,12 @@ func (h *handle) create() (vfs.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.adopt(f)
+	if h.f != nil { // of a file that was there before
+		_ = h.f.Close()
+		h.f = f
+	} else {
+		h.adopt(f)
+	}
 	h.refs++
 	h.used = true
 	return f, nil
