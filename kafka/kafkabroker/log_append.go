@@ -39,6 +39,7 @@ func (l *partitionLog) append(r *appendRequest) (appendResult, error) {
 	}
 	l.writing.Lock()
 	res, advanced, err := l.appendLocked(r, c)
+	clear(l.heads) // they hold the memory of the request
 	l.writing.Unlock()
 	res.advanced = advanced
 	if advanced && !r.quiet {
@@ -275,5 +276,5 @@ func (l *partitionLog) mustRoll(c *logConfig, size, last, now int64) bool {
 		}
 		waited = latest - first
 	}
-	return waited > c.segmentMs
+	return waited > c.rollMs()
 }

@@ -75,6 +75,14 @@ func (c *logConfig) setFlush(messages, ms int64) {
 	}
 }
 
+// rollMs is for how long a segment gets batches: no longer than records may wait for compaction.
+func (c *logConfig) rollMs() int64 {
+	if c.compact && c.maxLagMs > 0 {
+		return min(c.segmentMs, c.maxLagMs)
+	}
+	return c.segmentMs
+}
+
 // acksWait reports whether an append is acknowledged to acks=all only when it is durable.
 func (c *logConfig) acksWait() bool { return c.flush == flushSync }
 

@@ -542,3 +542,31 @@ func TestHighWatermark(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestAppendKeepsNothing: a log does not hold the memory of requests.
+func TestAppendKeepsNothing(t *testing.T) {
+	l, _ := testLog(t, smallConfig())
+	mustAppend(t, l, values("a").bytes(t))
+	if _, err := l.append(&appendRequest{records: append(values("b").raw(), values("c").raw()...), origin: fromCoordinator}); err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range l.heads[:cap(l.heads)] {
+		if h.raw != nil {
+			t.Errorf("%x", h.raw)
+		}
+	}
+}
+
+// TestRollForCompaction: a segment gets no batches any more when its first one must be compacted.
+func TestRollForCompaction(t *testing.T) {
+	l, _ := compactLog(t)
+	c := *l.config()
+	c.maxLagMs = 100
+	l.setConfig(&c)
+	for i, time := range []int64{1000, 1100, 1101} {
+		mustAppend(t, l, testBatch{records: []testRecord{{time, "k", "v"}}}.bytes(t))
+		if want := 1 + i/2; l.state().segments != want {
+			t.Errorf("%d: %d segments", time, l.state().segments)
+		}
+	}
+}
