@@ -107,7 +107,7 @@ func (c *brokerConfigs) brokerSynonyms(d *configDef) (list []configSynonym) {
 func (d *configDef) inUnit(s configSynonym) string {
 	for _, a := range d.alias {
 		if a.name == s.name {
-			if n, err := strconv.ParseInt(s.value, 10, 64); err == nil && n > 0 {
+			if n, err := strconv.ParseInt(strings.TrimSpace(s.value), 10, 64); err == nil && n > 0 {
 				return strconv.FormatInt(n*a.factor, 10)
 			}
 		}
@@ -236,7 +236,7 @@ func (c *brokerConfigs) settle() {
 	for i := range brokerDefs {
 		d := &brokerDefs[i]
 		if list := c.brokerSynonyms(d); len(list) > 0 {
-			m[d.name] = d.inUnit(list[0])
+			m[d.name] = strings.TrimSpace(d.inUnit(list[0]))
 		}
 	}
 	c.now.Store(&configSet{m})

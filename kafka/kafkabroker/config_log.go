@@ -14,7 +14,7 @@ func (b *Broker) logConfigOf(topic string) *logConfig {
 	b.configs.mu.RLock()
 	for i := range topicDefs {
 		d := &topicDefs[i]
-		m[d.name] = b.configs.findTopic(d, set).value
+		m[d.name] = strings.TrimSpace(b.configs.findTopic(d, set).value) // as it was checked
 	}
 	b.configs.mu.RUnlock()
 	c := parseLogConfig(m)
@@ -45,7 +45,7 @@ func parseLogConfig(m map[string]string) *logConfig {
 	c.minLagMs, c.maxLagMs = number("min.compaction.lag.ms"), number("max.compaction.lag.ms")
 	c.minDirtyRatio, _ = strconv.ParseFloat(m["min.cleanable.dirty.ratio"], 64)
 	c.maxMessage = number("max.message.bytes")
-	c.appendTime = strings.TrimSpace(m["message.timestamp.type"]) == "LogAppendTime"
+	c.appendTime = m["message.timestamp.type"] == "LogAppendTime"
 	c.beforeMaxMs, c.afterMaxMs = number("message.timestamp.before.max.ms"), number("message.timestamp.after.max.ms")
 	c.minInSync = int32(number("min.insync.replicas"))
 	c.method, c.level, c.recompress = compressionOf(m)
@@ -63,7 +63,7 @@ func (b *Broker) refreshLogs(t *topicState) {
 
 // compressionOf reads how the batches of a topic are to be compressed. ok is false when they are left as they come.
 func compressionOf(m map[string]string) (method compress.Method, level int, ok bool) {
-	name := strings.TrimSpace(m["compression.type"])
+	name := m["compression.type"]
 	switch name {
 	case "producer", "":
 		return 0, 0, false

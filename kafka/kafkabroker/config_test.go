@@ -232,3 +232,32 @@ func TestBadOptions(t *testing.T) {
 		}
 	}
 }
+
+// TestConfigsWithSpaces: spaces around a value are nothing, as in Apache Kafka. A time for which records are kept was taken for 0
+// because of one.
+func TestConfigsWithSpaces(t *testing.T) {
+	b := openBroker(t, &Options{Config: map[string]string{
+		"log.retention.minutes": " 7 ", "num.partitions": " 3", "auto.create.topics.enable": " true", "log.segment.bytes": "5000 ",
+	}})
+	p := connect(t, b)
+	p.mustCreate("t", -1, "retention.bytes", " 123456 ", "min.cleanable.dirty.ratio", " 0.25", "compression.type", " gzip ",
+		"compression.gzip.level", " 7", "cleanup.policy", " compact , delete ", "message.timestamp.type", "LogAppendTime ")
+	l := b.partition("t", 2).log.config()
+	if l.retentionMs != 7*60_000 || l.retentionBytes != 123456 || l.segmentBytes != 5000 || l.minDirtyRatio != 0.25 || l.level != 7 ||
+		!l.recompress || !l.compact || !l.delete || !l.appendTime {
+		t.Errorf("%+v", l)
+	}
+	req := &kafkawire.IncrementalAlterConfigsRequest{Resources: []kafkawire.IncrementalAlterConfigsRequestResource{{
+		ResourceType: 2, ResourceName: "t", Configs: []kafkawire.IncrementalAlterConfigsRequestConfig{{Name: "retention.ms", Value: new(" 604800000")}},
+	}}}
+	if a := ask[*kafkawire.IncrementalAlterConfigsResponse](p, req, 1).Responses[0]; a.ErrorCode != noError {
+		t.Error(a.ErrorCode)
+	}
+	if n := b.partition("t", 2).log.config().retentionMs; n != 604800000 {
+		t.Error(n)
+	}
+	if a := ask[*kafkawire.MetadataResponse](p, &kafkawire.MetadataRequest{
+		Topics: []kafkawire.MetadataRequestTopic{{Name: new(kafkawire.TopicName("auto"))}}, AllowAutoTopicCreation: true}, 12).Topics[0]; a.ErrorCode != noError || len(a.Partitions) != 3 {
+		t.Error(a.ErrorCode, len(a.Partitions))
+	}
+}
