@@ -151,13 +151,15 @@ func TestPublishRefused(t *testing.T) {
 		}
 		check(t, c.Publish(t.Context(), &Message{RoutingKey: "q"}))
 
-		s.do(func() { s.hold = true })
 		var all []*Publication
-		for _, x := range []string{"", "no", ""} {
-			p, err := c.PublishAsync(t.Context(), &Message{Exchange: x, RoutingKey: "q"})
-			check(t, err)
-			all = append(all, p)
-		}
+		s.do(func() { // the broker closes the channel when all three are on it
+			s.hold = true
+			for _, x := range []string{"", "no", ""} {
+				p, err := c.PublishAsync(t.Context(), &Message{Exchange: x, RoutingKey: "q"})
+				check(t, err)
+				all = append(all, p)
+			}
+		})
 		for _, p := range all {
 			if err := p.Wait(t.Context()); !isUnknown(err) || !isCode(err, amqp091.NotFound) {
 				t.Fatal(err)
