@@ -36,7 +36,7 @@ func (d *logDir) forgetRemoved(ids []partitionID) error {
 }
 
 func recoveryPoint(l *partitionLog) (int64, bool) { return l.recovery, true }
-func startPoint(l *partitionLog) (int64, bool)    { return l.start, l.start > l.segs[0].base }
+func startPoint(l *partitionLog) (int64, bool)    { return l.start, l.start > 0 }
 func highPoint(l *partitionLog) (int64, bool)     { return l.high, true }
 
 // save writes a checkpoint with an offset of each log, but not of those for which of returns false. The caller holds
@@ -60,8 +60,8 @@ func (d *logDir) saveRecoveryPoints() error {
 	return d.save(recoveryPointFile, recoveryPoint)
 }
 
-// saveStarts writes where the logs start, those whose start is not that of a segment. What deleteRecords did is durable
-// then.
+// saveStarts writes where the logs start, also those that start with their first segment: others before it may still be
+// there. What deleteRecords did is durable then.
 func (d *logDir) saveStarts() error {
 	d.checkpoints.Lock()
 	defer d.checkpoints.Unlock()

@@ -1,6 +1,8 @@
 package kafkabroker
 
 import (
+	"errors"
+
 	"github.com/quartet-mq/quartet/kafka/kafkawire"
 )
 
@@ -74,7 +76,7 @@ func (l *partitionLog) truncateFiles(offset int64) error {
 			return err
 		}
 	}
-	return syncHandle(g.log)
+	return errors.Join(syncHandle(g.log), l.dir.saveStarts())
 }
 
 // restart removes everything and begins anew at an offset. The caller holds janitor and writing.
@@ -105,7 +107,7 @@ func (l *partitionLog) replaceAll(g *segment, offset int64) error {
 	if err := g.rename(l.dir.fs, ""); err != nil {
 		return err
 	}
-	return l.dir.fs.SyncDir(l.path)
+	return errors.Join(l.dir.fs.SyncDir(l.path), l.dir.saveStarts())
 }
 
 // trimEpochs drops the leader epochs out of a range. The caller holds writing.

@@ -35,7 +35,6 @@ func (l *partitionLog) moveStart(offset int64) error {
 	l.mu.Lock()
 	l.start = max(l.start, offset)
 	l.high = max(l.high, l.start)
-	l.recovery = max(l.recovery, l.start)
 	l.settle()
 	l.mu.Unlock()
 	err := l.trimEpochs(l.start, l.end)
@@ -130,5 +129,8 @@ func (l *partitionLog) removeSegments(n int) error {
 			return l.dir.fail("removing a segment of "+l.id.String(), err)
 		}
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.recovery = max(l.recovery, l.segs[0].base)
 	return nil
 }

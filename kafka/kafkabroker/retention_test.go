@@ -136,6 +136,68 @@ func TestDeleteRecords(t *testing.T) {
 	}
 }
 
+// TestStartIsKept: the start of a log does not go back in a crash while its first segments are being removed, and others write
+// the checkpoint.
+func TestStartIsKept(t *testing.T) {
+	l, m := testLog(t, smallConfig())
+	fill(t, l, 50)
+	start, err := l.deleteRecords(l.segments()[2].base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.dir.flusher.wait()
+	if err := errors.Join(l.dir.saveCheckpoints(), m.SyncAll("d")); err != nil {
+		t.Fatal(err)
+	}
+	var once sync.Once
+	var crashed *vfs.Mem
+	m.SetFail(func(op vfs.Op, name string) (err error) {
+		if op == vfs.OpRename && strings.HasSuffix(name, logSuffix) {
+			once.Do(func() {
+				err = l.dir.saveStarts()
+				crashed = m.DropClone()
+			})
+		}
+		return err
+	})
+	if n, err := l.retain(0); n == 0 || err != nil {
+		t.Fatal(n, err)
+	}
+	m.SetFail(nil)
+	d := testDir(t, crashed, nil)
+	if s := d.get(testID).state(); s.start != start {
+		t.Errorf("%+v, want %d", s, start)
+	}
+	if err := d.close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestStartIsNotDurability: where a log starts says nothing about what is durable.
+func TestStartIsNotDurability(t *testing.T) {
+	l, m := testLog(t, smallConfig())
+	f := l.dir.flusher
+	f.mu.Lock()
+	f.running = true // the disk is slow
+	f.mu.Unlock()
+	fill(t, l, 50)
+	if _, err := l.deleteRecords(-1); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(l.dir.saveRecoveryPoints(), syncHandle(l.active().log), m.SyncDir("d/t-0")); err != nil {
+		t.Fatal(err)
+	}
+	crashed := m.DropClone()
+	f.run()
+	d := testDir(t, crashed, nil)
+	if s := d.get(testID).state(); s.end != 0 || s.segments != 1 {
+		t.Errorf("the first segments are lost: %+v", s)
+	}
+	if err := d.close(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestTruncate(t *testing.T) {
 	for _, offset := range []int64{99, 50, 17, 1, 0} {
 		l, m := testLog(t, smallConfig())
@@ -185,14 +247,26 @@ func TestTruncateBelowStart(t *testing.T) {
 	if _, err := l.retain(0); err != nil {
 		t.Fatal(err)
 	}
+	if err := l.dir.saveCheckpoints(); err != nil {
+		t.Fatal(err)
+	}
 	if err := l.truncate(20, 0); err != nil {
 		t.Fatal(err)
 	}
 	if s := l.state(); s.start != 20 || s.end != 20 || s.segments != 1 {
 		t.Errorf("%+v", s)
 	}
-	if r := mustAppend(t, l, values("v").bytes(t)); r.base != 20 {
+	r := mustAppend(t, l, values("v").bytes(t))
+	if r.base != 20 {
 		t.Errorf("%+v", r)
+	}
+	if err := m.SyncAll("d"); err != nil {
+		t.Fatal(err)
+	}
+	crashed := testDir(t, m.DropClone(), nil)
+	wantContents(t, crashed.get(testID), 20, readAll, "20:v")
+	if err := crashed.close(); err != nil {
+		t.Error(err)
 	}
 	if err := l.truncate(-1, 0); !errors.Is(err, kafkawire.ErrOffsetOutOfRange) {
 		t.Error(err)
