@@ -45,7 +45,7 @@ func (s *session) describeConfigs(r *kafkaserver.Request) {
 		room -= len(list)
 		a.ErrorCode, a.ErrorMessage = errorCode(err), errorText(err)
 		for i := range list {
-			if want.ConfigurationKeys == nil || slices.Contains(want.ConfigurationKeys, list[i].name) {
+			if len(want.ConfigurationKeys) == 0 || slices.Contains(want.ConfigurationKeys, list[i].name) {
 				a.Configs = append(a.Configs, list[i].describe(req.IncludeSynonyms, req.IncludeDocumentation))
 			}
 		}

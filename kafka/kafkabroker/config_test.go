@@ -96,6 +96,13 @@ func TestDescribeConfigs(t *testing.T) {
 	if _, m = p.describe(configOfTopic, "t", "retention.ms", "no.such.config"); len(m) != 1 {
 		t.Error("of one key:", m)
 	}
+	// No keys are all, as in Apache Kafka.
+	all := &kafkawire.DescribeConfigsRequest{Resources: []kafkawire.DescribeConfigsRequestResource{{
+		ResourceType: int8(configOfTopic), ResourceName: "t", ConfigurationKeys: []string{},
+	}}}
+	if n := len(ask[*kafkawire.DescribeConfigsResponse](p, all, 4).Results[0].Configs); n != len(topicDefs) {
+		t.Errorf("%d configs", n)
+	}
 	if code, _ = p.describe(configOfTopic, "none"); code != kafkawire.ErrUnknownTopicOrPartition {
 		t.Error(code)
 	}
