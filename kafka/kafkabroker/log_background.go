@@ -5,40 +5,27 @@ import (
 	"time"
 )
 
-// start begins to do in the background what is due from time to time: retention, compaction, checkpoints.
+// start begins to do in the background what is due from time to time: checkpoints, retention, compaction. None waits for
+// another: compaction may take hours.
 func (d *logDir) start() {
+	d.every(d.opt.checkpointEvery, func(time.Time) { d.checkpointNow() })
+	d.every(d.opt.retentionEvery, d.retainAll)
+	d.every(d.opt.cleanEvery, d.cleanAll)
+}
+
+// every calls f again and again, with a pause before each call, until the directory is closed.
+func (d *logDir) every(pause time.Duration, f func(now time.Time)) {
 	d.done.Go(func() {
-		now := time.Now()
-		retention, cleaning, checkpoint := now.Add(d.opt.retentionEvery), now.Add(d.opt.cleanEvery), now.Add(d.opt.checkpointEvery)
-		timer := time.NewTimer(0)
+		timer := time.NewTimer(pause)
 		defer timer.Stop()
 		for {
-			next := retention
-			if cleaning.Before(next) {
-				next = cleaning
-			}
-			if checkpoint.Before(next) {
-				next = checkpoint
-			}
-			timer.Reset(time.Until(next))
 			select {
 			case <-d.quit:
 				return
 			case <-timer.C:
 			}
-			now := time.Now()
-			if !now.Before(checkpoint) {
-				d.checkpointNow()
-				checkpoint = now.Add(d.opt.checkpointEvery)
-			}
-			if !now.Before(retention) {
-				d.retainAll(now)
-				retention = now.Add(d.opt.retentionEvery)
-			}
-			if !now.Before(cleaning) {
-				d.cleanAll(now)
-				cleaning = time.Now().Add(d.opt.cleanEvery)
-			}
+			f(time.Now())
+			timer.Reset(pause)
 		}
 	})
 }
@@ -62,7 +49,12 @@ func (d *logDir) retainAll(now time.Time) {
 		}
 		ms := now.UnixMilli()
 		l.expireProducers(ms, d.opt.expireProducers)
-		if _, err := l.retain(ms); err != nil && !errors.Is(err, errClosed) {
+		if !l.janitor.TryLock() {
+			continue // it is being compacted, and nobody waits for that
+		}
+		_, err := l.removeOld(ms)
+		l.janitor.Unlock()
+		if err != nil && !errors.Is(err, errClosed) {
 			d.log.Warn("kafkabroker: retention failed", "log", l.id, "error", err)
 		}
 	}

@@ -194,6 +194,51 @@ func TestBackground(t *testing.T) {
 	})
 }
 
+// TestBackgroundDuringCompaction: retention and checkpoints do not wait for a compaction that takes long.
+func TestBackgroundDuringCompaction(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := vfs.NewMem()
+		plain, both := smallConfig(), smallConfig()
+		plain.retentionMs, both.compact = 60_000, true
+		d := testDir(t, m, nil)
+		var logs []*partitionLog
+		for i, c := range []*logConfig{plain, both} {
+			l, err := createOne(d, kafkawire.UUID{5}, c, partitionID{"t", int32(i)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			logs = append(logs, l)
+			for i := range 100 {
+				mustAppend(t, l, testBatch{records: []testRecord{{time.Now().UnixMilli(), fmt.Sprint("k", i%3), "v"}}}.bytes(t))
+			}
+		}
+		d.flusher.wait()
+		goOn := make(chan bool)
+		m.SetFail(func(op vfs.Op, name string) error {
+			if op == vfs.OpCreate && strings.HasSuffix(name, logSuffix+cleanedSuffix) {
+				<-goOn
+			}
+			return nil
+		})
+		d.start()
+		time.Sleep(11 * time.Minute)
+		if s := logs[0].state(); s.start != 100 {
+			t.Errorf("%+v", s)
+		}
+		if starts := d.loadOffsets(logStartFile); starts[logs[0].id] != 100 {
+			t.Error(starts)
+		}
+		close(goOn)
+		synctest.Wait()
+		if got := len(strings.Fields(contents(t, logs[1], 0, readAll))); got > 40 {
+			t.Errorf("compaction left %d records", got)
+		}
+		if err := d.close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // TestSyncer: who waits is told when it is durable, whatever is synced how.
 func TestSyncer(t *testing.T) {
 	for _, from := range []int{-1, 4} {

@@ -242,6 +242,13 @@ func wantContents(t testing.TB, l *partitionLog, offset int64, i isolation, want
 
 func crcIEEE(b []byte) uint32 { return crc32.ChecksumIEEE(b) }
 
+// retain removes what retention does not keep.
+func (l *partitionLog) retain(now int64) (removed int, err error) {
+	l.janitor.Lock()
+	defer l.janitor.Unlock()
+	return l.removeOld(now)
+}
+
 func createOne(d *logDir, topic kafkawire.UUID, c *logConfig, id partitionID) (*partitionLog, error) {
 	made, err := d.create(topic, c, id)
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 )
 
 // deleteRecords moves the start of the log to an offset, -1 for the high watermark, and returns the start. The segments
-// before it are removed by retain. A crash undoes it unless saveStarts has been called.
+// before it are removed by removeOld. A crash undoes it unless saveStarts has been called.
 func (l *partitionLog) deleteRecords(offset int64) (int64, error) {
 	l.writing.Lock()
 	defer l.writing.Unlock()
@@ -47,12 +47,10 @@ func (l *partitionLog) moveStart(offset int64) error {
 	return err
 }
 
-// retain removes the segments that retention does not keep: those before the start of the log, and with the policy delete
+// removeOld removes the segments that retention does not keep: those before the start of the log, and with the policy delete
 // those that are too old, and the oldest while the others have retention.bytes. Nothing at or behind the high watermark is
-// removed. It returns how many segments it has removed.
-func (l *partitionLog) retain(now int64) (removed int, err error) {
-	l.janitor.Lock()
-	defer l.janitor.Unlock()
+// removed. It returns how many segments it has removed. The caller holds janitor.
+func (l *partitionLog) removeOld(now int64) (removed int, err error) {
 	c := l.config()
 	n, all, err := l.deletable(c, now)
 	if err != nil || n == 0 {
