@@ -29,7 +29,7 @@ func TestOverStreams(t *testing.T) {
 	if err != nil {
 		t.Skip(err)
 	}
-	out, err := exec.CommandContext(t.Context(), exe, "-streams", "-test.timeout=100s").CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), exe, "-streams", "-test.timeout=500s").CombinedOutput()
 	if err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
