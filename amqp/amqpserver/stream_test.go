@@ -430,7 +430,13 @@ func TestStreamBlocked(t *testing.T) {
 				t.Fatalf("got %s", m)
 			}
 		}
-		c1.expect("1 basic.ack(delivery-tag=4, multiple)")
+		switch m := c1.next(); m {
+		case "1 basic.ack(delivery-tag=4, multiple)":
+		case "1 basic.ack(delivery-tag=3)": // somebody wrote while the other was read
+			c1.expect("1 basic.ack(delivery-tag=4)")
+		default:
+			t.Errorf("got %s", m)
+		}
 	})
 }
 
