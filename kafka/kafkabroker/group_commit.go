@@ -326,16 +326,23 @@ func (s *session) txnOffsetCommit(r *kafkaserver.Request) {
 	}
 	// The transaction's coordinator knows whether it is open; it may have to write that.
 	if !s.b.spawn(func() {
-		err := s.b.verifyTxn(string(req.TransactionalID), id, epoch, []partitionID{sh.p.id()}, r.Version >= 5)[0]
-		if err != nil {
-			code := commitCode(err)
+		t := joinedTxn{p: sh.p, sequence: -1, guard: guard}
+		if r.Version >= 5 {
+			list := []joinedTxn{t}
+			s.b.joinTxn(string(req.TransactionalID), kafka.ProducerEpoch{ID: req.ProducerID, Epoch: epoch}, list)
+			t = list[0]
+		} else {
+			t.err = s.b.verifyTxn(string(req.TransactionalID), id, epoch, []partitionID{sh.p.id()}, false)[0]
+		}
+		if t.err != nil {
+			code := commitCode(t.err)
 			if code == kafkawire.ErrTransactionAbortable && r.Version < 4 {
 				code = kafkawire.ErrInvalidTxnState // which clients of that time know
 			}
 			w.fail(code)
 			return
 		}
-		sh.commitTxn(w, req, guard)
+		sh.commitTxn(w, req, t.guard)
 	}) {
 		w.fail(kafkawire.ErrNotCoordinator)
 	}

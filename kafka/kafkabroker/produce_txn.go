@@ -7,9 +7,10 @@ import (
 
 // joinedTxn is a partition that became part of a transaction because of a request, or the error that kept it from that.
 type joinedTxn struct {
-	p     *partition
-	guard uint64
-	err   error
+	p        *partition
+	sequence int32 // of the first record, -1 when it does not count
+	guard    uint64
+	err      error
 }
 
 // joins reports whether partitions become part of a transaction by being written to (KIP-890).
@@ -21,7 +22,7 @@ func (j *produceJob) joinTxn(v *kafkawire.ProduceView) {
 	if j.txn == "" || j.refused != noError || !j.joins() {
 		return
 	}
-	var parts []partitionID
+	joins := false
 	var producer kafka.ProducerEpoch
 	for v.Next() {
 		p := j.find(v)
@@ -34,25 +35,49 @@ func (j *produceJob) joinTxn(v *kafkawire.ProduceView) {
 		}
 		guard, err := p.log.guardTransaction(int64(batch.ProducerID()), batch.ProducerEpoch(), batch.BaseSequence(), true)
 		by := kafka.ProducerEpoch{ID: batch.ProducerID(), Epoch: batch.ProducerEpoch()}
-		if err == nil && len(parts) > 0 && by != producer {
+		if err == nil && joins && by != producer {
 			err = logError(kafkawire.ErrInvalidRequest, "a request with batches of more than one producer")
 		}
 		if err == nil && guard == 0 {
 			continue
 		}
-		j.joined = append(j.joined, joinedTxn{p, guard, err})
+		j.joined = append(j.joined, joinedTxn{p, batch.BaseSequence(), guard, err})
 		if err == nil {
-			producer, parts = by, append(parts, p.id())
+			producer, joins = by, true
 		}
 	}
 	v.Rewind()
-	if len(parts) == 0 {
-		return
-	}
-	answers := j.s.b.verifyTxn(j.txn, int64(producer.ID), producer.Epoch, parts, true)
-	for i := range j.joined {
-		if t := &j.joined[i]; t.err == nil {
-			t.err, answers = answers[0], answers[1:]
+	j.s.b.joinTxn(j.txn, producer, j.joined)
+}
+
+// maxJoins is how often the coordinator is asked because a marker was written meanwhile.
+const maxJoins = 3
+
+// joinTxn has the coordinator of a transaction make partitions part of it, and sets their errors. A request that came before the
+// markers of the transaction before waits for them there, and its guard is gone then: with another one it asks again.
+func (b *Broker) joinTxn(id string, p kafka.ProducerEpoch, list []joinedTxn) {
+	for range maxJoins {
+		var parts []partitionID
+		var asked []*joinedTxn
+		for i := range list {
+			if t := &list[i]; t.err == nil && t.guard != 0 {
+				parts, asked = append(parts, t.p.id()), append(asked, t)
+			}
+		}
+		if len(parts) == 0 {
+			return
+		}
+		changed := false
+		for i, err := range b.verifyTxn(id, int64(p.ID), p.Epoch, parts, true) {
+			t := asked[i]
+			old := t.guard
+			if t.err = err; err == nil {
+				t.guard, t.err = t.p.log.guardTransaction(int64(p.ID), p.Epoch, t.sequence, true)
+			}
+			changed = changed || t.guard != old
+		}
+		if !changed {
+			return
 		}
 	}
 }

@@ -145,3 +145,49 @@ func TestLongTransactionalIDs(t *testing.T) {
 		}
 	}
 }
+
+// TestTransactionBehindALateMarker: a request that waits for the marker of the transaction before, in the partition to which it
+// writes, is not refused because of it.
+func TestTransactionBehindALateMarker(t *testing.T) {
+	for _, topic := range []string{"t", offsetsTopic} {
+		t.Run(topic, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := openBroker(t, smallOptions())
+				c := txnProducer(t, b, "tx", 2)
+				c.mustCreate("t", 1)
+				limit := func(n string) {
+					change := []configChange{{"max.message.bytes", configSetTo, &n}}
+					if err := b.changeConfigs(configName{configOfTopic, topic}, change, false, false); err != nil {
+						t.Fatal(err)
+					}
+				}
+				write := func() kafkawire.ErrorCode {
+					if topic == offsetsTopic {
+						return c.offsets("g", "t", 0, 1)
+					}
+					return c.produceOnly(kafka.TopicPartition{Topic: "t"}, "a")
+				}
+				c.begin()
+				if code := write(); code != noError {
+					t.Fatal(code)
+				}
+				limit("70") // not enough for a marker
+				if code := c.end(true); code != noError {
+					t.Fatal(code)
+				}
+				time.Sleep(950 * time.Millisecond)
+				limit("1000")
+				if code := write(); code != noError { // just before the marker is tried again
+					t.Error(topic, code)
+				}
+				if code := c.end(true); code != noError {
+					t.Error(topic, code)
+				}
+				synctest.Wait()
+				if got, stable := c.committedRecords("t", 0); topic == "t" && (len(got) != 2 || stable != 4) {
+					t.Error(got, stable)
+				}
+			})
+		})
+	}
+}
