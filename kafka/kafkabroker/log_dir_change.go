@@ -60,14 +60,18 @@ func (d *logDir) create(topicID kafkawire.UUID, c *logConfig, ids ...partitionID
 			continue
 		}
 		if made[i] != nil {
+			made[i].leave()
 			_ = d.removeTree(made[i].path)
 		}
 		d.unreserve(id, nil)
 	}
-	if err != nil {
-		return nil, err
+	if err == nil {
+		return made, nil
 	}
-	return made, nil
+	if e := d.fs.SyncDir(d.path); e != nil { // a log that nobody knows must not come back
+		return nil, d.fail("undoing the making of logs", errors.Join(err, e))
+	}
+	return nil, err
 }
 
 // makeLog makes a log that is not durable.
@@ -138,11 +142,7 @@ func (d *logDir) remove(id partitionID) error {
 	l.writing.Unlock()
 	l.removed.Store(true)
 	d.flusher.wait()
-	for _, g := range l.segments() {
-		for _, h := range g.files() {
-			h.leave() // there is no other segment that has what readers look for
-		}
-	}
+	l.leave()
 	path := filepath.Join(d.path, id.deleteDirName(d.opt.newUUID()))
 	err := d.fs.RenameDir(l.path, path)
 	if err == nil {
@@ -165,6 +165,15 @@ func (d *logDir) remove(id partitionID) error {
 		d.log.Warn("kafkabroker: a log that is removed is still there", "dir", path, "error", err)
 	}
 	return nil
+}
+
+// leave says that all files go. There is no other segment that has what readers look for.
+func (l *partitionLog) leave() {
+	for _, g := range l.segments() {
+		for _, h := range g.files() {
+			h.leave()
+		}
+	}
 }
 
 // removeTree removes a directory with its files.

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/quartet-mq/quartet/internal/vfs"
@@ -82,5 +84,36 @@ func TestCheckpointsOfOldLog(t *testing.T) {
 				t.Errorf("the first batch is damaged: %+v", s)
 			}
 		})
+	}
+}
+
+// TestCreateUndone: of logs that could not be made nothing comes back in a crash, and no file stays open. A directory that no
+// topic knows would keep the broker from starting, or become a topic.
+func TestCreateUndone(t *testing.T) {
+	m := vfs.NewMem()
+	d := testDir(t, m, &logDirOptions{syncAllFrom: -1})
+	var mu sync.Mutex
+	var ops []string
+	m.SetFail(func(op vfs.Op, name string) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if op == vfs.OpSyncDir && name == "d/t-1" {
+			return syscall.ENOSPC
+		}
+		ops = append(ops, fmt.Sprint(op, " ", name))
+		return nil
+	})
+	if _, err := d.create(kafkawire.UUID{7}, smallConfig(), testID, partitionID{"t", 1}); !vfs.IsNoSpace(err) || d.failure() != nil {
+		t.Fatal(err, d.failure())
+	}
+	if n := len(ops); n == 0 || ops[n-1] != fmt.Sprint(vfs.OpSyncDir, " d") {
+		t.Error(ops)
+	}
+	if len(d.handles.open) != 0 {
+		t.Error(len(d.handles.open), "files are open")
+	}
+	m.SetFail(nil)
+	if err := d.close(); err != nil {
+		t.Error(err)
 	}
 }
