@@ -198,7 +198,8 @@ func (w *world) dump() string {
 
 // TestReplay opens the same records again and again: the state is the same each time.
 func TestReplay(t *testing.T) {
-	for _, seed := range []uint64{1, rand.Uint64()} {
+	much := false // at some seeds little is left at the end
+	for _, seed := range []uint64{1, rand.Uint64(), rand.Uint64(), rand.Uint64()} {
 		lasting(t, fmt.Sprint("seed=", seed), Options{SegmentSize: 4 << 10, hotMessages: 4, pageEntries: 5}, func(w *world) {
 			chaos(w, rand.New(rand.NewPCG(seed, 1)))
 			var want string
@@ -211,9 +212,10 @@ func TestReplay(t *testing.T) {
 				}
 				want = got
 			}
-			if len(want) < 100 {
-				t.Error("nothing to compare:", want)
-			}
+			much = much || len(want) >= 100
 		})
+	}
+	if !much {
+		t.Error("nothing to compare")
 	}
 }
