@@ -33,6 +33,7 @@ func TestStats(t *testing.T) {
 		if _, err := s.AcceptStream(e.Context()); err != nil {
 			e.Fatal(err)
 		}
+		pause(time.Second) // until nothing is on the way
 		for name, st := range map[string]ConnStats{"client": c.Stats(), "server": s.Stats()} {
 			if st.MinRTT != rtt || st.RTT < rtt || st.RTT > 2*rtt || st.Streams != 2 || st.CongestionWindow < 30_000 {
 				e.Errorf("%s: %+v", name, st)
