@@ -203,7 +203,7 @@ func (l *partitionLog) assign(r *appendRequest, c *logConfig) error {
 		next = h.last + 1
 		l.heads = append(l.heads, h)
 	}
-	if pos > c.segmentBytes {
+	if pos > c.segmentBytes && r.origin == fromClient {
 		return logError(kafkawire.ErrRecordListTooLarge, "%d bytes are more than a segment of %s may have", pos, l.id)
 	}
 	return nil

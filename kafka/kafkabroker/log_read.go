@@ -205,8 +205,8 @@ func (f *fetched) trim() (int, error) {
 	}
 	end := f.pos + f.n
 	from, err := f.seg.floorPosition(end)
-	if errors.Is(err, errGone) {
-		from = f.pos // compaction has put another segment in its place; only its .log is still open
+	if errors.Is(err, errGone) || errors.Is(err, errClosed) {
+		from = f.pos // the segment was removed; only its .log is still open
 	} else if err != nil {
 		return 0, f.failure(err)
 	}
@@ -267,6 +267,9 @@ func (l *partitionLog) abortedIn(from, to int64) ([]abortedTxn, error) {
 		}
 		if errors.Is(err, errGone) {
 			continue
+		}
+		if errors.Is(err, errClosed) {
+			return nil, err
 		}
 		if err != nil {
 			return nil, l.storageFailure("transaction index", err)

@@ -162,6 +162,16 @@ func TestMarkers(t *testing.T) {
 	}
 }
 
+// TestMarkersAreNotTooLarge: a topic whose batches must be smaller than a marker gets markers even so.
+func TestMarkersAreNotTooLarge(t *testing.T) {
+	c := smallConfig()
+	l, _ := testLog(t, c)
+	mustAppend(t, l, testBatch{records: []testRecord{{value: "a"}}, producer: 1, txn: true}.bytes(t))
+	c.maxMessage, c.segmentBytes = 10, 14
+	mustAppendFrom(t, l, marker(t, 1, 0, kafka.ControlCommit, 0, 0), fromCoordinator)
+	wantContents(t, l, 0, readCommitted, "0:a 1!commit")
+}
+
 // TestVerification: with transaction.partition.verification.enable a transaction begins only where its coordinator was asked.
 func TestVerification(t *testing.T) {
 	c := smallConfig()

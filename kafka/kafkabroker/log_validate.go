@@ -54,8 +54,10 @@ func checkAppend(r *appendRequest, c *logConfig, d *decoders) error {
 		if r.origin == fromLeader {
 			continue
 		}
-		if err := checkSize(b, c); err != nil {
-			return err
+		if !b.Attributes().Control() { // without its marker a transaction would not end
+			if err := checkSize(b, c); err != nil {
+				return err
+			}
 		}
 		if b.Count() <= 0 || b.LastOffsetDelta() != b.Count()-1 {
 			return logError(kafkawire.ErrInvalidRecord, "the last offset does not fit the number of records")

@@ -28,6 +28,9 @@ func (s *segment) locate(f io.ReaderAt, offset, limit int64) (h batchHead, found
 		return h, false, err
 	}
 	if pos >= limit {
+		if exact {
+			return h, false, nil // somebody has read up to there, and compaction has left nothing behind it
+		}
 		pos = 0
 	}
 	sc := headScanner(s.label, f, pos, limit)
