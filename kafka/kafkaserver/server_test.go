@@ -403,6 +403,7 @@ func TestShutdown(t *testing.T) {
 		done := make(chan error, 1)
 		go func() { done <- s.Shutdown(context.Background()) }()
 		quiet.ended()
+		synctest.Wait()
 		busy.write(busy.encode(&kafkawire.HeartbeatRequest{}, 0)) // too late
 		synctest.Wait()
 		select {

@@ -294,7 +294,7 @@ func TestStreamsOfAnonymous(t *testing.T) {
 		p = dialStreams(t, l, nil)
 		p.call(versions, 3)
 		s = p.open()
-		s.send(beat, 4)
+		s.nc.Write(s.encode(beat, 4)) // perhaps the connection has ended already
 		p.ended()
 		s.ended()
 	})
@@ -329,6 +329,7 @@ func TestStreamReset(t *testing.T) {
 		}
 		two.beat()
 		p.beat()
+		synctest.Wait()
 		if got := srv.Stats(); got.Streams != 1 || got.Inflight != 0 || got.Buffered != 0 {
 			t.Errorf("%+v", got)
 		}
