@@ -130,8 +130,13 @@ func kafkaThroughput(name string, l kafkaLoad) scenario {
 	return s
 }
 
-// read consumes what was produced, over and over.
+// readBytes is how many bytes of values are read at most, over and over: the same for each broker, however much it has taken.
+// What has more of the kernel's cache is slower to read.
+const readBytes = 2 << 30
+
+// read consumes what was produced, from the beginning.
 func (l *kafkaLoad) read(e *env, name string, end int64) (row, error) {
+	end = min(end, readBytes/int64(l.value))
 	consumers := make([]*kafkaload.Consumer, l.conns())
 	var err error
 	for i := range consumers {
