@@ -121,6 +121,7 @@ func TestRecovery(t *testing.T) {
 		check(t, c.Unbind(t.Context(), Binding{Source: "x", Queue: "amq.gen-1", Key: "m"}))
 		_, err = c.DeleteQueue(t.Context(), "mine", nil)
 		check(t, err)
+		synctest.Wait() // the consumers of the queue are told on streams of their own
 		s.took()
 		s.drop()
 		later()
