@@ -3,6 +3,7 @@ package kafkaclient
 import (
 	"encoding/binary"
 	"net"
+	"sort"
 	"sync"
 	"time"
 
@@ -83,6 +84,7 @@ type conn struct {
 	silent   []flight // without a response, until they are written
 	next     int32
 	err      error
+	progress sync.Cond // that written grew, or writing ended
 	timer    *time.Timer
 	wake     time.Time // when timer fires
 	lastUsed time.Time
@@ -163,7 +165,8 @@ func (k *conn) push(f flight) {
 	k.flights = append(k.flights, f)
 }
 
-// pop takes the oldest flight off.
+// pop takes the oldest flight off, whose response is here. The call that writes the request may not have returned yet; it is
+// waited for, since the memory of the request is used again when it is complete.
 func (k *conn) pop() (f flight, ok bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -171,6 +174,12 @@ func (k *conn) pop() (f flight, ok bool) {
 		return f, false
 	}
 	f = k.flights[k.first]
+	for k.written < f.end {
+		if !k.writing { // it failed
+			return f, false
+		}
+		k.progress.Wait()
+	}
 	k.flights[k.first] = flight{}
 	k.first++
 	if k.first == len(k.flights) {
@@ -206,11 +215,16 @@ func (k *conn) flush() {
 // write writes the rest of what take returned, then everything else, and waits for the network.
 func (k *conn) write(chunks, rest [][]byte) {
 	for {
-		bufs := net.Buffers(rest)
-		n, err := bufs.WriteTo(k.nc)
-		k.wrote(int(n))
-		if err != nil {
-			k.fail(err)
+		for len(rest) > 0 {
+			n := k.oldest(rest)
+			bufs := net.Buffers(rest[:n])
+			rest = rest[n:]
+			n64, err := bufs.WriteTo(k.nc)
+			k.wrote(int(n64))
+			if err != nil {
+				k.fail(err)
+				break
+			}
 		}
 		k.reuse(chunks)
 		var ok bool
@@ -221,12 +235,34 @@ func (k *conn) write(chunks, rest [][]byte) {
 	}
 }
 
+// oldest returns how many of the chunks are of the request that is to be written next. One is written at a time: pop waits
+// for the call that writes, which must not wait in turn for a broker that reads the next request when the response was read.
+func (k *conn) oldest(chunks [][]byte) int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	end := k.queued
+	for _, list := range [2][]flight{k.flights[k.first:], k.silent} {
+		i := sort.Search(len(list), func(i int) bool { return list[i].end > k.written })
+		if i < len(list) {
+			end = min(end, list[i].end)
+		}
+	}
+	size := end - k.written
+	for i, b := range chunks {
+		if size -= uint64(len(b)); size == 0 {
+			return i + 1
+		}
+	}
+	return len(chunks)
+}
+
 // take returns what is to be written next. When there is nothing, writing ends.
 func (k *conn) take() (chunks [][]byte, ok bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if len(k.out) == 0 || k.err != nil {
 		k.writing = false
+		k.progress.Broadcast()
 		if k.idle != nil {
 			close(k.idle)
 			k.idle = nil
@@ -259,6 +295,7 @@ func (k *conn) wrote(n int) {
 		done = k.silent[:i+1]
 	}
 	k.silent = k.silent[len(done):]
+	k.progress.Broadcast()
 	k.mu.Unlock()
 	for _, f := range done {
 		f.call.complete(&frame{version: f.version}, nil)

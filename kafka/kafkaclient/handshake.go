@@ -21,6 +21,7 @@ func (c *Client) connect(ctx context.Context, l lane, info ConnInfo) (*conn, err
 		return nil, err
 	}
 	k := &conn{c: c, lane: l, info: info, nc: nc, io: netio.NewConn(nc), over: make(chan struct{})}
+	k.progress.L = &k.mu
 	k.streams, k.confirmed = streamsOf(nc)
 	stop := context.AfterFunc(ctx, func() { nc.SetDeadline(time.Unix(1, 0)) })
 	err = k.handshake(ctx)

@@ -64,6 +64,7 @@ func (k *conn) open(ctx context.Context, l lane) (*conn, error) {
 	nc := &streamConn{s, k.nc}
 	n := &conn{c: k.c, lane: l, info: k.info, nc: nc, io: netio.NewConn(nc), versions: k.versions, expires: k.expires, base: k,
 		confirmed: k.confirmed, over: make(chan struct{})}
+	n.progress.L = &n.mu
 	n.info.Stream = s.ID()
 	k.mu.Lock()
 	err = k.err
