@@ -2,6 +2,7 @@ package kafkawire
 
 import (
 	"fmt"
+	"runtime"
 	"testing"
 )
 
@@ -100,5 +101,31 @@ func TestSlabsStayBounded(t *testing.T) {
 	}
 	if total != 2000 {
 		t.Errorf("%d partitions can be reached", total)
+	}
+}
+
+// allocated returns how many bytes f allocates.
+func allocated(f func()) int {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return int(after.TotalAlloc - before.TotalAlloc)
+}
+
+// TestManySmallArrays: memory grows with the input, not with its square.
+func TestManySmallArrays(t *testing.T) {
+	const n = 5000
+	m := &ShareFetchRequest{Topics: []ShareFetchRequestTopic{{Partitions: make([]ShareFetchRequestPartition, 1)}}}
+	for range n {
+		p := &m.Topics[0].Partitions[0]
+		p.AcknowledgementBatches = append(p.AcknowledgementBatches, ShareFetchRequestAcknowledgementBatche{AcknowledgeTypes: []int8{1}})
+	}
+	b, err := m.Append(nil, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if size := allocated(func() { err = m.Decode(b, 1) }); err != nil || size > 1<<20 {
+		t.Errorf("%v, %d bytes for %d of input", err, size, len(b))
 	}
 }

@@ -83,12 +83,15 @@ type slab[T any] struct {
 // take cuts n elements off; for n of -1 it returns nil. When there are not enough left it allocates for as many as are
 // likely to come, and never for more than the rest of the input can hold, when each takes size bytes. As a slab that was
 // too small has been used up, more or less, all slabs together are about twice as large as that at most.
+// Without a slab each array has memory of its own.
 func (s *slab[T]) take(c *coder, n, size int) []T {
 	switch {
 	case n < 0:
 		return nil
 	case n == 0:
 		return []T{}
+	case s == nil:
+		return make([]T, n)
 	case n > len(s.free):
 		guess := max(c.siblings(), 2*s.size)
 		s.size = max(n, min(guess, c.r.Len()/size))

@@ -279,8 +279,8 @@ func (c *coder) gather(b []byte) string {
 
 func (c *coder) nullString(p **string)                   { nullString(c, p, &c.strings) }
 func (c *coder) nullTopicName(p **TopicName)             { nullString(c, p, &c.topics) }
-func (c *coder) nullGroupID(p **GroupID)                 { nullString(c, p, &slab[GroupID]{}) }
-func (c *coder) nullTransactionalID(p **TransactionalID) { nullString(c, p, &slab[TransactionalID]{}) }
+func (c *coder) nullGroupID(p **GroupID)                 { nullString(c, p, nil) }
+func (c *coder) nullTransactionalID(p **TransactionalID) { nullString(c, p, nil) }
 
 // nullString codes a string that can be null. The pointers that it makes are into memory that they share.
 func nullString[T ~string](c *coder, p **T, s *slab[T]) {

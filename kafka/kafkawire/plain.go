@@ -2,18 +2,18 @@ package kafkawire
 
 import "encoding/binary"
 
-func (c *coder) int8Array(p *[]int8, null bool)   { array8(c, p, null, &slab[int8]{}) }
-func (c *coder) int16Array(p *[]int16, null bool) { array16(c, p, null, &slab[int16]{}) }
+func (c *coder) int8Array(p *[]int8, null bool)   { array8(c, p, null, nil) }
+func (c *coder) int16Array(p *[]int16, null bool) { array16(c, p, null, nil) }
 func (c *coder) int32Array(p *[]int32, null bool) { array32(c, p, null, &c.numbers) }
 
 func (c *coder) brokerIDArray(p *[]BrokerID, null bool)     { array32(c, p, null, &c.replicas) }
-func (c *coder) producerIDArray(p *[]ProducerID, null bool) { array64(c, p, null, &slab[ProducerID]{}) }
+func (c *coder) producerIDArray(p *[]ProducerID, null bool) { array64(c, p, null, nil) }
 
 func (c *coder) stringArray(p *[]string, null bool)       { arrayText(c, p, null, &c.strings) }
 func (c *coder) topicNameArray(p *[]TopicName, null bool) { arrayText(c, p, null, &c.topics) }
-func (c *coder) groupIDArray(p *[]GroupID, null bool)     { arrayText(c, p, null, &slab[GroupID]{}) }
+func (c *coder) groupIDArray(p *[]GroupID, null bool)     { arrayText(c, p, null, nil) }
 func (c *coder) transactionalIDArray(p *[]TransactionalID, null bool) {
-	arrayText(c, p, null, &slab[TransactionalID]{})
+	arrayText(c, p, null, nil)
 }
 
 // plain codes the number of plain values, which take at least size bytes each, and decoding makes room for them.
