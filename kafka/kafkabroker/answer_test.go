@@ -47,24 +47,6 @@ func TestHugeAnswers(t *testing.T) {
 			t.Error(first.ErrorCode, last.ErrorCode)
 		}
 	})
-	t.Run("offsets", func(t *testing.T) {
-		ask[*kafkawire.FindCoordinatorResponse](p, &kafkawire.FindCoordinatorRequest{CoordinatorKeys: []string{"g"}}, 4)
-		fetch := func(n int) *kafkawire.OffsetFetchRequest {
-			return &kafkawire.OffsetFetchRequest{
-				GroupID: "g", Topics: []kafkawire.OffsetFetchRequestTopic{{Name: "t", PartitionIndexes: make([]int32, n)}},
-			}
-		}
-		if r := ask[*kafkawire.OffsetFetchResponse](p, fetch(maxFetchedOffsets), 7); r.ErrorCode != noError || len(r.Topics[0].Partitions) != maxFetchedOffsets {
-			t.Error(r.ErrorCode)
-		}
-		if r := ask[*kafkawire.OffsetFetchResponse](p, fetch(maxFetchedOffsets+1), 7); r.ErrorCode != kafkawire.ErrInvalidRequest || len(r.Topics) != 0 {
-			t.Error(r.ErrorCode)
-		}
-		x := connect(t, b)
-		if err := x.receive(new(kafkawire.OffsetFetchResponse), 1, x.send(fetch(maxFetchedOffsets+1), 1)); err == nil {
-			t.Error("it was answered")
-		}
-	})
 	t.Run("size", func(t *testing.T) {
 		id := strings.Repeat("x", 30_000)
 		req := new(kafkawire.DescribeGroupsRequest)

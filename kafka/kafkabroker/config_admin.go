@@ -26,13 +26,6 @@ func (s *session) describeConfigs(r *kafkaserver.Request) {
 		r.Fail(err)
 		return
 	}
-	n := len(req.Resources)
-	for i := range req.Resources {
-		n += len(req.Resources[i].ConfigurationKeys)
-	}
-	if crowded(r, n) {
-		return
-	}
 	var resp kafkawire.DescribeConfigsResponse
 	room := maxAnswers
 	for _, want := range req.Resources {
@@ -141,13 +134,6 @@ func (s *session) alterConfigs(r *kafkaserver.Request) {
 		r.Fail(err)
 		return
 	}
-	n := len(req.Resources)
-	for i := range req.Resources {
-		n += len(req.Resources[i].Configs)
-	}
-	if crowded(r, n) {
-		return
-	}
 	count := make(map[configName]int)
 	for _, t := range req.Resources {
 		count[configName{configResource(t.ResourceType), t.ResourceName}]++
@@ -172,13 +158,6 @@ func (s *session) incrementalAlterConfigs(r *kafkaserver.Request) {
 	var req kafkawire.IncrementalAlterConfigsRequest
 	if err := r.Decode(&req); err != nil {
 		r.Fail(err)
-		return
-	}
-	n := len(req.Resources)
-	for i := range req.Resources {
-		n += len(req.Resources[i].Configs)
-	}
-	if crowded(r, n) {
 		return
 	}
 	count := make(map[configName]int)

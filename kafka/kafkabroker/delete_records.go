@@ -12,13 +12,6 @@ func (s *session) deleteRecords(r *kafkaserver.Request) {
 		r.Fail(err)
 		return
 	}
-	n := len(req.Topics)
-	for i := range req.Topics {
-		n += len(req.Topics[i].Partitions)
-	}
-	if crowded(r, n) {
-		return
-	}
 	var resp kafkawire.DeleteRecordsResponse
 	var done []*kafkawire.DeleteRecordsResponsePartition
 	for _, t := range req.Topics {

@@ -21,9 +21,6 @@ func (s *session) describeGroups(r *kafkaserver.Request) {
 		r.Fail(err)
 		return
 	}
-	if crowded(r, len(req.Groups)) {
-		return
-	}
 	resp := &kafkawire.DescribeGroupsResponse{Groups: make([]kafkawire.DescribeGroupsResponseGroup, len(req.Groups))}
 	w := newBarrier(func(error) { r.Reply(resp) })
 	room := maxDescribedGroups
@@ -147,9 +144,6 @@ func (s *session) deleteGroups(r *kafkaserver.Request) {
 		r.Fail(err)
 		return
 	}
-	if crowded(r, len(req.GroupsNames)) {
-		return
-	}
 	slices.Sort(req.GroupsNames)
 	req.GroupsNames = slices.Compact(req.GroupsNames)
 	resp := &kafkawire.DeleteGroupsResponse{Results: make([]kafkawire.DeleteGroupsResponseResult, len(req.GroupsNames))}
@@ -249,13 +243,6 @@ func (s *session) offsetDelete(r *kafkaserver.Request) {
 	req := new(kafkawire.OffsetDeleteRequest)
 	if err := r.Decode(req); err != nil {
 		r.Fail(err)
-		return
-	}
-	n := len(req.Topics)
-	for i := range req.Topics {
-		n += len(req.Topics[i].Partitions)
-	}
-	if crowded(r, n) {
 		return
 	}
 	group := string(req.GroupID)

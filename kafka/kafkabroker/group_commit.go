@@ -17,13 +17,6 @@ func (s *session) offsetCommit(r *kafkaserver.Request) {
 		r.Fail(err)
 		return
 	}
-	n := len(req.Topics)
-	for i := range req.Topics {
-		n += len(req.Topics[i].Partitions)
-	}
-	if crowded(r, n) {
-		return
-	}
 	w := commitWork{s: s, r: r, group: string(req.GroupID)}
 	retention := int64(-1)
 	if r.Version <= 4 {
@@ -274,13 +267,6 @@ func (s *session) txnOffsetCommit(r *kafkaserver.Request) {
 	req := new(kafkawire.TxnOffsetCommitRequest)
 	if err := r.Decode(req); err != nil {
 		r.Fail(err)
-		return
-	}
-	n := len(req.Topics)
-	for i := range req.Topics {
-		n += len(req.Topics[i].Partitions)
-	}
-	if crowded(r, n) {
 		return
 	}
 	w := &commitWork{s: s, r: r, group: string(req.GroupID)}

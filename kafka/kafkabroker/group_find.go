@@ -18,9 +18,6 @@ func (s *session) findCoordinator(r *kafkaserver.Request) {
 		r.Fail(err)
 		return
 	}
-	if crowded(r, len(req.CoordinatorKeys)) {
-		return
-	}
 	name := offsetsTopic
 	if req.KeyType == coordinatesTransactions {
 		name = transactionsTopic

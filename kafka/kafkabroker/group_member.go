@@ -221,9 +221,6 @@ func (s *session) leaveGroup(r *kafkaserver.Request) {
 		r.Fail(err)
 		return
 	}
-	if crowded(r, len(req.Members)) {
-		return
-	}
 	list := req.Members
 	if r.Version < 3 {
 		list = []kafkawire.LeaveGroupRequestMember{{MemberID: req.MemberID}}

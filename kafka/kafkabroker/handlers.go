@@ -103,8 +103,8 @@ func (s *session) Handle(r *kafkaserver.Request) {
 	h.serve(s, r)
 }
 
-// maxRequestPartitions bounds how many partitions, topics, groups or others a request may name. Those beyond cost the broker
-// many times the memory that the request has: an empty name is one byte.
+// maxRequestPartitions bounds how many partitions and topics a request may name that is read in place. For those that are
+// decoded there is [kafkaserver.Limits].MaxElements.
 const maxRequestPartitions = 200_000
 
 // maxRequestSize bounds the size in bytes of requests other than Produce and Fetch. Decoded, and with their answers, they
@@ -118,21 +118,12 @@ const maxAnswers = 1 << 20
 // maxKept is how many partitions the memory for a request may have had that is used again.
 const maxKept = 4096
 
-// countParts refuses requests about too many partitions or others.
+// countParts refuses requests about too many partitions and topics.
 func countParts(n int) error {
 	if n > maxRequestPartitions {
-		return logError(kafkawire.ErrInvalidRequest, "%d partitions or others in a request", n)
+		return logError(kafkawire.ErrInvalidRequest, "%d partitions and topics in a request", n)
 	}
 	return nil
-}
-
-// crowded fails a request about too many partitions or others, and reports whether it does.
-func crowded(r *kafkaserver.Request, n int) bool {
-	err := countParts(n)
-	if err != nil {
-		r.Fail(err)
-	}
-	return err != nil
 }
 
 // viewed is the error of decoding a view of a request. Bytes after the request are none, as for [kafkaserver.Request.Decode].

@@ -46,7 +46,7 @@ func TestLongGroupCommits(t *testing.T) {
 // TestCrowdedRequests: requests with too many empty names, or numbers, end the connection.
 func TestCrowdedRequests(t *testing.T) {
 	b := openBroker(t, smallOptions())
-	const n = maxRequestPartitions + 1
+	const n = 200_001
 	names := make([]string, n)
 	for _, c := range []struct {
 		m       kafkawire.Request
@@ -57,6 +57,7 @@ func TestCrowdedRequests(t *testing.T) {
 		{&kafkawire.DeleteGroupsRequest{GroupsNames: make([]kafkawire.GroupID, n)}, 2},
 		{&kafkawire.LeaveGroupRequest{GroupID: "g", Members: make([]kafkawire.LeaveGroupRequestMember, n)}, 5},
 		{&kafkawire.OffsetFetchRequest{Groups: make([]kafkawire.OffsetFetchRequestGroup, n)}, 9},
+		{&kafkawire.OffsetFetchRequest{Topics: []kafkawire.OffsetFetchRequestTopic{{PartitionIndexes: make([]int32, n)}}}, 1},
 		{&kafkawire.OffsetDeleteRequest{Topics: []kafkawire.OffsetDeleteRequestTopic{{Partitions: make([]kafkawire.OffsetDeleteRequestPartition, n)}}}, 0},
 		{&kafkawire.DescribeTransactionsRequest{TransactionalIDs: make([]kafkawire.TransactionalID, n)}, 0},
 		{&kafkawire.ListTransactionsRequest{StateFilters: names}, 1},
@@ -74,6 +75,28 @@ func TestCrowdedRequests(t *testing.T) {
 		if err := p.receive(c.m.NewResponse(), c.version, p.send(c.m, c.version)); err == nil {
 			t.Errorf("%T was answered", c.m)
 		}
+	}
+}
+
+// TestCrowdedMemory: a request with as many empty names as have room in it is refused before there is memory for them.
+func TestCrowdedMemory(t *testing.T) {
+	p := connect(t, openBroker(t, smallOptions()))
+	const size = maxRequestSize - 1<<10
+	m := &kafkawire.FindCoordinatorRequest{CoordinatorKeys: make([]string, size)}
+	frame, err := kafkawire.AppendRequest(nil, kafkawire.RequestHeader{Version: 4, CorrelationID: 1}, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := allocated(func() {
+		if _, err := p.nc.Write(frame); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.receive(m.NewResponse(), 4, 1); err == nil {
+			t.Error("it was answered")
+		}
+	})
+	if n > 64<<20 { // the request itself is read into memory that grows with it
+		t.Errorf("%d MiB", n>>20)
 	}
 }
 

@@ -43,13 +43,6 @@ func (s *session) electLeaders(r *kafkaserver.Request) {
 		r.Fail(err)
 		return
 	}
-	n := len(req.TopicPartitions)
-	for i := range req.TopicPartitions {
-		n += len(req.TopicPartitions[i].Partitions)
-	}
-	if crowded(r, n) {
-		return
-	}
 	var resp kafkawire.ElectLeadersResponse
 	if !s.allowed(opAlter, resourceCluster, clusterName) {
 		resp.ErrorCode = kafkawire.ErrClusterAuthorizationFailed

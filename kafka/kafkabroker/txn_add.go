@@ -15,13 +15,6 @@ func (s *session) addPartitionsToTxn(r *kafkaserver.Request) {
 		r.Fail(err)
 		return
 	}
-	n := 0
-	for i := range req.Transactions {
-		n += 1 + partitionsOf(req.Transactions[i].Topics)
-	}
-	if crowded(r, n+partitionsOf(req.V3AndBelowTopics)) {
-		return
-	}
 	if r.Version >= 4 {
 		s.addForBrokers(r, &req)
 		return
@@ -40,15 +33,6 @@ func (s *session) addPartitionsToTxn(r *kafkaserver.Request) {
 		}
 		r.Reply(&kafkawire.AddPartitionsToTxnResponse{ResultsByTopicV3AndBelow: results})
 	})
-}
-
-// partitionsOf returns how many partitions and topics there are in a request.
-func partitionsOf(list []kafkawire.AddPartitionsToTxnRequestAddPartitionsToTxnTopic) int {
-	n := len(list)
-	for i := range list {
-		n += len(list[i].Partitions)
-	}
-	return n
 }
 
 // addForBrokers answers the form that brokers use, with several transactions.

@@ -18,9 +18,6 @@ func (s *session) describeTransactions(r *kafkaserver.Request) {
 		r.Fail(err)
 		return
 	}
-	if crowded(r, len(req.TransactionalIDs)) {
-		return
-	}
 	resp := &kafkawire.DescribeTransactionsResponse{}
 	room := maxAnswers
 	for _, id := range req.TransactionalIDs {
@@ -89,9 +86,6 @@ func (s *session) listTransactions(r *kafkaserver.Request) {
 	var req kafkawire.ListTransactionsRequest
 	if err := r.Decode(&req); err != nil {
 		r.Fail(err)
-		return
-	}
-	if crowded(r, len(req.StateFilters)+len(req.ProducerIDFilters)) {
 		return
 	}
 	resp := &kafkawire.ListTransactionsResponse{}

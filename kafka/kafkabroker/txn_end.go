@@ -57,16 +57,6 @@ func (s *session) writeTxnMarkers(r *kafkaserver.Request) {
 		r.Fail(err)
 		return
 	}
-	n := len(req.Markers)
-	for i := range req.Markers {
-		n += len(req.Markers[i].Topics)
-		for _, t := range req.Markers[i].Topics {
-			n += len(t.PartitionIndexes)
-		}
-	}
-	if crowded(r, n) {
-		return
-	}
 	allowed := s.allowed(opClusterAction, resourceCluster, clusterName) || s.allowed(opAlter, resourceCluster, clusterName)
 	resp := &kafkawire.WriteTxnMarkersResponse{Markers: make([]kafkawire.WriteTxnMarkersResponseMarker, len(req.Markers))}
 	left := newCountdown(len(req.Markers), func() { r.Reply(resp) })

@@ -24,9 +24,9 @@
 // # Limits
 //
 // A client that sends more than may be in process, or that does not take its responses, is not read any more until that
-// changes, see [Limits]. Memory for a request comes with its bytes, not with the size that the client announces. Requests that
-// the protocol has no answer for end their connection, as in Apache Kafka: sizes and versions that are not supported, and all
-// but authentication before it is complete.
+// changes, see [Limits]. Memory for a request comes with its bytes, not with the size that the client announces, and what it
+// takes decoded has a bound too. Requests that the protocol has no answer for end their connection, as in Apache Kafka: sizes
+// and versions that are not supported, and all but authentication before it is complete.
 //
 // # Transports
 //

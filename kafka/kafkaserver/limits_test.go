@@ -71,6 +71,54 @@ func TestRequestSize(t *testing.T) {
 	})
 }
 
+// TestElements: requests with more elements than MaxElements are not decoded, nor headers with more tagged fields.
+func TestElements(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, c := range []struct {
+			limit, n int
+			refused  bool
+		}{{10, 10, false}, {10, 11, true}, {0, 200_000, false}, {0, 200_001, true}, {-1, 200_001, false}} {
+			header := kafkawire.RequestHeader{Version: 10, CorrelationID: 1}
+			tagged := header
+			for i := range c.n {
+				tagged.UnknownTags = append(tagged.UnknownTags, kafkawire.Tag{ID: uint32(i)})
+			}
+			crowded := &kafkawire.MetadataRequest{Topics: make([]kafkawire.MetadataRequestTopic, c.n)}
+			for i, f := range [][]byte{frame(t, header, crowded), frame(t, tagged, new(kafkawire.MetadataRequest))} {
+				b := &backend{handle: func(r *kafkaserver.Request) {
+					if err := r.Decode(kafkawire.NewRequest(r.Key)); err != nil {
+						r.Fail(err)
+						return
+					}
+					r.Reply(kafkawire.NewResponse(r.Key))
+				}}
+				_, l := serve(t, b, &kafkaserver.Options{Limits: kafkaserver.Limits{MaxElements: c.limit}})
+				p := dial(t, l)
+				p.beat()
+				p.write(f)
+				if !c.refused {
+					p.receive(1, new(kafkawire.MetadataResponse), 10)
+					continue
+				}
+				p.ended()
+				if list := b.ends(); len(list) != 1 || !errors.Is(list[0], kafkawire.ErrElements) {
+					t.Error(c, i, list)
+				}
+			}
+		}
+	})
+}
+
+// frame returns a request as it travels.
+func frame(t *testing.T, h kafkawire.RequestHeader, m kafkawire.Request) []byte {
+	t.Helper()
+	b, err := kafkawire.AppendRequest(nil, h, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
 // TestLargeRequests come whole, whatever the pieces.
 func TestLargeRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -65,6 +65,10 @@ type Limits struct {
 	// MaxHandshake is the size of the largest request of a client that is not authenticated, in bytes. Default 512 KiB
 	// (sasl.server.max.receive.size).
 	MaxHandshake int
+	// MaxElements is how many elements all arrays of a request may have together, because decoded an element can take many
+	// times the memory that it has on the wire. [Request.Decode] fails when there are more. Tagged fields that are not known
+	// count, too. Default 200,000.
+	MaxElements int
 	// MaxInflight is how many requests of a connection may be in process at a time. Then it is not read until the first of
 	// them is answered. Default 64.
 	MaxInflight int
@@ -131,6 +135,7 @@ func (l Limits) withDefaults() Limits {
 	l.MaxSession = min(orDefault(l.MaxSession, forever, forever), forever)
 	l.MaxRequest = min(orDefault(l.MaxRequest, 100<<20, math.MaxInt32), math.MaxInt32)
 	l.MaxHandshake = min(orDefault(l.MaxHandshake, 512<<10, math.MaxInt32), l.MaxRequest)
+	l.MaxElements = orDefault(l.MaxElements, 200_000, 0)
 	l.MaxInflight = orDefault(l.MaxInflight, 64, math.MaxInt)
 	l.MaxFetches = orDefault(l.MaxFetches, 1, math.MaxInt)
 	l.MaxStreams = orDefault(l.MaxStreams, 256, 1<<16)

@@ -242,7 +242,7 @@ func (st *stream) whole(f *Buffer, b []byte) (rest []byte, ok bool) {
 // request reads the header of a request.
 func (st *stream) request(f *Buffer) (*Request, error) {
 	var h kafkawire.RequestHeader
-	body, err := h.Decode(f.Bytes)
+	body, err := h.DecodeLimited(f.Bytes, st.c.srv.limits.MaxElements)
 	if err != nil {
 		return nil, err
 	}

@@ -34,12 +34,13 @@ type Request struct {
 	done    bool    // was answered
 }
 
-// Decode reads the body into a message of the request's key. Bytes after its end are ignored.
+// Decode reads the body into a message of the request's key. Bytes after its end are ignored. It fails when there are more
+// elements than [Limits].MaxElements.
 func (r *Request) Decode(m kafkawire.Request) error {
 	if m.Key() != r.Key {
 		return fmt.Errorf("kafkaserver: %v cannot be decoded as %v", r.Key, m.Key())
 	}
-	err := m.Decode(r.Body, r.Version)
+	err := m.DecodeLimited(r.Body, r.Version, r.Conn.srv.limits.MaxElements)
 	if e := (*kafkawire.Error)(nil); errors.As(err, &e) && e.Rest > 0 {
 		return nil // as Apache Kafka; librdkafka 2.16 asks for all topics like that
 	}

@@ -28,8 +28,14 @@ func (m *AddOffsetsToTxnRequest) Append(dst []byte, version int16) ([]byte, erro
 
 // Decode implements [Message].
 func (m *AddOffsetsToTxnRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *AddOffsetsToTxnRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c coder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "AddOffsetsToTxnRequest", 0, 4, 3) {
 		m.code(&c)
 	}

@@ -29,8 +29,14 @@ func (m *AddPartitionsToTxnRequest) Append(dst []byte, version int16) ([]byte, e
 
 // Decode implements [Message].
 func (m *AddPartitionsToTxnRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *AddPartitionsToTxnRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c addPartitionsToTxnRequestCoder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "AddPartitionsToTxnRequest", 0, 5, 3) {
 		m.code(&c)
 	}

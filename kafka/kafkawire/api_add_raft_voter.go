@@ -30,8 +30,14 @@ func (m *AddRaftVoterRequest) Append(dst []byte, version int16) ([]byte, error) 
 
 // Decode implements [Message].
 func (m *AddRaftVoterRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *AddRaftVoterRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c coder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "AddRaftVoterRequest", 0, 1, 0) {
 		m.code(&c)
 	}

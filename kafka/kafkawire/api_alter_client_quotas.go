@@ -26,8 +26,14 @@ func (m *AlterClientQuotasRequest) Append(dst []byte, version int16) ([]byte, er
 
 // Decode implements [Message].
 func (m *AlterClientQuotasRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *AlterClientQuotasRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c alterClientQuotasRequestCoder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "AlterClientQuotasRequest", 0, 1, 1) {
 		m.code(&c)
 	}

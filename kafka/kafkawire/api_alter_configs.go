@@ -26,8 +26,14 @@ func (m *AlterConfigsRequest) Append(dst []byte, version int16) ([]byte, error) 
 
 // Decode implements [Message].
 func (m *AlterConfigsRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *AlterConfigsRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c alterConfigsRequestCoder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "AlterConfigsRequest", 0, 2, 2) {
 		m.code(&c)
 	}

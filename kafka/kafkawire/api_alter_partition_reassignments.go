@@ -29,8 +29,14 @@ func (m *AlterPartitionReassignmentsRequest) Append(dst []byte, version int16) (
 
 // Decode implements [Message].
 func (m *AlterPartitionReassignmentsRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *AlterPartitionReassignmentsRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c alterPartitionReassignmentsRequestCoder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "AlterPartitionReassignmentsRequest", 0, 1, 0) {
 		m.code(&c)
 	}

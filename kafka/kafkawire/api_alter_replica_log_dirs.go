@@ -25,8 +25,14 @@ func (m *AlterReplicaLogDirsRequest) Append(dst []byte, version int16) ([]byte, 
 
 // Decode implements [Message].
 func (m *AlterReplicaLogDirsRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *AlterReplicaLogDirsRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c alterReplicaLogDirsRequestCoder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "AlterReplicaLogDirsRequest", 1, 2, 2) {
 		m.code(&c)
 	}

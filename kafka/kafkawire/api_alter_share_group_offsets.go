@@ -28,8 +28,14 @@ func (m *AlterShareGroupOffsetsRequest) Append(dst []byte, version int16) ([]byt
 
 // Decode implements [Message].
 func (m *AlterShareGroupOffsetsRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *AlterShareGroupOffsetsRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c alterShareGroupOffsetsRequestCoder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "AlterShareGroupOffsetsRequest", 0, 0, 0) {
 		m.code(&c)
 	}

@@ -28,8 +28,14 @@ func (m *AlterUserSCRAMCredentialsRequest) Append(dst []byte, version int16) ([]
 
 // Decode implements [Message].
 func (m *AlterUserSCRAMCredentialsRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *AlterUserSCRAMCredentialsRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c coder
 	m.Reset()
+	c.limit = elements
 	c.large = len(b) > large
 	if c.decode(b, version, "AlterUserSCRAMCredentialsRequest", 0, 0, 0) {
 		m.code(&c)

@@ -28,8 +28,14 @@ func (m *ConsumerGroupDescribeRequest) Append(dst []byte, version int16) ([]byte
 
 // Decode implements [Message].
 func (m *ConsumerGroupDescribeRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *ConsumerGroupDescribeRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c coder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "ConsumerGroupDescribeRequest", 0, 1, 0) {
 		m.code(&c)
 	}

@@ -36,8 +36,14 @@ func (m *ConsumerGroupHeartbeatRequest) Append(dst []byte, version int16) ([]byt
 
 // Decode implements [Message].
 func (m *ConsumerGroupHeartbeatRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *ConsumerGroupHeartbeatRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c coder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "ConsumerGroupHeartbeatRequest", 0, 1, 0) {
 		m.code(&c)
 	}

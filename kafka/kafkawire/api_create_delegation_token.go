@@ -30,8 +30,14 @@ func (m *CreateDelegationTokenRequest) Append(dst []byte, version int16) ([]byte
 
 // Decode implements [Message].
 func (m *CreateDelegationTokenRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *CreateDelegationTokenRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c coder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "CreateDelegationTokenRequest", 1, 3, 2) {
 		m.code(&c)
 	}

@@ -27,8 +27,14 @@ func (m *CreatePartitionsRequest) Append(dst []byte, version int16) ([]byte, err
 
 // Decode implements [Message].
 func (m *CreatePartitionsRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *CreatePartitionsRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c createPartitionsRequestCoder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "CreatePartitionsRequest", 0, 3, 2) {
 		m.code(&c)
 	}

@@ -27,8 +27,14 @@ func (m *CreateTopicsRequest) Append(dst []byte, version int16) ([]byte, error) 
 
 // Decode implements [Message].
 func (m *CreateTopicsRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *CreateTopicsRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c createTopicsRequestCoder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "CreateTopicsRequest", 2, 7, 5) {
 		m.code(&c)
 	}

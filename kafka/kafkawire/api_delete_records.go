@@ -26,8 +26,14 @@ func (m *DeleteRecordsRequest) Append(dst []byte, version int16) ([]byte, error)
 
 // Decode implements [Message].
 func (m *DeleteRecordsRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *DeleteRecordsRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c deleteRecordsRequestCoder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "DeleteRecordsRequest", 0, 2, 2) {
 		m.code(&c)
 	}

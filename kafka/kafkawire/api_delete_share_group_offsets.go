@@ -28,8 +28,14 @@ func (m *DeleteShareGroupOffsetsRequest) Append(dst []byte, version int16) ([]by
 
 // Decode implements [Message].
 func (m *DeleteShareGroupOffsetsRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *DeleteShareGroupOffsetsRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c coder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "DeleteShareGroupOffsetsRequest", 0, 0, 0) {
 		m.code(&c)
 	}

@@ -28,8 +28,14 @@ func (m *DeleteShareGroupStateRequest) Append(dst []byte, version int16) ([]byte
 
 // Decode implements [Message].
 func (m *DeleteShareGroupStateRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *DeleteShareGroupStateRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c deleteShareGroupStateRequestCoder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "DeleteShareGroupStateRequest", 0, 0, 0) {
 		m.code(&c)
 	}

@@ -31,8 +31,14 @@ func (m *DescribeACLsRequest) Append(dst []byte, version int16) ([]byte, error) 
 
 // Decode implements [Message].
 func (m *DescribeACLsRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *DescribeACLsRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c coder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "DescribeACLsRequest", 1, 3, 2) {
 		m.code(&c)
 	}

@@ -26,8 +26,14 @@ func (m *DescribeClientQuotasRequest) Append(dst []byte, version int16) ([]byte,
 
 // Decode implements [Message].
 func (m *DescribeClientQuotasRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *DescribeClientQuotasRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c coder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "DescribeClientQuotasRequest", 0, 1, 1) {
 		m.code(&c)
 	}

@@ -27,8 +27,14 @@ func (m *DescribeConfigsRequest) Append(dst []byte, version int16) ([]byte, erro
 
 // Decode implements [Message].
 func (m *DescribeConfigsRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *DescribeConfigsRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c coder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "DescribeConfigsRequest", 1, 4, 4) {
 		m.code(&c)
 	}

@@ -27,8 +27,14 @@ func (m *DescribeDelegationTokenRequest) Append(dst []byte, version int16) ([]by
 
 // Decode implements [Message].
 func (m *DescribeDelegationTokenRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *DescribeDelegationTokenRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c coder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "DescribeDelegationTokenRequest", 1, 3, 2) {
 		m.code(&c)
 	}

@@ -26,8 +26,14 @@ func (m *DescribeGroupsRequest) Append(dst []byte, version int16) ([]byte, error
 
 // Decode implements [Message].
 func (m *DescribeGroupsRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *DescribeGroupsRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c coder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "DescribeGroupsRequest", 0, 6, 5) {
 		m.code(&c)
 	}

@@ -25,8 +25,14 @@ func (m *DescribeLogDirsRequest) Append(dst []byte, version int16) ([]byte, erro
 
 // Decode implements [Message].
 func (m *DescribeLogDirsRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *DescribeLogDirsRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c coder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "DescribeLogDirsRequest", 1, 5, 2) {
 		m.code(&c)
 	}

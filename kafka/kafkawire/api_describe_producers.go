@@ -25,8 +25,14 @@ func (m *DescribeProducersRequest) Append(dst []byte, version int16) ([]byte, er
 
 // Decode implements [Message].
 func (m *DescribeProducersRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *DescribeProducersRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c coder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "DescribeProducersRequest", 0, 0, 0) {
 		m.code(&c)
 	}

@@ -25,8 +25,14 @@ func (m *DescribeQuorumRequest) Append(dst []byte, version int16) ([]byte, error
 
 // Decode implements [Message].
 func (m *DescribeQuorumRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *DescribeQuorumRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c describeQuorumRequestCoder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "DescribeQuorumRequest", 0, 2, 0) {
 		m.code(&c)
 	}

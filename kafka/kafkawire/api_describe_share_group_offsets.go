@@ -27,8 +27,14 @@ func (m *DescribeShareGroupOffsetsRequest) Append(dst []byte, version int16) ([]
 
 // Decode implements [Message].
 func (m *DescribeShareGroupOffsetsRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *DescribeShareGroupOffsetsRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c describeShareGroupOffsetsRequestCoder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "DescribeShareGroupOffsetsRequest", 0, 1, 0) {
 		m.code(&c)
 	}

@@ -29,8 +29,14 @@ func (m *DescribeTopicPartitionsRequest) Append(dst []byte, version int16) ([]by
 
 // Decode implements [Message].
 func (m *DescribeTopicPartitionsRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *DescribeTopicPartitionsRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c coder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "DescribeTopicPartitionsRequest", 0, 0, 0) {
 		m.code(&c)
 	}

@@ -25,8 +25,14 @@ func (m *DescribeTransactionsRequest) Append(dst []byte, version int16) ([]byte,
 
 // Decode implements [Message].
 func (m *DescribeTransactionsRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *DescribeTransactionsRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c coder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "DescribeTransactionsRequest", 0, 0, 0) {
 		m.code(&c)
 	}

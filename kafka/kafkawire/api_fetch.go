@@ -36,8 +36,14 @@ func (m *FetchRequest) Append(dst []byte, version int16) ([]byte, error) {
 
 // Decode implements [Message].
 func (m *FetchRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *FetchRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c fetchRequestCoder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "FetchRequest", 4, 18, 12) {
 		m.code(&c)
 	}

@@ -27,8 +27,14 @@ func (m *FindCoordinatorRequest) Append(dst []byte, version int16) ([]byte, erro
 
 // Decode implements [Message].
 func (m *FindCoordinatorRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *FindCoordinatorRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c coder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "FindCoordinatorRequest", 0, 6, 3) {
 		m.code(&c)
 	}

@@ -27,8 +27,14 @@ func (m *GetTelemetrySubscriptionsRequest) Append(dst []byte, version int16) ([]
 
 // Decode implements [Message].
 func (m *GetTelemetrySubscriptionsRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *GetTelemetrySubscriptionsRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c coder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "GetTelemetrySubscriptionsRequest", 0, 0, 0) {
 		m.code(&c)
 	}

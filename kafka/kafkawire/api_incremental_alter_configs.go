@@ -28,8 +28,14 @@ func (m *IncrementalAlterConfigsRequest) Append(dst []byte, version int16) ([]by
 
 // Decode implements [Message].
 func (m *IncrementalAlterConfigsRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *IncrementalAlterConfigsRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c incrementalAlterConfigsRequestCoder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "IncrementalAlterConfigsRequest", 0, 1, 1) {
 		m.code(&c)
 	}

@@ -28,8 +28,14 @@ func (m *InitProducerIDRequest) Append(dst []byte, version int16) ([]byte, error
 
 // Decode implements [Message].
 func (m *InitProducerIDRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *InitProducerIDRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c coder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "InitProducerIDRequest", 0, 5, 2) {
 		m.code(&c)
 	}

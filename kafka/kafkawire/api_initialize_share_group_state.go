@@ -28,8 +28,14 @@ func (m *InitializeShareGroupStateRequest) Append(dst []byte, version int16) ([]
 
 // Decode implements [Message].
 func (m *InitializeShareGroupStateRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *InitializeShareGroupStateRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c initializeShareGroupStateRequestCoder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "InitializeShareGroupStateRequest", 0, 0, 0) {
 		m.code(&c)
 	}

@@ -32,8 +32,14 @@ func (m *JoinGroupRequest) Append(dst []byte, version int16) ([]byte, error) {
 
 // Decode implements [Message].
 func (m *JoinGroupRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *JoinGroupRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c coder
 	m.Reset()
+	c.limit = elements
 	c.large = len(b) > large
 	if c.decode(b, version, "JoinGroupRequest", 0, 9, 6) {
 		m.code(&c)

@@ -27,8 +27,14 @@ func (m *LeaveGroupRequest) Append(dst []byte, version int16) ([]byte, error) {
 
 // Decode implements [Message].
 func (m *LeaveGroupRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *LeaveGroupRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c coder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "LeaveGroupRequest", 0, 5, 4) {
 		m.code(&c)
 	}

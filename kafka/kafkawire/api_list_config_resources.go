@@ -25,8 +25,14 @@ func (m *ListConfigResourcesRequest) Append(dst []byte, version int16) ([]byte, 
 
 // Decode implements [Message].
 func (m *ListConfigResourcesRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *ListConfigResourcesRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c coder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "ListConfigResourcesRequest", 0, 1, 0) {
 		m.code(&c)
 	}

@@ -26,8 +26,14 @@ func (m *ListGroupsRequest) Append(dst []byte, version int16) ([]byte, error) {
 
 // Decode implements [Message].
 func (m *ListGroupsRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *ListGroupsRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c coder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "ListGroupsRequest", 0, 5, 3) {
 		m.code(&c)
 	}

@@ -28,8 +28,14 @@ func (m *ListOffsetsRequest) Append(dst []byte, version int16) ([]byte, error) {
 
 // Decode implements [Message].
 func (m *ListOffsetsRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *ListOffsetsRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c listOffsetsRequestCoder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "ListOffsetsRequest", 1, 11, 6) {
 		m.code(&c)
 	}

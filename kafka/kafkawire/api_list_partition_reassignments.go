@@ -28,8 +28,14 @@ func (m *ListPartitionReassignmentsRequest) Append(dst []byte, version int16) ([
 
 // Decode implements [Message].
 func (m *ListPartitionReassignmentsRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *ListPartitionReassignmentsRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c coder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "ListPartitionReassignmentsRequest", 0, 0, 0) {
 		m.code(&c)
 	}

@@ -28,8 +28,14 @@ func (m *ListTransactionsRequest) Append(dst []byte, version int16) ([]byte, err
 
 // Decode implements [Message].
 func (m *ListTransactionsRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *ListTransactionsRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c coder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "ListTransactionsRequest", 0, 2, 0) {
 		m.code(&c)
 	}

@@ -28,8 +28,14 @@ func (m *MetadataRequest) Append(dst []byte, version int16) ([]byte, error) {
 
 // Decode implements [Message].
 func (m *MetadataRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *MetadataRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c coder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "MetadataRequest", 0, 13, 9) {
 		m.code(&c)
 	}

@@ -30,8 +30,14 @@ func (m *OffsetCommitRequest) Append(dst []byte, version int16) ([]byte, error) 
 
 // Decode implements [Message].
 func (m *OffsetCommitRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *OffsetCommitRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c offsetCommitRequestCoder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "OffsetCommitRequest", 2, 10, 8) {
 		m.code(&c)
 	}

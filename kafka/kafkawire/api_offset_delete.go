@@ -25,8 +25,14 @@ func (m *OffsetDeleteRequest) Append(dst []byte, version int16) ([]byte, error) 
 
 // Decode implements [Message].
 func (m *OffsetDeleteRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *OffsetDeleteRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c offsetDeleteRequestCoder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "OffsetDeleteRequest", 0, 0, never) {
 		m.code(&c)
 	}

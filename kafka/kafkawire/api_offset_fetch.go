@@ -28,8 +28,14 @@ func (m *OffsetFetchRequest) Append(dst []byte, version int16) ([]byte, error) {
 
 // Decode implements [Message].
 func (m *OffsetFetchRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *OffsetFetchRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c offsetFetchRequestCoder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "OffsetFetchRequest", 1, 10, 6) {
 		m.code(&c)
 	}

@@ -26,8 +26,14 @@ func (m *OffsetForLeaderEpochRequest) Append(dst []byte, version int16) ([]byte,
 
 // Decode implements [Message].
 func (m *OffsetForLeaderEpochRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *OffsetForLeaderEpochRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c offsetForLeaderEpochRequestCoder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "OffsetForLeaderEpochRequest", 2, 4, 4) {
 		m.code(&c)
 	}

@@ -28,8 +28,14 @@ func (m *ProduceRequest) Append(dst []byte, version int16) ([]byte, error) {
 
 // Decode implements [Message].
 func (m *ProduceRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *ProduceRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c produceRequestCoder
 	m.Reset()
+	c.limit = elements
 	c.large = true
 	if c.decode(b, version, "ProduceRequest", 3, 13, 9) {
 		m.code(&c)

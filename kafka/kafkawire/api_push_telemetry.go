@@ -29,8 +29,14 @@ func (m *PushTelemetryRequest) Append(dst []byte, version int16) ([]byte, error)
 
 // Decode implements [Message].
 func (m *PushTelemetryRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *PushTelemetryRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c coder
 	m.Reset()
+	c.limit = elements
 	c.large = len(b) > large
 	if c.decode(b, version, "PushTelemetryRequest", 0, 0, 0) {
 		m.code(&c)

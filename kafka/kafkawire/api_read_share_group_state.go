@@ -26,8 +26,14 @@ func (m *ReadShareGroupStateRequest) Append(dst []byte, version int16) ([]byte, 
 
 // Decode implements [Message].
 func (m *ReadShareGroupStateRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *ReadShareGroupStateRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c readShareGroupStateRequestCoder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "ReadShareGroupStateRequest", 0, 0, 0) {
 		m.code(&c)
 	}

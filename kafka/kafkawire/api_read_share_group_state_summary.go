@@ -28,8 +28,14 @@ func (m *ReadShareGroupStateSummaryRequest) Append(dst []byte, version int16) ([
 
 // Decode implements [Message].
 func (m *ReadShareGroupStateSummaryRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *ReadShareGroupStateSummaryRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c readShareGroupStateSummaryRequestCoder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "ReadShareGroupStateSummaryRequest", 0, 1, 0) {
 		m.code(&c)
 	}

@@ -27,8 +27,14 @@ func (m *RemoveRaftVoterRequest) Append(dst []byte, version int16) ([]byte, erro
 
 // Decode implements [Message].
 func (m *RemoveRaftVoterRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *RemoveRaftVoterRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c coder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "RemoveRaftVoterRequest", 0, 0, 0) {
 		m.code(&c)
 	}

@@ -26,8 +26,14 @@ func (m *RenewDelegationTokenRequest) Append(dst []byte, version int16) ([]byte,
 
 // Decode implements [Message].
 func (m *RenewDelegationTokenRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *RenewDelegationTokenRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c coder
 	m.Reset()
+	c.limit = elements
 	c.large = len(b) > large
 	if c.decode(b, version, "RenewDelegationTokenRequest", 1, 2, 2) {
 		m.code(&c)

@@ -25,8 +25,14 @@ func (m *SASLAuthenticateRequest) Append(dst []byte, version int16) ([]byte, err
 
 // Decode implements [Message].
 func (m *SASLAuthenticateRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *SASLAuthenticateRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c coder
 	m.Reset()
+	c.limit = elements
 	c.large = len(b) > large
 	if c.decode(b, version, "SASLAuthenticateRequest", 0, 2, 2) {
 		m.code(&c)

@@ -24,8 +24,14 @@ func (m *SASLHandshakeRequest) Append(dst []byte, version int16) ([]byte, error)
 
 // Decode implements [Message].
 func (m *SASLHandshakeRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *SASLHandshakeRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c coder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "SASLHandshakeRequest", 0, 1, never) {
 		m.code(&c)
 	}

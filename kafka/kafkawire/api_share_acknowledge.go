@@ -29,8 +29,14 @@ func (m *ShareAcknowledgeRequest) Append(dst []byte, version int16) ([]byte, err
 
 // Decode implements [Message].
 func (m *ShareAcknowledgeRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *ShareAcknowledgeRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c shareAcknowledgeRequestCoder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "ShareAcknowledgeRequest", 1, 2, 0) {
 		m.code(&c)
 	}

@@ -36,8 +36,14 @@ func (m *ShareFetchRequest) Append(dst []byte, version int16) ([]byte, error) {
 
 // Decode implements [Message].
 func (m *ShareFetchRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *ShareFetchRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c shareFetchRequestCoder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "ShareFetchRequest", 1, 2, 0) {
 		m.code(&c)
 	}

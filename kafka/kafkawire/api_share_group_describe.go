@@ -26,8 +26,14 @@ func (m *ShareGroupDescribeRequest) Append(dst []byte, version int16) ([]byte, e
 
 // Decode implements [Message].
 func (m *ShareGroupDescribeRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *ShareGroupDescribeRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c coder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "ShareGroupDescribeRequest", 1, 1, 0) {
 		m.code(&c)
 	}

@@ -29,8 +29,14 @@ func (m *ShareGroupHeartbeatRequest) Append(dst []byte, version int16) ([]byte, 
 
 // Decode implements [Message].
 func (m *ShareGroupHeartbeatRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *ShareGroupHeartbeatRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c coder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "ShareGroupHeartbeatRequest", 1, 1, 0) {
 		m.code(&c)
 	}

@@ -27,8 +27,14 @@ func (m *StreamsGroupDescribeRequest) Append(dst []byte, version int16) ([]byte,
 
 // Decode implements [Message].
 func (m *StreamsGroupDescribeRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *StreamsGroupDescribeRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c coder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "StreamsGroupDescribeRequest", 0, 1, 0) {
 		m.code(&c)
 	}

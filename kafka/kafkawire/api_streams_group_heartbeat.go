@@ -43,8 +43,14 @@ func (m *StreamsGroupHeartbeatRequest) Append(dst []byte, version int16) ([]byte
 
 // Decode implements [Message].
 func (m *StreamsGroupHeartbeatRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *StreamsGroupHeartbeatRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c streamsGroupHeartbeatRequestCoder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "StreamsGroupHeartbeatRequest", 0, 1, 0) {
 		m.code(&c)
 	}

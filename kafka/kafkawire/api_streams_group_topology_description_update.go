@@ -32,8 +32,14 @@ func (m *StreamsGroupTopologyDescriptionUpdateRequest) Append(dst []byte, versio
 
 // Decode implements [Message].
 func (m *StreamsGroupTopologyDescriptionUpdateRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *StreamsGroupTopologyDescriptionUpdateRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c streamsGroupTopologyDescriptionUpdateRequestCoder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "StreamsGroupTopologyDescriptionUpdateRequest", 0, 0, 0) {
 		m.code(&c)
 	}

@@ -32,8 +32,14 @@ func (m *TxnOffsetCommitRequest) Append(dst []byte, version int16) ([]byte, erro
 
 // Decode implements [Message].
 func (m *TxnOffsetCommitRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *TxnOffsetCommitRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c txnOffsetCommitRequestCoder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "TxnOffsetCommitRequest", 0, 6, 3) {
 		m.code(&c)
 	}

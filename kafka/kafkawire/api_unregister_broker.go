@@ -25,8 +25,14 @@ func (m *UnregisterBrokerRequest) Append(dst []byte, version int16) ([]byte, err
 
 // Decode implements [Message].
 func (m *UnregisterBrokerRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *UnregisterBrokerRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c coder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "UnregisterBrokerRequest", 0, 0, 0) {
 		m.code(&c)
 	}

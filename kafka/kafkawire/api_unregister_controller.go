@@ -25,8 +25,14 @@ func (m *UnregisterControllerRequest) Append(dst []byte, version int16) ([]byte,
 
 // Decode implements [Message].
 func (m *UnregisterControllerRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *UnregisterControllerRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c coder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "UnregisterControllerRequest", 0, 0, 0) {
 		m.code(&c)
 	}

@@ -27,8 +27,14 @@ func (m *UpdateFeaturesRequest) Append(dst []byte, version int16) ([]byte, error
 
 // Decode implements [Message].
 func (m *UpdateFeaturesRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *UpdateFeaturesRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c coder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "UpdateFeaturesRequest", 0, 2, 0) {
 		m.code(&c)
 	}

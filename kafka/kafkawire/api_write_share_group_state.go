@@ -26,8 +26,14 @@ func (m *WriteShareGroupStateRequest) Append(dst []byte, version int16) ([]byte,
 
 // Decode implements [Message].
 func (m *WriteShareGroupStateRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *WriteShareGroupStateRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c writeShareGroupStateRequestCoder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "WriteShareGroupStateRequest", 0, 1, 0) {
 		m.code(&c)
 	}

@@ -25,8 +25,14 @@ func (m *WriteTxnMarkersRequest) Append(dst []byte, version int16) ([]byte, erro
 
 // Decode implements [Message].
 func (m *WriteTxnMarkersRequest) Decode(b []byte, version int16) error {
+	return m.DecodeLimited(b, version, 0)
+}
+
+// DecodeLimited implements [Request].
+func (m *WriteTxnMarkersRequest) DecodeLimited(b []byte, version int16, elements int) error {
 	var c writeTxnMarkersRequestCoder
 	m.Reset()
+	c.limit = elements
 	if c.decode(b, version, "WriteTxnMarkersRequest", 1, 2, 1) {
 		m.code(&c)
 	}

@@ -28,11 +28,21 @@ func (c *coder) nullArray(n int, isNull bool, size int) int {
 	return n
 }
 
-// count reads the number of elements, no more than the rest of the input can hold.
+// count reads the number of elements, no more than the rest of the input can hold, nor than the limit allows.
 func (c *coder) count(size int) int {
 	n := c.length(0)
 	if n > 0 {
-		n = c.r.Count(n, size)
+		n = c.more(c.r.Count(n, size))
+	}
+	return n
+}
+
+// more counts n elements, and fails and returns 0 when these are too many.
+func (c *coder) more(n int) int {
+	c.elements += n
+	if c.limit > 0 && c.elements > c.limit {
+		c.r.Fail(ErrElements)
+		return 0
 	}
 	return n
 }
@@ -81,9 +91,9 @@ type slab[T any] struct {
 }
 
 // take cuts n elements off; for n of -1 it returns nil. When there are not enough left it allocates for as many as are
-// likely to come, and never for more than the rest of the input can hold, when each takes size bytes. As a slab that was
-// too small has been used up, more or less, all slabs together are about twice as large as that at most.
-// Without a slab each array has memory of its own.
+// likely to come, and never for more than the rest of the input can hold, when each takes size bytes, nor than the limit
+// allows. As a slab that was too small has been used up, more or less, all slabs together are about twice as large as that
+// at most. Without a slab each array has memory of its own.
 func (s *slab[T]) take(c *coder, n, size int) []T {
 	switch {
 	case n < 0:
@@ -94,6 +104,9 @@ func (s *slab[T]) take(c *coder, n, size int) []T {
 		return make([]T, n)
 	case n > len(s.free):
 		guess := max(c.siblings(), 2*s.size)
+		if c.limit > 0 {
+			guess = min(guess, c.limit)
+		}
 		s.size = max(n, min(guess, c.r.Len()/size))
 		s.free = make([]T, s.size)
 	}

@@ -17,6 +17,8 @@ type coder struct {
 	decoding bool
 	large    bool  // decoding: there is little text in much input
 	depth    uint8 // decoding: of counts
+	limit    int   // decoding: of elements, 0: none
+	elements int   // decoding: of all arrays so far
 	err      *Error
 
 	out   []byte // encoding: what was appended so far

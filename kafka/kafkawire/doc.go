@@ -24,7 +24,8 @@
 //
 // Decoding is strict: input that is too short, counts that the input cannot hold, bytes after the end, null where there
 // is none and tags out of order are errors of type [*Error]. Nothing is allocated for more elements than the rest of the
-// input can hold. Tagged fields that the schema does not know are kept in UnknownTags and written again.
+// input can hold. Still an element can take many times the memory of its bytes, so servers use DecodeLimited of a [Request].
+// Tagged fields that the schema does not know are kept in UnknownTags and written again.
 //
 // # Hot paths
 //

@@ -19,6 +19,9 @@ var (
 	// ErrLong means that a string or array is too long to be written.
 	ErrLong = errors.New("too long")
 
+	// ErrElements means that there are more elements than DecodeLimited was told to take.
+	ErrElements = errors.New("too many elements")
+
 	// ErrTags means that tagged fields are not in order, there twice, or known ones among the unknown.
 	ErrTags = errors.New("illegal tagged fields")
 

@@ -71,8 +71,11 @@ func (h *RequestHeader) Append(dst []byte) ([]byte, error) {
 
 // Decode reads the header at the start of b and returns what comes after it. It takes every key and version: a broker
 // asks [APIKey.Supports] next. ClientID and tags are parts of b.
-func (h *RequestHeader) Decode(b []byte) (body []byte, err error) {
-	c := coder{decoding: true, in: b, r: codec.NewReader(b)}
+func (h *RequestHeader) Decode(b []byte) (body []byte, err error) { return h.DecodeLimited(b, 0) }
+
+// DecodeLimited is Decode that fails with [ErrElements] when there are more than so many tagged fields. 0 is no bound.
+func (h *RequestHeader) DecodeLimited(b []byte, tags int) (body []byte, err error) {
+	c := coder{decoding: true, in: b, r: codec.NewReader(b), limit: tags}
 	*h = RequestHeader{}
 	h.code(&c)
 	body = c.r.Bytes(c.r.Len())

@@ -27,6 +27,10 @@ type Request interface {
 	Message
 	Key() APIKey
 
+	// DecodeLimited is Decode with a bound on the memory that it takes: it fails with [ErrElements] when all arrays of the
+	// request, and the tagged fields that the schema does not know, have more than so many elements together. 0 is no bound.
+	DecodeLimited(b []byte, version int16, elements int) error
+
 	// NewResponse returns an empty response of the same key.
 	NewResponse() Response
 }

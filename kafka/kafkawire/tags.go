@@ -133,7 +133,7 @@ func (t *tags) has(c *coder, set bool) bool {
 // unknown codes a field that the schema does not know.
 func (t *tags) unknown(c *coder, list *[]Tag) {
 	if c.decoding {
-		if tag := (Tag{ID: t.id, Data: c.r.Bytes(c.r.Len())}); c.r.Err() == nil {
+		if tag := (Tag{ID: t.id, Data: c.r.Bytes(c.r.Len())}); c.more(1) > 0 && c.r.Err() == nil {
 			*list = append(*list, tag)
 		}
 		return

@@ -117,7 +117,16 @@ func (m *message) emitMethods(b *bytes.Buffer) {
 	limits := fmt.Sprintf("%q, %d, %d, %s", name, m.versions.lo, m.versions.hi, flexible(m.flexible))
 	fmt.Fprintf(b, "\n// Append implements [Message].\nfunc (m *%s) Append(dst []byte, version int16) ([]byte, error) {\nvar c %s\n", name, m.coder())
 	fmt.Fprintf(b, "if c.encode(dst, version, %s) {\nm.code(&c)\n}\nreturn c.appended()\n}\n", limits)
-	fmt.Fprintf(b, "\n// Decode implements [Message].\nfunc (m *%s) Decode(b []byte, version int16) error {\nvar c %s\nm.Reset()\n", name, m.coder())
+	fmt.Fprintf(b, "\n// Decode implements [Message].\nfunc (m *%s) Decode(b []byte, version int16) error {\n", name)
+	limited := m.api != nil && m == m.api.request
+	if limited {
+		fmt.Fprint(b, "return m.DecodeLimited(b, version, 0)\n}\n\n// DecodeLimited implements [Request].\n")
+		fmt.Fprintf(b, "func (m *%s) DecodeLimited(b []byte, version int16, elements int) error {\n", name)
+	}
+	fmt.Fprintf(b, "var c %s\nm.Reset()\n", m.coder())
+	if limited {
+		fmt.Fprint(b, "c.limit = elements\n")
+	}
 	switch {
 	case m.has("records"):
 		fmt.Fprint(b, "c.large = true\n")
