@@ -33,7 +33,10 @@ func TestAMQPClientOfRabbitMQ(t *testing.T) {
 // to RabbitMQ, whose memory of what it has confirmed outlives the process, too.
 func TestAMQPClientRestart(t *testing.T) { restartUnderClient(t, peer.Quartet()) }
 
-func TestAMQPClientRestartOfRabbitMQ(t *testing.T) { restartUnderClient(t, peer.RabbitMQ()) }
+func TestAMQPClientRestartOfRabbitMQ(t *testing.T) {
+	t.Parallel() // it waits for RabbitMQ most of the time
+	restartUnderClient(t, peer.RabbitMQ())
+}
 
 // restartUnderClient checks that every message that was published arrives, at least once, in order but for what comes again.
 func restartUnderClient(t *testing.T, b peer.Broker) {

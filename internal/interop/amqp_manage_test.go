@@ -143,6 +143,7 @@ const rabbitHoleOther = "federation|[sS]hovel|feature flags|returns all global p
 
 // TestRabbitHoleSuite runs the tests of rabbit-hole, a client of the management API, in a copy of the module.
 func TestRabbitHoleSuite(t *testing.T) {
+	t.Parallel() // it waits for programs most of the time
 	m := startManaged(t)
 	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/michaelklishin/rabbit-hole/v3").Output()
 	if err != nil {

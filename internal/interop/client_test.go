@@ -17,6 +17,7 @@ import (
 
 // TestClient runs our client against the brokers of others.
 func TestClient(t *testing.T) {
+	t.Parallel() // it waits for programs most of the time
 	for _, b := range []peer.Broker{peer.Mosquitto(), peer.Mochi(), peer.NATS(), peer.HiveMQ(), peer.Moquette(), peer.Quartet()} {
 		t.Run(b.Name, func(t *testing.T) {
 			var l peer.Listeners

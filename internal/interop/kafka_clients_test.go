@@ -194,6 +194,7 @@ func runKafkaClients(t *testing.T, b peer.Broker) map[string]map[string]error {
 }
 
 func TestKafkaClients(t *testing.T) {
+	t.Parallel() // it waits for programs most of the time
 	if testing.Short() {
 		t.Skip("starts brokers")
 	}

@@ -111,6 +111,7 @@ func committedRecords(t *testing.T, c *kafkaclient.Client, topic string, partiti
 
 // TestKafkaClient lets our client use Apache Kafka.
 func TestKafkaClient(t *testing.T) {
+	t.Parallel() // it waits for programs most of the time
 	addr := apacheKafkaAlone(t, "")
 	for _, test := range []struct {
 		name string
@@ -491,6 +492,7 @@ func eventually(t *testing.T, f func() (got any, err error, ok bool)) {
 
 // TestKafkaClientSASL logs in at Apache Kafka.
 func TestKafkaClientSASL(t *testing.T) {
+	t.Parallel() // it waits for programs most of the time
 	inner := freeAddress(t)
 	addr := freeAddress(t)
 	if testing.Short() {
@@ -624,6 +626,7 @@ func clientAborts(t *testing.T, c *kafkaclient.Client) {
 // TestKafkaClientRestart produces while Apache Kafka is stopped, killed and started again: every record is there once and in
 // order.
 func TestKafkaClientRestart(t *testing.T) {
+	t.Parallel() // it waits for programs most of the time
 	if testing.Short() {
 		t.Skip("starts Apache Kafka")
 	}

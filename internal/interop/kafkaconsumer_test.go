@@ -21,6 +21,7 @@ import (
 
 // TestKafkaConsumer lets our consumer work with Apache Kafka, alone and in groups with consumers of the Java client.
 func TestKafkaConsumer(t *testing.T) {
+	t.Parallel() // it waits for programs most of the time
 	if testing.Short() {
 		t.Skip("starts Apache Kafka")
 	}

@@ -21,6 +21,7 @@ import (
 
 // TestKafkaGroupsAsApache plays the same members of groups against Apache Kafka and our broker, and compares every answer.
 func TestKafkaGroupsAsApache(t *testing.T) {
+	t.Parallel() // it waits for programs most of the time
 	if testing.Short() {
 		t.Skip("starts Apache Kafka")
 	}

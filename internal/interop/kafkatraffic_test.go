@@ -27,6 +27,7 @@ const kafkaFrames = "../../kafka/kafkawire/testdata/traffic.txt"
 // TestKafkaTraffic lets the Java clients use Apache Kafka in many ways and looks at everything that travels: each header
 // and message must decode, and encode to the same bytes, and so must the records in it.
 func TestKafkaTraffic(t *testing.T) {
+	t.Parallel() // it waits for programs most of the time
 	if testing.Short() {
 		t.Skip("starts Apache Kafka")
 	}

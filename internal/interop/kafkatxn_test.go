@@ -17,6 +17,7 @@ import (
 // TestKafkaTransactionsAsApache plays the same transactional producers against Apache Kafka and our broker, good and bad
 // ones, of both versions of transactions, and compares every answer and what readers see.
 func TestKafkaTransactionsAsApache(t *testing.T) {
+	t.Parallel() // it waits for programs most of the time
 	if testing.Short() {
 		t.Skip("starts Apache Kafka")
 	}

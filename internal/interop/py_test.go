@@ -11,6 +11,7 @@ import (
 const python = "py/.venv/bin/python"
 
 func TestPahoPython(t *testing.T) {
+	t.Parallel() // it waits for programs most of the time
 	need(t, python)
 	p := startOurs(t, peer.Listeners{TLS: true, WS: true})
 	for version := 3; version <= 5; version++ {
