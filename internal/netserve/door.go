@@ -35,6 +35,8 @@ type DoorOptions struct {
 	// Subprotocols and Origins are those of WebSocket.
 	Subprotocols, Origins []string
 	Logger                *slog.Logger
+	// Accepted sets options of a TCP connection, before anything else is done with it. It may be nil.
+	Accepted func(*net.TCPConn)
 	// Start serves a connection.
 	Start Start
 }
@@ -178,6 +180,9 @@ func (d *Door[C]) ServeConnStart(nc net.Conn, o *ListenerOptions, start Start) {
 	if !ok {
 		nc.Close()
 		return
+	}
+	if tcp, ok := nc.(*net.TCPConn); ok && d.o.Accepted != nil {
+		d.o.Accepted(tcp)
 	}
 	deadline := d.deadline()
 	go func() {

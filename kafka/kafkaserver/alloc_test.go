@@ -43,7 +43,7 @@ func TestFetchAllocations(t *testing.T) {
 		splices[0] = kafkaserver.Splice{At: len(out), Data: data.Bytes, Owner: data}
 		r.ReplyEncoded(append(out, "others"...), splices[:]...)
 	}}
-	p := tcp(t, b, nil)
+	p := tcp(t, b, &kafkaserver.Options{Limits: kafkaserver.Limits{SendBuffer: -1}}) // all of it leaves at once
 	out := p.encode(&kafkawire.FetchRequest{}, 12)
 	in := make([]byte, 2<<20)
 	round := func() {

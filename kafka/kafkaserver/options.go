@@ -89,6 +89,11 @@ type Limits struct {
 	// OutputLimit is how many bytes of responses may wait on a connection, for the client or for the responses before them,
 	// before no more of its requests are read. Default 1 MiB. The responses to what is in process are added to that.
 	OutputLimit int
+	// SendBuffer is how many bytes of output the kernel takes for a TCP connection (SO_SNDBUF, socket.send.buffer.bytes). By
+	// default that is the system's choice, but 256 KiB where Linux paces the connection (BBR) and the client is less than
+	// a millisecond away: the timers of a full buffer cost as much processor time there as sending does. Negative: always the
+	// system's choice.
+	SendBuffer int
 }
 
 // ListenerOptions are the options of one listener. Nil is plain Kafka (PLAINTEXT or SASL_PLAINTEXT).

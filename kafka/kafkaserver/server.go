@@ -69,6 +69,7 @@ func New(backend Backend, o *Options) *Server {
 	}
 	s.door = netserve.NewDoor[*Conn](netserve.DoorOptions{
 		Closed: ErrServerClosed, Timeout: s.limits.HandshakeTimeout, Max: s.limits.MaxConnections, Logger: s.logger,
+		Accepted: s.setSendBuffer,
 	})
 	return s
 }
