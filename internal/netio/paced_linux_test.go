@@ -30,12 +30,17 @@ func TestPaced(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		near := false
 		raw.Control(func(fd uintptr) {
-			err = unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, test.control)
+			if err = unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, test.control); err == nil {
+				var info *unix.TCPInfo
+				info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+				near = err == nil && info.Rtt < nearRTT // a busy machine may take longer
+			}
 		})
 		if err != nil {
 			t.Logf("%s is not there: %v", test.control, err)
-		} else if got := Paced(c); got != test.want {
+		} else if got := Paced(c); got != (test.want && near) {
 			t.Errorf("%s: %v", test.control, got)
 		}
 		client.Close()
