@@ -75,8 +75,7 @@ type conn struct {
 	mu       sync.Mutex
 	out      [][]byte // chunks to be written
 	spare    [][]byte
-	writing  bool // somebody writes
-	idle     chan struct{}
+	writing  bool   // somebody writes
 	queued   uint64 // bytes that were ever put into out
 	written  uint64 // bytes that were written
 	flights  []flight
@@ -216,11 +215,11 @@ func (k *conn) flush() {
 func (k *conn) write(chunks, rest [][]byte) {
 	for {
 		for len(rest) > 0 {
-			n := k.oldest(rest)
-			bufs := net.Buffers(rest[:n])
-			rest = rest[n:]
-			n64, err := bufs.WriteTo(k.nc)
-			k.wrote(int(n64))
+			count := k.oldest(rest)
+			bufs := net.Buffers(rest[:count])
+			rest = rest[count:]
+			n, err := bufs.WriteTo(k.nc)
+			k.wrote(int(n))
 			if err != nil {
 				k.fail(err)
 				break
@@ -263,10 +262,6 @@ func (k *conn) take() (chunks [][]byte, ok bool) {
 	if len(k.out) == 0 || k.err != nil {
 		k.writing = false
 		k.progress.Broadcast()
-		if k.idle != nil {
-			close(k.idle)
-			k.idle = nil
-		}
 		return nil, false
 	}
 	chunks, k.out, k.spare = k.out, k.spare[:0], nil
@@ -389,12 +384,8 @@ func (k *conn) fail(err error) {
 // finish completes everything under way with an error, once nobody writes any more.
 func (k *conn) finish() {
 	k.mu.Lock()
-	if k.writing {
-		k.idle = make(chan struct{})
-		idle := k.idle
-		k.mu.Unlock()
-		<-idle
-		k.mu.Lock()
+	for k.writing {
+		k.progress.Wait()
 	}
 	flights := append(k.flights[k.first:], k.silent...)
 	k.flights, k.silent, k.first, k.out, k.spare = nil, nil, 0, nil, nil
