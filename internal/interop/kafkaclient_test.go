@@ -51,7 +51,8 @@ func createKafkaTopic(t *testing.T, c *kafkaclient.Client, name string, partitio
 	}
 }
 
-// committedRecords reads the values of committed records of a partition.
+// committedRecords reads the values of committed records of a partition. A coordinator answers before the partitions know
+// that a transaction has ended: committedRecords waits until no transaction is open.
 func committedRecords(t *testing.T, c *kafkaclient.Client, topic string, partition int32) (values []string) {
 	t.Helper()
 	name := kafkawire.TopicName(topic)
@@ -62,7 +63,8 @@ func committedRecords(t *testing.T, c *kafkaclient.Client, topic string, partiti
 	id := m.(*kafkawire.MetadataResponse).Topics[0].TopicID
 	req := new(kafkawire.FetchRequest)
 	req.Reset()
-	req.MaxWaitMs, req.MaxBytes, req.IsolationLevel, req.SessionEpoch = 200, 1<<20, 1, -1
+	req.MaxWaitMs, req.MinBytes, req.MaxBytes, req.IsolationLevel, req.SessionEpoch = 200, 1, 1<<20, 1, -1
+	end := time.Now().Add(testTimeout)
 	for offset := int64(0); ; {
 		p := kafkawire.FetchRequestPartition{}
 		p.Reset()
@@ -76,8 +78,12 @@ func committedRecords(t *testing.T, c *kafkaclient.Client, topic string, partiti
 		if r.ErrorCode != 0 {
 			t.Fatal(r.ErrorCode)
 		}
-		if len(r.Records) == 0 {
+		switch {
+		case len(r.Records) > 0:
+		case r.LastStableOffset == r.HighWatermark:
 			return values
+		case time.Now().After(end):
+			t.Fatalf("offsets %d to %d of %s-%d stay in a transaction", r.LastStableOffset, r.HighWatermark, topic, partition)
 		}
 		aborted := make(map[kafkawire.ProducerID]bool)
 		for b := r.Records; len(b) > 0; {
