@@ -1,6 +1,6 @@
 // Package kafkaload is the load generator of the benchmarks for Kafka: record batches that are made once and sent again and
-// again, and fetches that look at no more than the headers of batches, so that every broker is measured with the same code,
-// and at less cost than any of them has. Each client is one connection.
+// again, and fetches that look at no more than the headers of batches as they pass, so that every broker is measured with the
+// same code, and at less cost than any of them has. Each client is one connection.
 package kafkaload
 
 import (
@@ -13,13 +13,17 @@ import (
 	"github.com/quartet-mq/quartet/kafka/kafkawire"
 )
 
-// The versions of the requests: the newest ones that know topics by their names.
+// The versions of the requests: the newest ones that know topics by their names, and of fetches the last one without tagged
+// fields.
 const (
 	produceVersion = 9
-	fetchVersion   = 12
+	fetchVersion   = 11
 	offsetsVersion = 5
 	createVersion  = 4
 )
+
+// inputSize is how much is read from a connection at a time. It stays in a processor's cache.
+const inputSize = 256 << 10
 
 // Client is a connection.
 type Client struct {
@@ -35,7 +39,7 @@ func Connect(addr string) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{nc: nc, r: bufio.NewReaderSize(nc, 64<<10)}, nil
+	return &Client{nc: nc, r: bufio.NewReaderSize(nc, inputSize)}, nil
 }
 
 // Close closes the connection.

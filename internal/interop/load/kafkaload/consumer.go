@@ -1,7 +1,11 @@
 package kafkaload
 
 import (
+	"bufio"
+	"encoding/binary"
 	"fmt"
+	"io"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -19,7 +23,6 @@ type Consumer struct {
 	Each func(kafka.Batch) error
 
 	req    kafkawire.FetchRequest
-	resp   kafkawire.FetchResponse
 	offset map[int32]int64
 }
 
@@ -48,19 +51,26 @@ func (k *Consumer) Fetch() (n int64, err error) {
 		p := &k.req.Topics[0].Partitions[i]
 		p.FetchOffset = k.offset[p.Partition]
 	}
-	if err := k.call(&k.req, fetchVersion, &k.resp); err != nil {
+	if err := k.send(&k.req, fetchVersion); err != nil {
 		return 0, err
 	}
-	if k.resp.ErrorCode != 0 {
-		return 0, fmt.Errorf("fetch: %w", k.resp.ErrorCode)
+	r := &passing{r: k.r}
+	r.skip(4 + 4 + 4) // size, correlation id, throttle time
+	if code := kafkawire.ErrorCode(r.int16()); code != 0 {
+		return 0, fmt.Errorf("fetch: %w", code)
 	}
-	for _, t := range k.resp.Responses {
-		for i := range t.Partitions {
-			p := &t.Partitions[i]
-			if p.ErrorCode != 0 {
-				return n, fmt.Errorf("fetch of %d: %w", p.PartitionIndex, p.ErrorCode)
+	r.skip(4) // session id
+	for range r.int32() {
+		r.skip(int64(r.int16())) // topic
+		for range r.int32() {
+			partition := r.int32()
+			if code := kafkawire.ErrorCode(r.int16()); code != 0 {
+				return n, fmt.Errorf("fetch of %d: %w", partition, code)
 			}
-			got, err := k.take(p)
+			r.skip(8 + 8 + 8)                           // high watermark, last stable offset, log start offset
+			r.skip(16 * max(int64(r.int32()), 0))       // aborted transactions
+			r.skip(4)                                   // preferred read replica
+			got, err := k.take(r, partition, r.int32()) // records
 			if err != nil {
 				return n, err
 			}
@@ -68,33 +78,78 @@ func (k *Consumer) Fetch() (n int64, err error) {
 		}
 	}
 	k.Records.Add(n)
-	return n, nil
+	return n, r.err
 }
 
 // take looks at the batches of a partition.
-func (k *Consumer) take(p *kafkawire.FetchResponsePartition) (n int64, err error) {
-	for b := p.Records; len(b) > 0; {
-		entry, rest, err := kafka.Split(b)
-		if err != nil {
-			return n, err
+func (k *Consumer) take(r *passing, partition, size int32) (n int64, err error) {
+	for left := int64(size); left > 0 && r.err == nil; {
+		var head [kafka.BatchHeaderSize]byte
+		if left < int64(len(head)) {
+			r.skip(left) // the beginning of one that did not fit
+			break
 		}
-		if entry == nil {
-			break // the beginning of one that did not fit
+		r.read(head[:])
+		batch := kafka.Batch(head[:])
+		rest := int64(int32(binary.BigEndian.Uint32(head[8:]))) + 12 - int64(len(head)) // its length counts from behind it
+		if left -= int64(len(head)); left < rest {
+			r.skip(left)
+			break
 		}
-		b = rest
-		batch := kafka.Batch(entry)
-		if batch.LastOffset() < k.offset[p.PartitionIndex] {
-			return n, fmt.Errorf("partition %d: offset %d after %d", p.PartitionIndex, batch.LastOffset(), k.offset[p.PartitionIndex])
+		left -= rest
+		if batch.LastOffset() < k.offset[partition] {
+			return n, fmt.Errorf("partition %d: offset %d after %d", partition, batch.LastOffset(), k.offset[partition])
 		}
-		if k.Each != nil {
-			if err := k.Each(batch); err != nil {
+		if k.Each == nil {
+			r.skip(rest)
+		} else {
+			k.in = slices.Grow(k.in[:0], len(head)+int(rest))[:len(head)+int(rest)]
+			r.read(k.in[copy(k.in, head[:]):])
+			if r.err == nil {
+				err = k.Each(kafka.Batch(k.in))
+			}
+			if err != nil {
 				return n, err
 			}
 		}
-		n += batch.LastOffset() + 1 - max(batch.BaseOffset(), k.offset[p.PartitionIndex])
-		k.offset[p.PartitionIndex] = batch.LastOffset() + 1
+		n += batch.LastOffset() + 1 - max(batch.BaseOffset(), k.offset[partition])
+		k.offset[partition] = batch.LastOffset() + 1
 	}
-	return n, nil
+	return n, r.err
+}
+
+// passing reads a response as it comes: a response with megabytes that is kept costs more than what the broker does for it.
+// After an error it returns zeros.
+type passing struct {
+	r   *bufio.Reader
+	err error
+}
+
+func (p *passing) read(b []byte) {
+	if p.err == nil {
+		_, p.err = io.ReadFull(p.r, b)
+	}
+	if p.err != nil {
+		clear(b)
+	}
+}
+
+func (p *passing) skip(n int64) {
+	if p.err == nil {
+		_, p.err = p.r.Discard(int(n))
+	}
+}
+
+func (p *passing) int16() int16 {
+	var b [2]byte
+	p.read(b[:])
+	return int16(binary.BigEndian.Uint16(b[:]))
+}
+
+func (p *passing) int32() int32 {
+	var b [4]byte
+	p.read(b[:])
+	return int32(binary.BigEndian.Uint32(b[:]))
 }
 
 // Rewind begins at offset 0 again.
