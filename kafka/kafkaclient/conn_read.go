@@ -32,7 +32,6 @@ func (k *conn) readFrames(r *bufio.Reader) error {
 		var b []byte
 		owned := 4+size > r.Size()
 		if owned {
-			r.Discard(4)
 			b, err = readLarge(r, size)
 		} else if b, err = r.Peek(4 + size); err == nil {
 			b = b[4:]
@@ -74,9 +73,14 @@ func (k *conn) received(b []byte, owned bool) error {
 	return nil
 }
 
-// readLarge reads size bytes. Memory grows with what comes: a broker that claims much and sends nothing costs little.
-func readLarge(r io.Reader, size int) ([]byte, error) {
+// readLarge reads a response of size bytes, which is larger than the buffer. Memory grows with what comes: a broker that
+// claims much and sends little costs no more than the buffer.
+func readLarge(r *bufio.Reader, size int) ([]byte, error) {
 	const step = 16<<20 + 64<<10 // that of a fetch with the default limits fits
+	if _, err := r.Peek(r.Size()); err != nil {
+		return nil, err
+	}
+	r.Discard(4)
 	b := make([]byte, min(size, step))
 	n := 0
 	for {

@@ -1,11 +1,14 @@
 package kafkaclient
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"io"
 	"net"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -122,9 +125,28 @@ func TestHostileBroker(t *testing.T) {
 	}
 }
 
+// A response that only its size has come of takes no memory.
+func TestClaimedResponse(t *testing.T) {
+	cl := newTestClient(t, hostileOptions(func(*kafkawire.RequestHeader) []byte { return nil }))
+	k := &conn{c: cl}
+	claim := append([]byte{1, 0, 0, '*'}, make([]byte, 1000)...) // 16 MiB
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range 10 {
+		if err := k.readFrames(bufio.NewReaderSize(bytes.NewReader(claim), readBuffer)); err == nil {
+			t.Fatal(err)
+		}
+	}
+	runtime.ReadMemStats(&after)
+	if n := after.TotalAlloc - before.TotalAlloc; n > 1<<20 {
+		t.Errorf("%d bytes", n)
+	}
+}
+
 // FuzzResponses lets a broker answer with anything.
 func FuzzResponses(f *testing.F) {
 	f.Add([]byte{0, 0, 0, 0}, false)
+	f.Add([]byte{1, 0, 0, '*'}, true) // a size of 16 MiB and no more
 	f.Add([]byte{0, 0, 0, 10, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9}, true)
 	f.Fuzz(func(t *testing.T, b []byte, whole bool) {
 		synctest.Test(t, func(t *testing.T) {
