@@ -22,7 +22,7 @@ func jvm(name, class string) Broker {
 	return Broker{
 		Name:         name,
 		MQTT:         true,
-		StartTimeout: time.Minute,
+		StartTimeout: 3 * time.Minute,
 		Prepare: func(ctx context.Context, bin string) error {
 			if _, err := exec.LookPath("java"); err != nil {
 				return err

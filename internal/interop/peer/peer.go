@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -40,7 +41,7 @@ type Broker struct {
 	Command func(s *Setup) (*exec.Cmd, error)
 	// Version returns the version to print beside the name.
 	Version func() string
-	// StartTimeout is the time until the first connection is accepted; 15 s when zero.
+	// StartTimeout is the time until the first connection is accepted; a minute when zero, which is enough on a busy machine.
 	StartTimeout time.Duration
 	// Durable says in words how the broker keeps its state in Setup.Data. Empty: it keeps everything in memory.
 	Durable string
@@ -72,19 +73,6 @@ type Setup struct {
 	Args []string
 	// Own are two addresses for the broker's own purposes.
 	Own []string
-}
-
-// free returns n addresses of loopback that nobody uses.
-func free(n int) (addrs []string, err error) {
-	for range n {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer ln.Close() // all stay open until each has its own port
-		addrs = append(addrs, ln.Addr().String())
-	}
-	return addrs, nil
 }
 
 // Listeners says which listeners a broker shall have besides the plain one.
@@ -150,6 +138,8 @@ type Proc struct {
 	log    *bytes.Buffer
 	done   chan struct{}
 	err    error
+	// release gives the ports back.
+	release func()
 }
 
 // Start starts b with its files in a new directory below dir and waits until it accepts connections.
@@ -182,6 +172,7 @@ func StartWith(ctx context.Context, b Broker, bin, dir string, c Config) (*Proc,
 		return nil, err
 	}
 	if err := p.Restart(ctx); err != nil {
+		p.release()
 		os.RemoveAll(work)
 		return nil, err
 	}
@@ -196,7 +187,7 @@ func (p *Proc) Restart(ctx context.Context) error {
 	}
 	timeout := p.broker.StartTimeout
 	if timeout == 0 {
-		timeout = 15 * time.Second
+		timeout = time.Minute
 	}
 	if err := p.ready(ctx, timeout); err != nil {
 		p.Kill()
@@ -262,10 +253,11 @@ func (p *Proc) listen(c Config) error {
 		addrs = append(addrs, &p.HTTP)
 	}
 	const own = 2
-	chosen, err := free(len(addrs) + own)
+	chosen, release, err := Ports(slices.Repeat([]string{"tcp"}, len(addrs)+own)...)
 	if err != nil {
 		return err
 	}
+	p.release = release
 	for i, a := range addrs {
 		*a = chosen[i]
 	}
@@ -282,7 +274,7 @@ func (p *Proc) ready(ctx context.Context, timeout time.Duration) error {
 			continue
 		}
 		for {
-			c, err := net.DialTimeout("tcp", addr, time.Second)
+			c, err := net.DialTimeout("tcp", addr, 10*time.Second)
 			if err == nil {
 				c.Close()
 				break
@@ -302,6 +294,7 @@ func (p *Proc) ready(ctx context.Context, timeout time.Duration) error {
 // Stop ends the process: politely at first, by force after 5 s. Then it removes the files.
 func (p *Proc) Stop() {
 	p.Terminate(5 * time.Second)
+	p.release()
 	os.RemoveAll(p.Dir)
 }
 

@@ -22,7 +22,7 @@ func RabbitMQ() Broker {
 	return Broker{
 		Name:         "rabbitmq",
 		AMQP:         true,
-		StartTimeout: 2 * time.Minute,
+		StartTimeout: 5 * time.Minute,
 		Durable:      "classic queues, which write before they confirm but do not sync",
 		Prepare: func(context.Context, string) error {
 			for _, name := range []string{rabbitmqScript, "erl", "epmd"} {
