@@ -100,7 +100,7 @@ var channelErrors = []fact{
 		o.refused(channelScope, 405, text, "queue.delete", "queue", s.q)
 		o.publish("", s.q, nil, "publishing is open to all")
 		o.sync()
-		s.becomes(s.q, 1, time.Second)
+		s.becomes(s.q, 1)
 		if err := s.c.Close(); err != nil {
 			s.Error(err)
 		}
@@ -137,7 +137,7 @@ var channelErrors = []fact{
 	{"in use and not empty", func(s *script) {
 		s.declare(s.q, nil)
 		s.publish("", s.q, nil, "x")
-		s.becomes(s.q, 1, time.Second)
+		s.becomes(s.q, 1)
 		s.refused(channelScope, 406, "PRECONDITION_FAILED - queue %q in vhost '/' not empty", "queue.delete", "queue", s.q, "if-empty", true)
 		s.consume(s.q, "c")
 		o := s.other()
@@ -160,7 +160,7 @@ var channelErrors = []fact{
 		s.ch.Send("basic.ack", "delivery-tag", 0)
 		s.fails(channelScope, 406, text+"0")
 		s.publish("", s.q, nil, "x")
-		s.becomes(s.q, 1, time.Second)
+		s.becomes(s.q, 1)
 		tag := s.get(s.q).Args["delivery-tag"]
 		o := s.second()
 		o.ch.Send("basic.ack", "delivery-tag", tag) // of the other channel
@@ -176,7 +176,7 @@ var channelErrors = []fact{
 		for range 3 {
 			s.publish("", s.q, nil, "x")
 		}
-		s.becomes(s.q, 3, time.Second)
+		s.becomes(s.q, 3)
 		s.messages(s.q)
 		s.ch.Send("basic.ack", "delivery-tag", 0, "multiple", true)
 		s.call("basic.recover", "requeue", true)
@@ -198,7 +198,7 @@ var channelErrors = []fact{
 		}
 		s.publish("", s.q, amqpraw.Props{"user-id": "guest", "expiration": "60000"}, "x")
 		s.sync()
-		s.becomes(s.q, 1, time.Second)
+		s.becomes(s.q, 1)
 	}},
 	{"reply consumer with acknowledgements", func(s *script) {
 		s.refused(channelScope, 406, "PRECONDITION_FAILED - reply consumer cannot acknowledge", "basic.consume", "queue", "amq.rabbitmq.reply-to")
@@ -403,7 +403,7 @@ var connectionErrors = []fact{
 		begin := time.Now()
 		_, err := amqpraw.Dial(s.addr, amqpraw.Options{Password: "wrong", Properties: amqpraw.Table{}})
 		s.ended(err)
-		if d := time.Since(begin); d < 2*time.Second || d > 6*time.Second {
+		if d := time.Since(begin); d < 2*time.Second { // which makes guessing slow
 			s.Errorf("after %v", d)
 		}
 	}},

@@ -34,7 +34,7 @@ func TestSemanticsTimeout(t *testing.T) {
 // TestSemanticsTimeoutOfRabbitMQ holds RabbitMQ to the same. It looks for them once a minute, and knows no argument of a queue.
 func TestSemanticsTimeoutOfRabbitMQ(t *testing.T) {
 	t.Parallel()
-	hasty := withEnv(peer.RabbitMQ(), erlangArgs, "-rabbit consumer_timeout 1000 -rabbit channel_tick_interval 100")
+	hasty := withEnv(peer.RabbitMQ(), erlangArgs, "-rabbit consumer_timeout 10000 -rabbit channel_tick_interval 1000")
 	runTimeout(t, start(t, hasty, peer.Listeners{AMQP: true}).AMQP, true)
 }
 
@@ -138,13 +138,13 @@ func runTimeout(t *testing.T, addr string, rabbitmq bool) {
 	}
 }
 
-// hasty declares a queue whose consumers have a second, as they have with the RabbitMQ of the test.
+// hasty declares a queue whose consumers have ten seconds, as they have with the RabbitMQ of the test.
 func (s *script) hasty() {
 	s.Helper()
-	s.declare(s.q, amqpraw.Table{"x-consumer-timeout": 1000})
+	s.declare(s.q, amqpraw.Table{"x-consumer-timeout": 10_000})
 }
 
-const timedOut = "PRECONDITION_FAILED - delivery acknowledgement on channel %d timed out. Timeout value used: 1000 ms. " +
+const timedOut = "PRECONDITION_FAILED - delivery acknowledgement on channel %d timed out. Timeout value used: 10000 ms. " +
 	"This timeout value can be configured, see consumers doc guide to learn more"
 
 // timeoutFacts are about consumers that do not acknowledge in time.
@@ -156,7 +156,7 @@ var timeoutFacts = []fact{
 		s.consume(s.q, "c")
 		s.equal("delivered", s.delivered(1), "1")
 		s.fails(channelScope, 406, fmt.Sprintf(timedOut, 1))
-		o.becomes(s.q, 1, time.Second)
+		o.becomes(s.q, 1)
 		s.equal("left", o.messages(s.q), "1(r)")
 	}},
 	{"other channels go on", func(s *script) {
@@ -172,7 +172,7 @@ var timeoutFacts = []fact{
 	{"basic.get, too", func(s *script) {
 		s.hasty()
 		s.publish("", s.q, nil, "1")
-		s.becomes(s.q, 1, time.Second)
+		s.becomes(s.q, 1)
 		s.get(s.q)
 		s.fails(channelScope, 406, fmt.Sprintf(timedOut, 1))
 	}},
@@ -182,7 +182,7 @@ var timeoutFacts = []fact{
 		for i := range 5 {
 			s.publish("", s.q, nil, fmt.Sprint(i))
 			s.delivered(1)
-			pause(300 * time.Millisecond)
+			pause(2500 * time.Millisecond)
 			s.ch.Send("basic.ack", "delivery-tag", i+1)
 		}
 		s.sync()
@@ -192,7 +192,7 @@ var timeoutFacts = []fact{
 		s.consume(s.q, "c", "no-ack", true)
 		s.publish("", s.q, nil, "1")
 		s.delivered(1)
-		pause(1500 * time.Millisecond)
+		pause(12 * time.Second)
 		s.sync()
 	}},
 }
@@ -218,7 +218,7 @@ var quorumFacts = []fact{
 			s.equal("x-delivery-count", h["x-delivery-count"], want)
 			s.ch.Send("basic.nack", "delivery-tag", e.Int("delivery-tag"), "requeue", true)
 		}
-		e := s.wait(dead, 5*time.Second)
+		e := s.wait(dead)
 		d := s.deaths(e)[0]
 		s.equal("reason", d["reason"], "delivery_limit")
 		s.equal("count", d["count"], int64(1))
@@ -240,7 +240,7 @@ var quorumFacts = []fact{
 			if m.Int("message-count") == 0 && m.Int("consumer-count") == 0 {
 				break
 			}
-			if time.Since(begin) > 5*time.Second {
+			if time.Since(begin) > amqpraw.Patience {
 				s.Fatalf("%d messages", m.Int("message-count"))
 			}
 		}
@@ -255,7 +255,7 @@ var quorumFacts = []fact{
 		}
 		s.equal("the consumer", s.delivered(1), "1")
 		o := s.other()
-		o.becomes(s.q, 2, time.Second)
+		o.becomes(s.q, 2)
 		s.equal("somebody else", string(o.get(s.q).Body), "2")
 		o.ch.Send("basic.ack", "delivery-tag", 1)
 		o.sync()
@@ -280,7 +280,7 @@ var frameFacts = []fact{
 			return
 		}
 		o.isClosed(err, channelScope, 311, "CONTENT_TOO_LARGE - ")
-		s.becomes(s.q, 1, time.Second) // and another consumer can have it
+		s.becomes(s.q, 1) // and another consumer can have it
 		s.equal("left", s.messages(s.q), "m(r)")
 	}},
 }
@@ -371,7 +371,7 @@ func (s *script) hashed(args amqpraw.Table, weights ...string) {
 func (s *script) becomesTogether(n int) {
 	s.Helper()
 	for begin := time.Now(); s.count(s.q+".0")+s.count(s.q+".1") != n; pause(5 * time.Millisecond) {
-		if time.Since(begin) > 5*time.Second {
+		if time.Since(begin) > amqpraw.Patience {
 			s.Fatalf("%d and %d messages, not %d", s.count(s.q+".0"), s.count(s.q+".1"), n)
 		}
 	}

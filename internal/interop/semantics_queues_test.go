@@ -2,6 +2,7 @@ package interop
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -145,10 +146,10 @@ var deadLetterFacts = []fact{
 		s.bind(s.q, s.x, "R")
 		before := time.Now().Add(-2 * time.Second)
 		s.publish(s.x, "R", amqpraw.Props{"content-type": "text/plain", "delivery-mode": uint8(2), "headers": amqpraw.Table{"mine": "stays"}}, "body")
-		s.becomes(s.q, 1, time.Second)
+		s.becomes(s.q, 1)
 		s.get(s.q)
 		s.ch.Send("basic.reject", "delivery-tag", 1)
-		e := s.wait(dead, time.Second)
+		e := s.wait(dead)
 		s.equal("body", string(e.Body), "body")
 		s.equal("redelivered", e.Bool("redelivered"), false)
 		s.equal("exchange", e.String("exchange"), s.x+".dlx")
@@ -177,16 +178,16 @@ var deadLetterFacts = []fact{
 		for _, b := range []string{"1", "2", "3"} {
 			s.publish("", s.q, nil, b)
 		}
-		s.becomes(s.q, 3, time.Second)
+		s.becomes(s.q, 3)
 		s.messages(s.q)
 		s.ch.Send("basic.nack", "delivery-tag", 2, "multiple", true)
-		s.becomes(dead, 2, time.Second)
+		s.becomes(dead, 2)
 		s.equal("dead", s.messages(dead), "1 2")
 	}},
 	{"expired", func(s *script) {
 		dead := s.dlx(nil)
 		s.publish("", s.q, amqpraw.Props{"expiration": "20"}, "x")
-		e := s.wait(dead, 5*time.Second)
+		e := s.wait(dead)
 		s.equal("expiration", e.Props["expiration"], nil)
 		s.equal("x-death", s.deaths(e), []amqpraw.Table{{
 			"count": int64(1), "exchange": "", "queue": s.q, "reason": "expired", "routing-keys": []any{s.q}, "original-expiration": "20",
@@ -195,10 +196,10 @@ var deadLetterFacts = []fact{
 	{"rejected before it expired", func(s *script) {
 		dead := s.dlx(nil)
 		s.publish("", s.q, amqpraw.Props{"expiration": "60000"}, "x")
-		s.becomes(s.q, 1, time.Second)
+		s.becomes(s.q, 1)
 		s.get(s.q)
 		s.ch.Send("basic.reject", "delivery-tag", 1)
-		e := s.wait(dead, 5*time.Second)
+		e := s.wait(dead)
 		s.equal("expiration", e.Props["expiration"], nil)
 		if !s.rabbitmq {
 			s.equal("original-expiration", s.deaths(e)[0]["original-expiration"], "60000")
@@ -208,7 +209,7 @@ var deadLetterFacts = []fact{
 		dead := s.dlx(amqpraw.Table{"x-max-length": 1})
 		s.publish("", s.q, nil, "1")
 		s.publish("", s.q, nil, "2")
-		e := s.wait(dead, 5*time.Second)
+		e := s.wait(dead)
 		s.equal("body", string(e.Body), "1")
 		s.equal("reason", s.deaths(e)[0]["reason"], "maxlen")
 		s.equal("left", s.messages(s.q), "2")
@@ -219,7 +220,7 @@ var deadLetterFacts = []fact{
 		s.declare(s.q+".dead", nil)
 		s.bind(s.q+".dead", s.x, "other")
 		s.publish("", s.q, amqpraw.Props{"expiration": "1", "headers": amqpraw.Table{"CC": []any{"cc"}, "BCC": []any{"bcc"}}}, "x")
-		e := s.wait(s.q+".dead", 5*time.Second)
+		e := s.wait(s.q + ".dead")
 		s.equal("routing key", e.String("routing-key"), "other")
 		h := e.Props["headers"].(amqpraw.Table)
 		s.equal("CC", h["CC"], nil)
@@ -232,7 +233,7 @@ var deadLetterFacts = []fact{
 		s.declare(s.q+".dead", nil)
 		s.bind(s.q+".dead", s.x, "cc")
 		s.publish("", s.q, amqpraw.Props{"expiration": "1", "headers": amqpraw.Table{"CC": []any{"cc"}}}, "x")
-		e := s.wait(s.q+".dead", 5*time.Second)
+		e := s.wait(s.q + ".dead")
 		s.equal("routing key", e.String("routing-key"), s.q)
 		s.equal("CC", e.Props["headers"].(amqpraw.Table)["CC"], []any{"cc"})
 	}},
@@ -243,7 +244,7 @@ var deadLetterFacts = []fact{
 		s.declare(retry, amqpraw.Table{"x-message-ttl": 10, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": work})
 		s.publish("", work, nil, "x")
 		for n := int64(0); n < 3; n++ {
-			s.becomes(work, 1, 5*time.Second)
+			s.becomes(work, 1)
 			e := s.get(work)
 			if n > 0 {
 				s.equal("x-death", s.deaths(e), []amqpraw.Table{
@@ -260,23 +261,21 @@ var deadLetterFacts = []fact{
 	{"cycle of one", func(s *script) {
 		s.declare(s.q, amqpraw.Table{"x-message-ttl": 10, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": s.q})
 		s.publish("", s.q, nil, "x")
-		pause(200 * time.Millisecond)
-		s.equal("messages", s.count(s.q), 0)
+		s.empties(s.q)
 	}},
 	{"cycle of two", func(s *script) {
 		a, b := s.q+".a", s.q+".b"
 		s.declare(a, amqpraw.Table{"x-message-ttl": 10, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": b})
 		s.declare(b, amqpraw.Table{"x-message-ttl": 10, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": a})
 		s.publish("", a, nil, "x")
-		pause(300 * time.Millisecond)
-		s.equal("messages", s.count(a)+s.count(b), 0)
+		s.empties(a, b)
 	}},
 	{"missing exchange", func(s *script) {
 		s.declare(s.q, amqpraw.Table{"x-dead-letter-exchange": "no.such"})
 		s.publish("", s.q, amqpraw.Props{"expiration": "1"}, "x")
-		s.becomes(s.q, 0, 5*time.Second)
+		s.becomes(s.q, 0)
 		s.publish("", s.q, nil, "y")
-		s.becomes(s.q, 1, time.Second)
+		s.becomes(s.q, 1)
 		s.get(s.q)
 		s.ch.Send("basic.reject", "delivery-tag", 1)
 		s.sync()
@@ -284,7 +283,7 @@ var deadLetterFacts = []fact{
 	{"deleting the queue is no death", func(s *script) {
 		dead := s.dlx(nil)
 		s.publish("", s.q, nil, "x")
-		s.becomes(s.q, 1, time.Second)
+		s.becomes(s.q, 1)
 		s.call("queue.delete", "queue", s.q)
 		pause(50 * time.Millisecond)
 		s.equal("dead", s.count(dead), 0)
@@ -292,7 +291,7 @@ var deadLetterFacts = []fact{
 	{"purging the queue is no death", func(s *script) {
 		dead := s.dlx(nil)
 		s.publish("", s.q, nil, "x")
-		s.becomes(s.q, 1, time.Second)
+		s.becomes(s.q, 1)
 		s.equal("purged", s.call("queue.purge", "queue", s.q).Int("message-count"), 1)
 		pause(50 * time.Millisecond)
 		s.equal("dead", s.count(dead), 0)
@@ -303,14 +302,14 @@ var deadLetterFacts = []fact{
 			"count": int64(7), "exchange": "", "queue": s.q, "reason": "rejected", "routing-keys": []any{s.q}, "time": time.Unix(1e9, 0),
 		}}}
 		s.publish("", s.q, amqpraw.Props{"headers": forged}, "x")
-		s.becomes(s.q, 1, time.Second)
+		s.becomes(s.q, 1)
 		s.get(s.q)
 		s.ch.Send("basic.reject", "delivery-tag", 1)
 		want := int64(1)
 		if s.rabbitmq {
 			want = 8
 		}
-		s.equal("count", s.deaths(s.wait(dead, time.Second))[0]["count"], want)
+		s.equal("count", s.deaths(s.wait(dead))[0]["count"], want)
 	}},
 }
 
@@ -319,10 +318,10 @@ var ttlFacts = []fact{
 	{"the shorter of both", func(s *script) {
 		s.declare(s.q, amqpraw.Table{"x-message-ttl": 20})
 		s.publish("", s.q, amqpraw.Props{"expiration": "60000"}, "x")
-		s.becomes(s.q, 0, 5*time.Second)
+		s.becomes(s.q, 0)
 		s.declare(s.q+".2", amqpraw.Table{"x-message-ttl": 60000})
 		s.publish("", s.q+".2", amqpraw.Props{"expiration": "20"}, "x")
-		s.becomes(s.q+".2", 0, 5*time.Second)
+		s.becomes(s.q+".2", 0)
 	}},
 	{"zero: now or never", func(s *script) {
 		s.declare(s.q, amqpraw.Table{"x-message-ttl": 0})
@@ -339,26 +338,29 @@ var ttlFacts = []fact{
 		dead := s.dlx(nil)
 		s.publish("", s.q, nil, "stays")
 		s.publish("", s.q, amqpraw.Props{"expiration": "20"}, "expires")
-		s.becomes(s.q, 2, time.Second)
+		s.becomes(s.q, 2)
 		pause(100 * time.Millisecond)
 		s.equal("messages", s.count(s.q), 2)
 		s.equal("first", string(s.get(s.q).Body), "stays")
-		s.becomes(dead, 1, 5*time.Second)
+		s.becomes(dead, 1)
 		s.equal("messages", s.count(s.q), 0)
 	}},
 	{"requeueing does not renew", func(s *script) {
 		s.declare(s.q, nil)
-		s.publish("", s.q, amqpraw.Props{"expiration": "300"}, "x")
-		s.becomes(s.q, 1, time.Second)
+		const ttl = 8 * time.Second
+		s.publish("", s.q, amqpraw.Props{"expiration": fmt.Sprint(ttl.Milliseconds())}, "x")
+		s.becomes(s.q, 1)
 		s.get(s.q)
-		pause(350 * time.Millisecond) // what is unacknowledged does not expire
+		pause(ttl + 100*time.Millisecond) // what is unacknowledged does not expire
+		begin := time.Now()
 		s.ch.Send("basic.nack", "delivery-tag", 1, "requeue", true)
-		s.becomes(s.q, 0, time.Second)
+		s.becomes(s.q, 0)
+		if d := time.Since(begin); d >= ttl {
+			s.Errorf("it expires after another %v", d)
+		}
 	}},
 	{"queue expires", func(s *script) {
 		s.declare(s.q, amqpraw.Table{"x-expires": 150})
-		s.declare(s.q+".used", amqpraw.Table{"x-expires": 150})
-		s.consume(s.q+".used", "c")
 		for begin := time.Now(); ; pause(200 * time.Millisecond) { // asking for it would renew it
 			pause(250 * time.Millisecond)
 			_, err := s.ch.Call("queue.declare", "queue", s.q, "passive", true)
@@ -366,25 +368,28 @@ var ttlFacts = []fact{
 				s.isClosed(err, channelScope, 404, "NOT_FOUND - ")
 				break
 			}
-			if time.Since(begin) > 5*time.Second {
+			if time.Since(begin) > amqpraw.Patience {
 				s.Fatal("it does not expire")
 			}
 		}
 	}},
 	{"a consumer keeps the queue", func(s *script) {
-		s.declare(s.q, amqpraw.Table{"x-expires": 100})
+		s.declare(s.q, amqpraw.Table{"x-expires": 8000})
 		s.consume(s.q, "c")
-		pause(400 * time.Millisecond)
+		pause(9 * time.Second)
 		s.count(s.q)
 	}},
 	{"declaring and getting keep the queue", func(s *script) {
-		s.declare(s.q, amqpraw.Table{"x-expires": 300})
+		got, args := s.q+".got", amqpraw.Table{"x-expires": 8000}
+		s.declare(s.q, args)
+		s.publish("", s.q, nil, "x") // tells whether it is still the same queue
+		s.declare(got, args)
 		for range 5 {
-			pause(100 * time.Millisecond)
-			s.declare(s.q, amqpraw.Table{"x-expires": 300})
-			pause(100 * time.Millisecond)
-			s.call("basic.get", "queue", s.q)
+			pause(2 * time.Second)
+			s.declare(s.q, args)
+			s.call("basic.get", "queue", got)
 		}
+		s.equal("what is in the queue that was declared again", s.messages(s.q), "x")
 	}},
 }
 
@@ -396,7 +401,7 @@ var lengthFacts = []fact{
 			s.publish("", s.q, nil, b)
 		}
 		s.sync()
-		s.becomes(s.q, 2, time.Second)
+		s.becomes(s.q, 2)
 		s.equal("left", s.messages(s.q), "3 4")
 	}},
 	{"bytes", func(s *script) {
@@ -405,21 +410,21 @@ var lengthFacts = []fact{
 			s.publish("", s.q, nil, b)
 		}
 		s.sync()
-		s.becomes(s.q, 2, time.Second)
+		s.becomes(s.q, 2)
 		s.equal("left", s.messages(s.q), "bbbbb ccc")
 	}},
 	{"only what is ready counts", func(s *script) {
 		s.declare(s.q, amqpraw.Table{"x-max-length": 2})
 		s.publish("", s.q, nil, "a")
 		s.publish("", s.q, nil, "b")
-		s.becomes(s.q, 2, time.Second)
+		s.becomes(s.q, 2)
 		s.messages(s.q)
 		s.publish("", s.q, nil, "c")
 		s.publish("", s.q, nil, "d")
-		s.becomes(s.q, 2, time.Second)
+		s.becomes(s.q, 2)
 		s.ch.Send("basic.nack", "delivery-tag", 0, "multiple", true, "requeue", true)
 		s.sync()
-		s.becomes(s.q, 2, time.Second)
+		s.becomes(s.q, 2)
 		s.equal("left", s.messages(s.q), "c d") // the requeued ones were the oldest
 	}},
 	{"reject the publisher", func(s *script) {
@@ -443,7 +448,7 @@ var lengthFacts = []fact{
 		s.next("basic.ack")
 		s.publish("", s.q, nil, "2")
 		s.next("basic.nack")
-		e := s.wait(dead, time.Second)
+		e := s.wait(dead)
 		s.equal("body", string(e.Body), "2")
 		s.equal("reason", s.deaths(e)[0]["reason"], "maxlen")
 	}},
@@ -463,7 +468,7 @@ var priorityFacts = []fact{
 			}
 			s.publish("", s.q, p, m.body)
 		}
-		s.becomes(s.q, 6, time.Second)
+		s.becomes(s.q, 6)
 		for _, want := range []string{"five", "nine", "one", "one again", "none", "zero"} {
 			e := s.get(s.q)
 			s.equal("next", string(e.Body), want)
@@ -476,18 +481,18 @@ var priorityFacts = []fact{
 		s.declare(s.q, nil)
 		s.publish("", s.q, amqpraw.Props{"priority": 1}, "first")
 		s.publish("", s.q, amqpraw.Props{"priority": 9}, "second")
-		s.becomes(s.q, 2, time.Second)
+		s.becomes(s.q, 2)
 		s.equal("order", s.messages(s.q), "first second")
 	}},
 	{"requeued to its place", func(s *script) {
 		s.declare(s.q, amqpraw.Table{"x-max-priority": 5})
 		s.publish("", s.q, amqpraw.Props{"priority": 3}, "a")
 		s.publish("", s.q, amqpraw.Props{"priority": 3}, "b")
-		s.becomes(s.q, 2, time.Second)
+		s.becomes(s.q, 2)
 		s.get(s.q)
 		s.publish("", s.q, amqpraw.Props{"priority": 5}, "c")
 		s.ch.Send("basic.reject", "delivery-tag", 1, "requeue", true)
-		s.becomes(s.q, 3, time.Second)
+		s.becomes(s.q, 3)
 		s.equal("order", s.messages(s.q), "c a(r) b")
 	}},
 }
@@ -499,7 +504,7 @@ var requeueFacts = []fact{
 		for i := range 6 {
 			s.publish("", s.q, nil, fmt.Sprint(i+1))
 		}
-		s.becomes(s.q, 6, time.Second)
+		s.becomes(s.q, 6)
 		for i := range 4 {
 			e := s.get(s.q)
 			s.equal("message-count", e.Int("message-count"), 5-i)
@@ -508,29 +513,29 @@ var requeueFacts = []fact{
 		s.ch.Send("basic.nack", "delivery-tag", 3, "requeue", true)
 		s.ch.Send("basic.reject", "delivery-tag", 1, "requeue", true)
 		s.sync()
-		s.becomes(s.q, 4, time.Second)
+		s.becomes(s.q, 4)
 		s.equal("order", s.messages(s.q), "1(r) 3(r) 5 6")
 	}},
 	{"when the channel is closed", func(s *script) {
 		s.declare(s.q, nil)
 		s.publish("", s.q, nil, "1")
 		s.publish("", s.q, nil, "2")
-		s.becomes(s.q, 2, time.Second)
+		s.becomes(s.q, 2)
 		o := s.second()
 		s.equal("first", s.messages(s.q), "1 2")
 		s.call("channel.close", "reply-code", 200)
-		o.becomes(s.q, 2, time.Second)
+		o.becomes(s.q, 2)
 		s.equal("again", o.messages(s.q), "1(r) 2(r)")
 	}},
 	{"when the connection is lost", func(s *script) {
 		s.declare(s.q, nil)
 		s.publish("", s.q, nil, "1")
-		s.becomes(s.q, 1, time.Second)
+		s.becomes(s.q, 1)
 		s.consume(s.q, "c")
 		s.delivered(1)
 		o := s.other()
 		s.c.Drop()
-		o.becomes(s.q, 1, 5*time.Second)
+		o.becomes(s.q, 1)
 		s.equal("again", o.messages(s.q), "1(r)")
 	}},
 	{"recover", func(s *script) {
@@ -557,7 +562,7 @@ var requeueFacts = []fact{
 		s.call("basic.qos", "prefetch-count", 1)
 		s.publish("", s.q, nil, "1")
 		s.publish("", s.q, nil, "2")
-		s.becomes(s.q, 2, time.Second)
+		s.becomes(s.q, 2)
 		s.equal("both", s.messages(s.q), "1 2")
 	}},
 	{"of two consumers to the other", func(s *script) {
@@ -581,51 +586,51 @@ var qosFacts = []fact{
 		s.call("basic.qos", "prefetch-count", 2)
 		s.consume(s.q, "a")
 		s.consume(s.q, "b")
-		s.equal("a, b", s.shares("a", "b"), "2 2")
+		s.share("2 2", "a", "b")
 	}},
 	{"for the channel", func(s *script) {
 		s.filled(10)
 		s.call("basic.qos", "prefetch-count", 3, "global", true)
 		s.consume(s.q, "a")
-		s.equal("a", s.shares("a"), "3")
+		s.share("3", "a")
 		s.consume(s.q, "b")
-		s.equal("b", s.shares("b"), "0")
+		s.share("0", "b")
 	}},
 	{"both", func(s *script) {
 		s.filled(10)
 		s.call("basic.qos", "prefetch-count", 2)
 		s.call("basic.qos", "prefetch-count", 3, "global", true) // the other way round RabbitMQ forgets this one
 		s.consume(s.q, "a")
-		s.equal("a", s.shares("a"), "2")
+		s.share("2", "a")
 		s.consume(s.q, "b")
-		s.equal("b", s.shares("b"), "1")
+		s.share("1", "b")
 	}},
 	{"consumers that were there keep theirs", func(s *script) {
 		s.filled(10)
 		s.call("basic.qos", "prefetch-count", 1)
 		s.consume(s.q, "a")
-		s.equal("a", s.shares("a"), "1")
+		s.share("1", "a")
 		s.call("basic.qos", "prefetch-count", 5)
-		s.equal("a", s.shares("a"), "0")
+		s.share("0", "a")
 	}},
 	{"zero is unlimited", func(s *script) {
 		s.filled(500)
 		s.consume(s.q, "a")
-		s.equal("a", s.shares("a"), "500")
+		s.share("500", "a")
 	}},
 	{"does not matter without acknowledgements", func(s *script) {
 		s.filled(10)
 		s.call("basic.qos", "prefetch-count", 2)
 		s.consume(s.q, "a", "no-ack", true)
-		s.equal("a", s.shares("a"), "10")
+		s.share("10", "a")
 	}},
 	{"an acknowledgement makes room", func(s *script) {
 		s.filled(10)
 		s.call("basic.qos", "prefetch-count", 3)
 		s.consume(s.q, "a")
-		s.equal("a", s.shares("a"), "3")
+		s.share("3", "a")
 		s.ch.Send("basic.ack", "delivery-tag", 2, "multiple", true)
-		s.equal("a", s.shares("a"), "2")
+		s.share("2", "a")
 	}},
 }
 
@@ -636,26 +641,29 @@ func (s *script) filled(n int) {
 	for i := range n {
 		s.publish("", s.q, nil, fmt.Sprint(i+1))
 	}
-	s.becomes(s.q, n, 5*time.Second)
+	s.becomes(s.q, n)
 }
 
-// shares returns how many messages each of the consumers gets until nothing comes any more.
-func (s *script) shares(tags ...string) string {
+// share waits for n messages, after which nothing more may come, and wants each of the consumers to get so many of them as
+// want says.
+func (s *script) share(want string, tags ...string) {
 	s.Helper()
-	got := make(map[string]int)
-	for {
-		e, err := s.ch.Next(150 * time.Millisecond)
-		if err == amqpraw.ErrSilent {
-			break
-		}
+	n := 0
+	for _, f := range strings.Fields(want) {
+		k, err := strconv.Atoi(f)
 		if err != nil {
 			s.Fatal(err)
 		}
-		got[e.String("consumer-tag")]++
+		n += k
 	}
+	got := make(map[string]int)
+	for range n {
+		got[s.next("basic.deliver").String("consumer-tag")]++
+	}
+	s.silent()
 	var all []string
 	for _, t := range tags {
 		all = append(all, fmt.Sprint(got[t]))
 	}
-	return strings.Join(all, " ")
+	s.equal(strings.Join(tags, ", "), strings.Join(all, " "), want)
 }

@@ -125,6 +125,7 @@ func newScript(t *testing.T, addr, api string, rabbitmq bool) *script {
 // connect makes a new connection with a channel.
 func (s *script) connect(o amqpraw.Options) {
 	s.Helper()
+	o.Repeats = s.rabbitmq
 	c, err := amqpraw.Dial(s.addr, o)
 	if err != nil {
 		s.Fatal(err)
@@ -251,7 +252,7 @@ func (s *script) get(queue string) amqpraw.Event {
 }
 
 // wait takes a message that may take a while to come.
-func (s *script) wait(queue string, d time.Duration) amqpraw.Event {
+func (s *script) wait(queue string) amqpraw.Event {
 	s.Helper()
 	for begin := time.Now(); ; pause(5 * time.Millisecond) {
 		e, err := s.ch.CallContent("basic.get", "queue", queue, "no-ack", true)
@@ -261,8 +262,8 @@ func (s *script) wait(queue string, d time.Duration) amqpraw.Event {
 		if e.Name != "basic.get-empty" {
 			return e
 		}
-		if time.Since(begin) > d {
-			s.Fatalf("no message in %s after %v", queue, d)
+		if time.Since(begin) > amqpraw.Patience {
+			s.Fatalf("no message in %s after %v", queue, amqpraw.Patience)
 		}
 	}
 }
@@ -300,13 +301,47 @@ func (s *script) count(queue string) int {
 }
 
 // becomes waits until a queue has n ready messages.
-func (s *script) becomes(queue string, n int, d time.Duration) {
+func (s *script) becomes(queue string, n int) {
 	s.Helper()
 	for begin := time.Now(); s.count(queue) != n; pause(5 * time.Millisecond) {
-		if time.Since(begin) > d {
-			s.Fatalf("%s has %d messages after %v, want %d", queue, s.count(queue), d, n)
+		if time.Since(begin) > amqpraw.Patience {
+			s.Fatalf("%s has %d messages after %v, want %d", queue, s.count(queue), amqpraw.Patience, n)
 		}
 	}
+}
+
+// empties waits until queues are empty together and stay so for a while.
+func (s *script) empties(queues ...string) {
+	s.Helper()
+	empty := 0 // times in a row
+	for begin := time.Now(); empty < 20; pause(10 * time.Millisecond) {
+		n := 0
+		for _, q := range queues {
+			n += s.count(q)
+		}
+		if empty++; n > 0 {
+			empty = 0
+		}
+		if time.Since(begin) > amqpraw.Patience {
+			s.Fatalf("the queues do not stay empty")
+		}
+	}
+}
+
+// refusedLogin logs in until that is refused. RabbitMQ takes note of a connection some time after it has let the client in, so
+// it may let in more than its limit.
+func (s *script) refusedLogin(o amqpraw.Options, code int, text string) {
+	s.Helper()
+	begin := time.Now()
+	c, err := amqpraw.Dial(s.addr, o)
+	for s.rabbitmq && err == nil && time.Since(begin) < amqpraw.Patience {
+		c.Close()
+		c, err = amqpraw.Dial(s.addr, o)
+	}
+	if err == nil {
+		c.Close()
+	}
+	s.isClosed(err, connectionScope, code, text)
 }
 
 // consume starts a consumer.

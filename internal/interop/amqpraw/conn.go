@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// Patience is how long a call waits for its answer.
-const Patience = 10 * time.Second
+// Patience is how long a call waits for its answer. A broker on a busy machine may need a while.
+const Patience = time.Minute
 
 // ErrSilent says that nothing came in time.
 var ErrSilent = errors.New("the broker is silent")
@@ -30,6 +30,8 @@ type Options struct {
 	ChannelMax uint16
 	FrameMax   uint32
 	Heartbeat  uint16
+	// Repeats says that the broker may close a channel twice: RabbitMQ does when the answer to the first time is slow.
+	Repeats bool
 	// Dial makes the connection in place of TCP.
 	Dial func(addr string) (net.Conn, error)
 }
@@ -79,6 +81,7 @@ type Conn struct {
 
 	nc      net.Conn
 	br      *bufio.Reader
+	repeats bool
 	writing sync.Mutex
 	done    chan struct{} // closed when reading has ended
 
@@ -97,7 +100,7 @@ func DialRaw(addr string, o Options) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Conn{nc: nc, br: bufio.NewReaderSize(nc, 64<<10), done: make(chan struct{}), channels: make(map[uint16]*Channel)}
+	c := &Conn{nc: nc, br: bufio.NewReaderSize(nc, 64<<10), done: make(chan struct{}), channels: make(map[uint16]*Channel), repeats: o.Repeats}
 	c.channels[0] = newChannel(c, 0)
 	return c, nil
 }
@@ -226,6 +229,9 @@ func (c *Conn) take(f Frame) error {
 		return nil
 	}
 	if ch == nil {
+		if m, err := DecodeMethod(f.Payload); c.repeats && f.Type == FrameMethod && err == nil && m.Name == "channel.close" {
+			return nil
+		}
 		return fmt.Errorf("frame of type %d on channel %d, which is not open", f.Type, f.Channel)
 	}
 	if f.Type != FrameMethod {
@@ -400,7 +406,7 @@ func (ch *Channel) Conn() *Conn { return ch.c }
 // Why returns why the connection has ended when a write has failed with err: what the broker said before it closed the stream
 // tells more.
 func (ch *Channel) Why(err error) error {
-	if why := ch.c.Wait(time.Second); why != ErrSilent {
+	if why := ch.c.Wait(Patience); why != ErrSilent {
 		return why
 	}
 	return err
