@@ -32,7 +32,7 @@ func TestAMQP091Go(t *testing.T) {
 // checkAMQP091 has ten publishers with confirms and ten consumers on one connection each.
 func checkAMQP091(t *testing.T, url string, config *tls.Config) {
 	dial := func() *amqp091.Connection {
-		c, err := amqp091.DialConfig(url, amqp091.Config{TLSClientConfig: config, Heartbeat: time.Second})
+		c, err := amqp091.DialConfig(url, amqp091.Config{TLSClientConfig: config, Heartbeat: 10 * time.Second})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -101,7 +101,7 @@ func checkAMQP091(t *testing.T, url string, config *tls.Config) {
 				t.Errorf("%s came twice", b)
 			}
 			seen[b] = true
-		case <-time.After(10 * time.Second):
+		case <-time.After(waitTime):
 			t.Fatalf("%d of %d messages", len(seen), clients*messages)
 		}
 	}

@@ -49,7 +49,7 @@ func restartUnderClient(t *testing.T, b peer.Broker) {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.Stop)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute) // RabbitMQ starts slowly
 	defer cancel()
 	c, err := amqpclient091.Dial(ctx, "amqp://"+p.AMQP, &amqpclient091.Options{
 		Publish: &amqpclient091.ChannelOptions{Republish: true, Window: 200},
@@ -154,7 +154,7 @@ func runAMQPClient(t *testing.T, addr string) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 			t.Cleanup(cancel)
 			name := fmt.Sprintf("c.%s.%d", strings.ReplaceAll(test.name, " ", "-"), os.Getpid())
 			test.run(&amqpTest{T: t, ctx: ctx, addr: addr, name: name})

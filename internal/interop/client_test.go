@@ -9,6 +9,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/quartet-mq/quartet/internal/interop/peer"
 	"github.com/quartet-mq/quartet/mqtt"
@@ -213,11 +214,18 @@ func (x *tester) retained() {
 		x.Errorf("got %+v", m)
 	}
 	x.publish(c, &mqttclient.Message{Topic: topic, QoS: mqtt.QoS1, Retain: true})
-	late := x.open(mqttclient.Options{})
-	s = x.subscribe(late, mqtt.Subscription{Filter: x.root + "/+", QoS: mqtt.QoS1})
-	x.publish(late, &mqttclient.Message{Topic: x.root + "/end", QoS: mqtt.QoS1, Payload: []byte("end")})
-	if m := x.take(s, 1)[0]; string(m.Payload) != "end" {
-		x.Errorf("got %+v", m)
+	for begin := time.Now(); ; {
+		late := x.open(mqttclient.Options{})
+		s = x.subscribe(late, mqtt.Subscription{Filter: x.root + "/+", QoS: mqtt.QoS1})
+		x.publish(late, &mqttclient.Message{Topic: x.root + "/end", QoS: mqtt.QoS1, Payload: []byte("end")})
+		m := x.take(s, 1)[0]
+		if string(m.Payload) == "end" {
+			break
+		}
+		// Moquette may have acknowledged the message before it took the retained one away.
+		if x.broker != "moquette" || time.Since(begin) > waitTime {
+			x.Fatalf("got %+v", m)
+		}
 	}
 }
 

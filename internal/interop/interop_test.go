@@ -24,7 +24,7 @@ import (
 )
 
 // testTimeout ends a client program that hangs.
-const testTimeout = 2 * time.Minute
+const testTimeout = 5 * time.Minute
 
 // binDir is where the brokers' programs are built, for all tests.
 var binDir string

@@ -21,7 +21,7 @@ async def publish_and_consume():
         for i in range(200):
             await ch.default_exchange.publish(aio_pika.Message(b"%d" % i, delivery_mode=aio_pika.DeliveryMode.PERSISTENT), q.name)
         got = []
-        async with q.iterator(timeout=10) as it:
+        async with q.iterator(timeout=60) as it:
             async for m in it:
                 async with m.process():
                     got.append(m.body)
@@ -48,7 +48,7 @@ async def headers_and_types():
         await q.bind(x, arguments={"x-match": "all", "a": 1})
         headers = {"a": 1, "s": "text", "f": 1.5, "l": [1, 2], "t": {"x": True}, "big": 1 << 40}
         await x.publish(aio_pika.Message(b"x", headers=headers), "")
-        m = await q.get(timeout=10)
+        m = await q.get(timeout=60)
         await m.ack()
         assert m.headers == headers, m.headers
 
@@ -71,14 +71,14 @@ async def transactions():
         q = await ch.declare_queue(exclusive=True)
         async with ch.transaction():
             await ch.default_exchange.publish(aio_pika.Message(b"x"), q.name)
-        assert (await q.get(timeout=10, no_ack=True)).body == b"x"
+        assert (await q.get(timeout=60, no_ack=True)).body == b"x"
 
 
 async def main():
     failed = False
     for check in (publish_and_consume, unroutable, headers_and_types, rpc, transactions):
         try:
-            await asyncio.wait_for(check(), 30)
+            await asyncio.wait_for(check(), 120)
             print("ok", check.__name__)
         except Exception:
             failed = True

@@ -16,7 +16,7 @@ VERSION = int(sys.argv[2])
 TRANSPORT = sys.argv[3]
 CA = sys.argv[4] if len(sys.argv) > 4 else None
 ROOT = f"gmqtt/{TRANSPORT}/{VERSION}"
-TIMEOUT = 10
+TIMEOUT = 60
 
 
 class Client:
@@ -120,7 +120,7 @@ async def main():
     failed = False
     for check in [every_qos, retained, session_resume] + ([properties] if VERSION == 5 else []):
         try:
-            await asyncio.wait_for(check(), 60)
+            await asyncio.wait_for(check(), 4 * TIMEOUT)
             print("ok", check.__name__)
         except Exception:
             failed = True

@@ -18,7 +18,7 @@ VERSION = int(sys.argv[2])
 TRANSPORT = sys.argv[3]
 CA = sys.argv[4] if len(sys.argv) > 4 else None
 ROOT = f"paho-py/{TRANSPORT}/{VERSION}"
-TIMEOUT = 10
+TIMEOUT = 60
 
 
 class Client:
@@ -43,6 +43,7 @@ class Client:
         if TRANSPORT == "tls":
             self.c.tls_set(CA)
         self.c.username_pw_set(os.environ["USER_NAME"], os.environ["PASSWORD"])
+        self.c.connect_timeout = TIMEOUT
         self.c.max_inflight_messages_set(100)
         self.messages = queue.Queue()
         self.events = queue.Queue()

@@ -14,11 +14,12 @@ import pika.exceptions
 URL = sys.argv[1]
 CA = sys.argv[2] if len(sys.argv) > 2 else None
 NAME = f"pika.{os.getpid()}"
-TIMEOUT = 10
+TIMEOUT = 60
 
 
 def parameters(**kwargs):
     p = pika.URLParameters(URL)
+    p.socket_timeout = p.stack_timeout = TIMEOUT
     if CA:
         p.ssl_options = pika.SSLOptions(ssl.create_default_context(cafile=CA), "localhost")
     for k, v in kwargs.items():
@@ -218,7 +219,8 @@ def priorities():
     q = ch.queue_declare("", exclusive=True, arguments={"x-max-priority": 5}).method.queue
     for p in (1, 3, 2, 5):
         ch.basic_publish("", q, b"%d" % p, pika.BasicProperties(priority=p))
-    time.sleep(0.1)
+    while ch.queue_declare(q, passive=True).method.message_count < 4:
+        time.sleep(0.01)
     assert [m[2] for m in take(ch, q, 4)] == [b"5", b"3", b"2", b"1"]
     c.close()
 
@@ -273,8 +275,9 @@ def consumer_cancelled():
 
 
 def heartbeats():
-    c, ch = open(heartbeat=1)
-    end = time.time() + 4
+    """A connection ends after two heartbeats of silence, so both sides must send some; they have time for that."""
+    c, ch = open(heartbeat=5)
+    end = time.time() + 13
     while time.time() < end:
         c.process_data_events(0.1)
     ch.queue_declare("", exclusive=True)
@@ -283,8 +286,8 @@ def heartbeats():
 
 def silence_is_noticed():
     """A client that sends nothing for two heartbeats is cut off."""
-    c, ch = open(heartbeat=1)
-    time.sleep(5)
+    c, ch = open(heartbeat=3)
+    time.sleep(15)
     try:
         ch.queue_declare("", exclusive=True)
     except pika.exceptions.AMQPConnectionError:

@@ -4,6 +4,9 @@ import java.util.Objects;
 
 /** Runs checks and prints what came out. */
 class Check {
+    /** How many seconds to wait for one thing; a busy machine may need a while. */
+    static final int WAIT = 60;
+
     interface Body {
         void run() throws Exception;
     }

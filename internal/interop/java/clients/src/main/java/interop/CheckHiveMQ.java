@@ -53,8 +53,8 @@ public class CheckHiveMQ {
     }
 
     static Mqtt3Publish next(Mqtt3BlockingClient.Mqtt3Publishes ps) throws InterruptedException {
-        Optional<Mqtt3Publish> p = ps.receive(10, TimeUnit.SECONDS);
-        return p.orElseThrow(() -> new AssertionError("no message after 10 s"));
+        Optional<Mqtt3Publish> p = ps.receive(Check.WAIT, TimeUnit.SECONDS);
+        return p.orElseThrow(() -> new AssertionError("no message after " + Check.WAIT + " s"));
     }
 
     static void everyQoS3() throws Exception {
@@ -113,8 +113,8 @@ public class CheckHiveMQ {
     }
 
     static Mqtt5Publish next(Mqtt5BlockingClient.Mqtt5Publishes ps) throws InterruptedException {
-        Optional<Mqtt5Publish> p = ps.receive(10, TimeUnit.SECONDS);
-        return p.orElseThrow(() -> new AssertionError("no message after 10 s"));
+        Optional<Mqtt5Publish> p = ps.receive(Check.WAIT, TimeUnit.SECONDS);
+        return p.orElseThrow(() -> new AssertionError("no message after " + Check.WAIT + " s"));
     }
 
     static void everyQoS5() throws Exception {

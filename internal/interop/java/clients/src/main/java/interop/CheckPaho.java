@@ -45,9 +45,9 @@ public class CheckPaho {
         }
 
         MqttMessage next() throws Exception {
-            MqttMessage m = messages.poll(10, TimeUnit.SECONDS);
+            MqttMessage m = messages.poll(Check.WAIT, TimeUnit.SECONDS);
             if (m == null) {
-                throw new AssertionError("no message after 10 s");
+                throw new AssertionError("no message after " + Check.WAIT + " s");
             }
             return m;
         }

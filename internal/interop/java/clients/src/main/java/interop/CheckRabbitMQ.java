@@ -68,6 +68,9 @@ public class CheckRabbitMQ {
     private ConnectionFactory factory() throws Exception {
         ConnectionFactory f = new ConnectionFactory();
         f.setUri(url);
+        f.setConnectionTimeout(Check.WAIT * 1000);
+        f.setHandshakeTimeout(Check.WAIT * 1000);
+        f.setChannelRpcTimeout(10 * Check.WAIT * 1000);
         f.setAutomaticRecoveryEnabled(false);
         return f;
     }
@@ -83,7 +86,7 @@ public class CheckRabbitMQ {
     }
 
     private static Delivery take(BlockingQueue<Delivery> q) throws Exception {
-        Delivery d = q.poll(10, TimeUnit.SECONDS);
+        Delivery d = q.poll(Check.WAIT, TimeUnit.SECONDS);
         if (d == null) {
             throw new AssertionError("no message");
         }
@@ -142,7 +145,7 @@ public class CheckRabbitMQ {
             for (int i = 0; i < 500; i++) {
                 ch.basicPublish("", NAME + ".confirms", com.rabbitmq.client.MessageProperties.PERSISTENT_BASIC, bytes("x"));
             }
-            ch.waitForConfirmsOrDie(10_000);
+            ch.waitForConfirmsOrDie(Check.WAIT * 1000L);
             Check.equal(500L, ch.messageCount(NAME + ".confirms"));
             ch.queueDelete(NAME + ".confirms");
         }
@@ -156,8 +159,8 @@ public class CheckRabbitMQ {
             ch.addConfirmListener((tag, multiple) -> events.add("ack " + tag), (tag, multiple) -> events.add("nack " + tag));
             ch.confirmSelect();
             ch.basicPublish("", "no.such.queue", true, null, bytes("x"));
-            Check.equal("return 312", events.poll(10, TimeUnit.SECONDS));
-            Check.equal("ack 1", events.poll(10, TimeUnit.SECONDS));
+            Check.equal("return 312", events.poll(Check.WAIT, TimeUnit.SECONDS));
+            Check.equal("ack 1", events.poll(Check.WAIT, TimeUnit.SECONDS));
         }
     }
 
@@ -245,7 +248,7 @@ public class CheckRabbitMQ {
             Channel bad = c.createChannel();
             bad.addShutdownListener(e -> code.complete(((AMQP.Channel.Close) e.getReason()).getReplyCode()));
             bad.basicAck(99, false);
-            Check.equal(406, code.get(10, TimeUnit.SECONDS));
+            Check.equal(406, code.get(Check.WAIT, TimeUnit.SECONDS));
             try {
                 bad.basicAck(99, false);
                 throw new AssertionError("no error");
@@ -324,7 +327,7 @@ public class CheckRabbitMQ {
             });
             t.setDaemon(true);
             t.start();
-            RpcClient client = new RpcClient(new RpcClientParams().channel(c.createChannel()).exchange("").routingKey(q).timeout(10_000));
+            RpcClient client = new RpcClient(new RpcClientParams().channel(c.createChannel()).exchange("").routingKey(q).timeout(Check.WAIT * 1000));
             for (int i = 0; i < 20; i++) {
                 Check.equal("re: " + i, client.stringCall("" + i));
             }
@@ -338,16 +341,17 @@ public class CheckRabbitMQ {
             CompletableFuture<String> gone = new CompletableFuture<>();
             String tag = ch.basicConsume(NAME + ".gone", true, (t, d) -> {}, gone::complete);
             c.createChannel().queueDelete(NAME + ".gone");
-            Check.equal(tag, gone.get(10, TimeUnit.SECONDS));
+            Check.equal(tag, gone.get(Check.WAIT, TimeUnit.SECONDS));
         }
     }
 
+    /** A connection ends after two heartbeats of silence, so both sides must send some; they have time for that. */
     private void heartbeats() throws Exception {
         ConnectionFactory f = factory();
-        f.setRequestedHeartbeat(1);
+        f.setRequestedHeartbeat(5);
         try (Connection c = f.newConnection()) {
-            Check.equal(1, c.getHeartbeat());
-            Thread.sleep(4000);
+            Check.equal(5, c.getHeartbeat());
+            Thread.sleep(13_000);
             c.createChannel().queueDeclare();
         }
     }
@@ -387,7 +391,7 @@ public class CheckRabbitMQ {
             ch.queueBind(q, x, "k");
             BlockingQueue<Delivery> got = collect(ch, q, true);
             drop(name);
-            Check.equal(true, recovered.await(20, TimeUnit.SECONDS));
+            Check.equal(true, recovered.await(Check.WAIT, TimeUnit.SECONDS));
             ch.basicPublish(x, "k", null, bytes("again"));
             Check.equal("again", text(take(got)));
         }
@@ -398,7 +402,7 @@ public class CheckRabbitMQ {
         HttpClient http = HttpClient.newHttpClient();
         String auth = "Basic " + Base64.getEncoder().encodeToString(bytes(management.getUserInfo()));
         String base = "http://" + management.getHost() + ":" + management.getPort() + "/api/connections";
-        for (int i = 0; i < 100; i++) {
+        for (int i = 0; i < 5 * Check.WAIT; i++) {
             String list = http.send(HttpRequest.newBuilder(URI.create(base)).header("Authorization", auth).build(),
                     HttpResponse.BodyHandlers.ofString()).body();
             for (String one : list.split("(?=\\{\"auth_mechanism\")|(?<=\\}),(?=\\{)")) {
