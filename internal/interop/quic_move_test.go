@@ -23,7 +23,7 @@ func TestQUICMigration(t *testing.T) {
 	var conn atomic.Pointer[quicnet.Conn]
 	var dials atomic.Int64
 	d := &quicnet.Dialer{
-		Config:        quicnet.Config{TLS: k.client},
+		Config:        quicConfig(k.client),
 		FallbackDelay: -1,
 		ListenPacket: func(context.Context, net.Addr) (net.PacketConn, error) {
 			return net.ListenPacket("udp4", "127.0.0.1:0")

@@ -33,7 +33,9 @@ func quicBroker(t *testing.T, k *quicKeys) net.Addr {
 		t.Fatal(err)
 	}
 	s := mqttserver.New(b, nil)
-	l, err := quicnet.Listen("udp", "127.0.0.1:0", &quicnet.ListenOptions{Config: quicnet.Config{TLS: k.server, Linger: 250 * time.Millisecond}})
+	o := &quicnet.ListenOptions{Config: quicConfig(k.server)}
+	o.Linger = 3 * time.Second // a test waits for its end
+	l, err := quicnet.Listen("udp", "127.0.0.1:0", o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -301,14 +303,15 @@ func TestQUICMode2(t *testing.T) {
 // TestQUICClientByHand has our client use a broker that knows no more than EMQX's description.
 func TestQUICClientByHand(t *testing.T) {
 	k := newQUICKeys(t)
-	e, err := xquic.Listen("udp", "127.0.0.1:0", &xquic.Config{TLSConfig: xnetTLS(k.server, "mqtt")})
+	e, err := xquic.Listen("udp", "127.0.0.1:0", &xquic.Config{TLSConfig: xnetTLS(k.server, "mqtt"), HandshakeTimeout: quicTimeout})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ended, end := context.WithCancel(context.Background())
 	defer e.Close(ended)
 	defer end()
-	d := &quicnet.Dialer{Config: quicnet.Config{TLS: k.client, Linger: 250 * time.Millisecond}, FallbackDelay: -1}
+	d := &quicnet.Dialer{Config: quicConfig(k.client), FallbackDelay: -1}
+	d.Linger = 250 * time.Millisecond // nobody reads any more when it is closed
 	defer d.Shutdown(t.Context())
 	c, err := mqttclient.New(&mqttclient.Options{
 		Servers:  []string{fmt.Sprintf("mqtt+quic://%s", e.LocalAddr())},

@@ -31,7 +31,8 @@ type h3Server struct {
 func newH3Server(t *testing.T, k *quicKeys, body []byte, o *quicnet.ListenOptions) *h3Server {
 	t.Helper()
 	s := &h3Server{conns: make(chan *quicnet.Conn, 100)}
-	o.TLS, o.Qlog, o.MaxUniStreams = k.server, s.qlog.open, 3
+	o.Config = quicConfig(k.server)
+	o.Qlog, o.MaxUniStreams = s.qlog.open, 3
 	var err error
 	if s.Listener, err = quicnet.Listen("udp", "127.0.0.1:0", o); err != nil {
 		t.Fatal(err)
@@ -73,7 +74,7 @@ func gtlsclient(t *testing.T, to net.Addr, n int, args ...string) (log string, b
 	t.Helper()
 	dir := t.TempDir()
 	a := netip.MustParseAddrPort(to.String())
-	args = append(args, "--exit-on-all-streams-close", "--download="+dir, "--sni=localhost", "--no-quic-dump", "--no-http-dump",
+	args = append(args, "--exit-on-all-streams-close", "--handshake-timeout=60s", "--timeout=60s", "--download="+dir, "--sni=localhost", "--no-quic-dump", "--no-http-dump",
 		a.Addr().String(), fmt.Sprint(a.Port()))
 	for i := range n {
 		args = append(args, fmt.Sprintf("https://localhost/%d", i))
@@ -141,7 +142,7 @@ func TestQUICOfNgtcp2Client(t *testing.T) {
 	})
 	t.Run("the client's key update", func(t *testing.T) {
 		s := newH3Server(t, k, []byte(ngtcp2Body), new(quicnet.ListenOptions))
-		log, bodies := gtlsclient(t, s.Addr(), 1, "--key-update=10ms", "--delay-stream=100ms")
+		log, bodies := gtlsclient(t, s.Addr(), 1, "--key-update=10ms", "--delay-stream=2s")
 		check(t, bodies, ngtcp2Body)
 		says(t, log, "key update confirmed")
 		if s.qlog.count(`remote_update"`) == 0 {
@@ -160,7 +161,7 @@ func TestQUICOfNgtcp2Client(t *testing.T) {
 		s := newH3Server(t, k, []byte(ngtcp2Body), new(quicnet.ListenOptions))
 		a := netip.MustParseAddrPort(s.Addr().String())
 		// It offers a draft of version 2 and gives up when it is told what there is.
-		out, _ := exec.CommandContext(quicContext(t), "gtlsclient", "--version=v2draft", a.Addr().String(), fmt.Sprint(a.Port()), "https://localhost/").CombinedOutput()
+		out, _ := exec.CommandContext(quicContext(t), "gtlsclient", "--version=v2draft", "--handshake-timeout=60s", a.Addr().String(), fmt.Sprint(a.Port()), "https://localhost/").CombinedOutput()
 		says(t, string(out), "VN v=0x00000001")
 		says(t, string(out), "VN v=0x6b3343cf")
 	})
@@ -224,7 +225,7 @@ func TestQUICOfNgtcp2Client(t *testing.T) {
 // ngtcp2Moves has the client change its port before it asks.
 func ngtcp2Moves(t *testing.T, k *quicKeys, args ...string) {
 	s := newH3Server(t, k, []byte(ngtcp2Body), new(quicnet.ListenOptions))
-	args = append(args, "--change-local-addr=10ms", "--delay-stream=100ms")
+	args = append(args, "--change-local-addr=10ms", "--delay-stream=2s")
 	log, bodies := gtlsclient(t, s.Addr(), 2, args...)
 	if len(bodies) != 1 || bodies[ngtcp2Body] == "" {
 		t.Errorf("%d different answers, or another one", len(bodies))
@@ -249,12 +250,7 @@ func ngtcp2Moves(t *testing.T, k *quicKeys, args ...string) {
 // gtlsserver starts the server of ngtcp2 on a free port. It serves files by their names. log ends it.
 func gtlsserver(t *testing.T, k *quicKeys, files map[string]string, args ...string) (addr net.Addr, log func() string) {
 	t.Helper()
-	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr = pc.LocalAddr()
-	pc.Close()
+	addr = freeUDP(t)
 	return addr, gtlsserverAt(t, addr, k, files, args...)
 }
 
@@ -268,7 +264,7 @@ func gtlsserverAt(t *testing.T, addr net.Addr, k *quicKeys, files map[string]str
 		}
 	}
 	a := netip.MustParseAddrPort(addr.String())
-	args = append(args, "--htdocs="+dir, "--no-quic-dump", "--no-http-dump", a.Addr().String(), fmt.Sprint(a.Port()), k.key, k.cert)
+	args = append(args, "--htdocs="+dir, "--handshake-timeout=60s", "--timeout=60s", "--no-quic-dump", "--no-http-dump", a.Addr().String(), fmt.Sprint(a.Port()), k.key, k.cert)
 	cmd := exec.CommandContext(t.Context(), "gtlsserver", args...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
@@ -293,7 +289,8 @@ func TestQUICOfNgtcp2Server(t *testing.T) {
 	files := map[string]string{"small": ngtcp2Body, "large": large}
 	dial := func(t *testing.T, to net.Addr, q *qlogs) *quicnet.Conn {
 		t.Helper()
-		d := &quicnet.Dialer{Config: quicnet.Config{TLS: k.client, Qlog: q.open, MaxUniStreams: 3, HandshakeTimeout: 10 * time.Second}}
+		d := &quicnet.Dialer{Config: quicConfig(k.client)}
+		d.Qlog, d.MaxUniStreams = q.open, 3
 		c, err := d.Dial(quicContext(t), "h3", to.String()) // the server may not be there yet: QUIC sends again
 		if err != nil {
 			t.Fatal(err)
@@ -371,7 +368,8 @@ func TestQUICOfNgtcp2Server(t *testing.T) {
 		conf := k.client.Clone()
 		begin := time.Now().Truncate(time.Second)
 		conf.Time = func() time.Time { return begin }
-		d := &quicnet.Dialer{Config: quicnet.Config{TLS: conf, MaxUniStreams: 3, HandshakeTimeout: 10 * time.Second}, EarlyData: 16 << 10}
+		d := &quicnet.Dialer{Config: quicConfig(conf), EarlyData: 16 << 10}
+		d.MaxUniStreams = 3
 		defer d.Shutdown(t.Context())
 		for i, want := range []struct {
 			accepted, rejected uint64

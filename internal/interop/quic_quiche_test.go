@@ -97,17 +97,6 @@ func quicheServe(t *testing.T, k *quicKeys, addr net.Addr, args ...string) (log 
 	return log
 }
 
-// freeUDP returns an address that nobody uses.
-func freeUDP(t *testing.T) net.Addr {
-	t.Helper()
-	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer pc.Close()
-	return pc.LocalAddr()
-}
-
 // TestQUICOfQuicheServer has our client use the server of quiche. Netty now and then does not send the end of a stream
 // (the last STREAM frame comes without FIN), so that is not asked for.
 func TestQUICOfQuicheServer(t *testing.T) {
@@ -117,7 +106,8 @@ func TestQUICOfQuicheServer(t *testing.T) {
 	log := quicheServe(t, k, addr)
 	dial := func(t *testing.T, to net.Addr, q *qlogs) *quicnet.Conn {
 		t.Helper()
-		d := &quicnet.Dialer{Config: quicnet.Config{TLS: k.client, Qlog: q.open}}
+		d := &quicnet.Dialer{Config: quicConfig(k.client)}
+		d.Qlog = q.open
 		c, err := d.Dial(quicContext(t), "mqtt", to.String())
 		if err != nil {
 			t.Fatal(err)
@@ -167,7 +157,7 @@ func TestQUICOfQuicheServer(t *testing.T) {
 		checkStreamsWith(t, checkBytes, netioStreams(t.Context(), c))
 	})
 	t.Run("early data", func(t *testing.T) {
-		d := &quicnet.Dialer{Config: quicnet.Config{TLS: k.client}, EarlyData: 16 << 10}
+		d := &quicnet.Dialer{Config: quicConfig(k.client), EarlyData: 16 << 10}
 		defer d.Shutdown(t.Context())
 		for i := range uint64(3) {
 			c, err := d.Dial(quicContext(t), "mqtt", addr.String())

@@ -24,8 +24,24 @@ import (
 	"github.com/quartet-mq/quartet/quic/quicnet"
 )
 
-// quicTimeout ends what hangs.
-const quicTimeout = 20 * time.Second
+// quicTimeout ends what hangs, on a busy machine, too.
+const quicTimeout = time.Minute
+
+// quicConfig is the configuration of our end, which has time.
+func quicConfig(c *tls.Config) quicnet.Config {
+	return quicnet.Config{TLS: c, HandshakeTimeout: quicTimeout}
+}
+
+// freeUDP returns an address that nobody uses.
+func freeUDP(t *testing.T) net.Addr {
+	t.Helper()
+	addrs, release, err := peer.Ports("udp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(release)
+	return net.UDPAddrFromAddrPort(netip.MustParseAddrPort(addrs[0]))
+}
 
 // quicKeys are certificates for both ends, as files and as configurations.
 type quicKeys struct {
@@ -76,7 +92,7 @@ func newEcho(t *testing.T, k *quicKeys, alpn string, o *quicnet.ListenOptions) *
 		o = new(quicnet.ListenOptions)
 	}
 	e := &echo{conns: make(chan *quicnet.Conn, 100)}
-	o.TLS = k.server
+	o.Config = quicConfig(k.server)
 	o.Qlog = e.qlog.open
 	var err error
 	if e.Listener, err = quicnet.Listen("udp", "127.0.0.1:0", o); err != nil {

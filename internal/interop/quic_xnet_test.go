@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"testing"
+	"time"
 
 	xquic "golang.org/x/net/quic"
 
@@ -45,7 +46,9 @@ func xnetDial(t *testing.T, k *quicKeys, alpn string, to net.Addr) *xquic.Conn {
 		end()
 		e.Close(ended)
 	})
-	c, err := e.Dial(quicContext(t), "udp", to.String(), &xquic.Config{TLSConfig: xnetTLS(k.client, alpn)})
+	c, err := e.Dial(quicContext(t), "udp", to.String(), &xquic.Config{
+		TLSConfig: xnetTLS(k.client, alpn), HandshakeTimeout: quicTimeout, MaxIdleTimeout: quicTimeout,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +58,10 @@ func xnetDial(t *testing.T, k *quicKeys, alpn string, to net.Addr) *xquic.Conn {
 // xnetServe is an echo on x/net.
 func xnetServe(t *testing.T, k *quicKeys, alpn string, validate bool) net.Addr {
 	t.Helper()
-	e, err := xquic.Listen("udp", "127.0.0.1:0", &xquic.Config{TLSConfig: xnetTLS(k.server, alpn), RequireAddressValidation: validate})
+	e, err := xquic.Listen("udp", "127.0.0.1:0", &xquic.Config{
+		TLSConfig: xnetTLS(k.server, alpn), RequireAddressValidation: validate,
+		HandshakeTimeout: quicTimeout, MaxIdleTimeout: quicTimeout,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +148,7 @@ func TestQUICOfXNetClient(t *testing.T) {
 		}
 	})
 	t.Run("the client's close", func(t *testing.T) {
-		l, err := quicnet.Listen("udp", "127.0.0.1:0", &quicnet.ListenOptions{Config: quicnet.Config{TLS: k.server}})
+		l, err := quicnet.Listen("udp", "127.0.0.1:0", &quicnet.ListenOptions{Config: quicConfig(k.server)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -231,8 +237,10 @@ func checkRebinding(t *testing.T, e *echo, n *nat, open func() (quicStream, erro
 	n.rebind(t)
 	talk("two.")
 	checkEcho(t, s, 200_000)
-	if after := server.RemoteAddr().String(); after == before {
-		t.Errorf("the server still takes the client for %s", before)
+	for begin := time.Now(); server.RemoteAddr().String() == before; time.Sleep(time.Millisecond) {
+		if time.Since(begin) > quicTimeout {
+			t.Fatalf("the server still takes the client for %s", before)
+		}
 	}
 	checkStreams(t, open)
 }
@@ -242,7 +250,8 @@ func TestQUICOfXNetServer(t *testing.T) {
 	k := newQUICKeys(t)
 	dial := func(t *testing.T, to net.Addr, q *qlogs) *quicnet.Conn {
 		t.Helper()
-		d := &quicnet.Dialer{Config: quicnet.Config{TLS: k.client, Qlog: q.open}}
+		d := &quicnet.Dialer{Config: quicConfig(k.client)}
+		d.Qlog = q.open
 		c, err := d.Dial(quicContext(t), "mqtt", to.String())
 		if err != nil {
 			t.Fatal(err)
@@ -276,7 +285,7 @@ func TestQUICOfXNetServer(t *testing.T) {
 		}
 	})
 	t.Run("wrong protocol", func(t *testing.T) {
-		d := &quicnet.Dialer{Config: quicnet.Config{TLS: k.client}}
+		d := &quicnet.Dialer{Config: quicConfig(k.client)}
 		if c, err := d.Dial(quicContext(t), "smtp", xnetServe(t, k, "mqtt", false).String()); err == nil {
 			c.Close()
 			t.Error("a connection for a protocol that is not served")

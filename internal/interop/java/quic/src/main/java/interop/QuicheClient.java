@@ -33,7 +33,7 @@ import java.util.concurrent.TimeUnit;
  * (streams|datagrams|early)... It prints "ok" and what it has checked, or "FAIL".
  */
 public final class QuicheClient {
-    private static final int WAIT = 10;
+    private static final int WAIT = 60;
 
     private final MultiThreadIoEventLoopGroup group = new MultiThreadIoEventLoopGroup(1, NioIoHandler.newFactory());
     private final InetSocketAddress server;
@@ -67,7 +67,7 @@ public final class QuicheClient {
     private QuicChannel connect(ChannelInboundHandlerAdapter handler) throws Exception {
         var codec = new QuicClientCodecBuilder()
                 .sslEngineProvider(q -> tls.newEngine(q.alloc(), "localhost", server.getPort()))
-                .maxIdleTimeout(30, TimeUnit.SECONDS)
+                .maxIdleTimeout(60, TimeUnit.SECONDS)
                 .initialMaxData(10_000_000)
                 .initialMaxStreamDataBidirectionalLocal(1_000_000)
                 .initialMaxStreamDataBidirectionalRemote(1_000_000)

@@ -32,7 +32,7 @@ public final class QuicheServer {
                 .applicationProtocols("mqtt").earlyData(true).build();
         var codec = new QuicServerCodecBuilder()
                 .sslContext(tls)
-                .maxIdleTimeout(30, TimeUnit.SECONDS)
+                .maxIdleTimeout(60, TimeUnit.SECONDS)
                 .initialMaxData(10_000_000)
                 .initialMaxStreamDataBidirectionalLocal(1_000_000)
                 .initialMaxStreamDataBidirectionalRemote(1_000_000)
