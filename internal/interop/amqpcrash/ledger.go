@@ -340,6 +340,18 @@ func (l *ledger) missing() (n int) {
 	return n
 }
 
+// mayCome reports whether delayed messages whose fate is not known have not come.
+func (l *ledger) mayCome() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, m := range l.messages {
+		if m != nil && m.fate == unknown && !m.due.IsZero() && len(m.copies) == 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // absent returns the queues in which a message must be and from which it has not come, or must come again: those of the
 // message, and that of the dead letters when it was rejected at last.
 func (m *message) absent() (queues []string) {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/quartet-mq/quartet/internal/interop/amqpraw"
 	"github.com/quartet-mq/quartet/internal/interop/peer"
 )
 
@@ -99,7 +100,7 @@ func (h *harness) crash(ctx context.Context, when string) error {
 // settle stops the load, has the consumers take everything, perhaps with a crash in between, and balances the account.
 func (h *harness) settle(ctx context.Context) error {
 	h.publishing.Store(false)
-	if !h.wait(ctx, 20*time.Second, h.idle) {
+	if !h.wait(ctx, 2*amqpraw.Patience, h.idle) {
 		h.l.fault(stuck, "publishers do not come to an end")
 	}
 	h.gather.Store(true)
@@ -128,10 +129,9 @@ func (h *harness) idle() bool {
 
 // drain waits until everything is there that is owed and the queues are empty, or nothing comes for a while.
 func (h *harness) drain(ctx context.Context) {
-	const quiet = 5 * time.Second
-	if h.o.delays {
-		sleep(ctx, maxDelay+maxDelay/10) // nobody knows whether those of a transaction that was cut off are to come
-	}
+	const quiet = 20 * time.Second
+	// Nobody knows whether delayed messages that were cut off are to come. What comes after the account is balanced is a fault.
+	h.wait(ctx, maxDelay+5*time.Second, func() bool { return !h.l.mayCome() })
 	least, lastAt := 1<<62, time.Now()
 	for calm := 0; ctx.Err() == nil; {
 		ready, err := h.counts()
@@ -143,11 +143,11 @@ func (h *harness) drain(ctx context.Context) {
 		if !h.idle() {
 			left++
 		}
-		// Twice, for what is being delivered is in no queue.
+		// For a while, as what is being delivered is in no queue.
 		if calm++; left > 0 {
 			calm = 0
 		}
-		if calm == 3 {
+		if calm == 15 {
 			return
 		}
 		if left < least {

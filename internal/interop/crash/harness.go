@@ -282,7 +282,8 @@ func (h *harness) checkRetained() {
 	}
 }
 
-// readRetained subscribes and takes retained messages until all are there that must be, and what comes until a PINGRESP.
+// readRetained subscribes and takes retained messages until all are there that must be, and what comes until a PINGRESP. It gives
+// up when nothing comes for a while.
 func (h *harness) readRetained(l *link) (map[*stream]int, error) {
 	missing := make(map[*stream]bool)
 	for _, s := range h.retained {
@@ -292,7 +293,6 @@ func (h *harness) readRetained(l *link) (map[*stream]int, error) {
 	}
 	l.queue(&mqtt.Subscribe{ID: 1, Filters: []mqtt.Subscription{{Filter: "ret/#", QoS: mqtt.QoS1}}})
 	got := make(map[*stream]int)
-	deadline := time.Now().Add(3 * time.Second)
 	for pinged := false; ; {
 		if len(missing) == 0 && !pinged {
 			l.queue(&mqtt.Pingreq{})
@@ -301,7 +301,7 @@ func (h *harness) readRetained(l *link) (map[*stream]int, error) {
 		if err := l.flush(); err != nil {
 			return got, err
 		}
-		l.nc.SetReadDeadline(deadline)
+		l.nc.SetReadDeadline(time.Now().Add(20 * time.Second))
 		packet, err := l.receive()
 		if err != nil {
 			return got, err

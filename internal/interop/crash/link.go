@@ -20,8 +20,8 @@ type link struct {
 	out  []byte
 }
 
-// answerTime is how long the broker may take for an answer.
-const answerTime = 15 * time.Second
+// answerTime is how long the broker may take for an answer. A busy machine may need a while.
+const answerTime = time.Minute
 
 var errNoConnack = errors.New("no CONNACK")
 

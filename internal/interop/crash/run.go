@@ -148,7 +148,7 @@ func (h *harness) idle() bool {
 
 // drain waits until everything is there that is owed, or nothing comes for a while.
 func (h *harness) drain(ctx context.Context) {
-	const quiet = 5 * time.Second
+	const quiet = 20 * time.Second
 	least, lastAt := math.MaxInt, time.Now()
 	for ctx.Err() == nil && time.Since(lastAt) < quiet {
 		missing := h.l.willsMissing()

@@ -82,7 +82,7 @@ func (w *willStream) deliver(l *ledger, n int) {
 	switch {
 	case w.returns:
 		l.faults.add(badWill, "%s, connection %d: the client came back within the delay", w.topic, n)
-	case x.end == willOpen && x.accepted:
+	case x.end == willOpen && x.accepted && !l.crashedSince(x.begin):
 		l.faults.add(badWill, "%s, connection %d: it is open", w.topic, n)
 	case x.end == willDisconnect && x.read && !l.crashedSoon(x.endAt):
 		l.faults.add(badWill, "%s QoS %d, connection %d: it ended with DISCONNECT %d ms ago, crash %d", w.topic, w.qos, n, l.now()-x.endAt, len(l.kills))
@@ -94,6 +94,12 @@ func (w *willStream) deliver(l *ledger, n int) {
 // soon is how long before a crash a DISCONNECT may be forgotten by it, in ms. Nothing acknowledges a DISCONNECT.
 const soon = 1000
 
+// crashedSince reports whether there was a crash after a time, whether or not the client has noticed.
+func (l *ledger) crashedSince(ms int64) bool {
+	_, ok := l.killAfter(ms)
+	return ok
+}
+
 // crashedSoon reports whether there was a crash soon after a time.
 func (l *ledger) crashedSoon(ms int64) bool {
 	at, ok := l.killAfter(ms)
@@ -102,7 +108,7 @@ func (l *ledger) crashedSoon(ms int64) bool {
 
 // willTime is how long a will may take, in ms: more than the delay of any that is awaited, less than the time without progress
 // after which the account is balanced.
-const willTime = 4000
+const willTime = 15_000
 
 // willsMissing returns how many wills should still come.
 func (l *ledger) willsMissing() (count int) {
