@@ -29,6 +29,9 @@ func newPath(t *testing.T, o *pathem.Options) *pathem.Path {
 	return p
 }
 
+// patience bounds each test. A busy machine may need a while.
+const patience = 2 * time.Minute
+
 // udp returns a socket in the space.
 func udp(t *testing.T, s *pathem.Space, a netip.Addr) *net.UDPConn {
 	t.Helper()
@@ -41,7 +44,7 @@ func udp(t *testing.T, s *pathem.Space, a netip.Addr) *net.UDPConn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(10 * time.Second))
+	c.SetDeadline(time.Now().Add(patience))
 	return c
 }
 
@@ -64,7 +67,8 @@ func TestDelay(t *testing.T) {
 	to := server.LocalAddr().(*net.UDPAddr).AddrPort()
 	best := time.Hour
 	b := make([]byte, 100)
-	for range 5 {
+	// A busy machine delays most packets, but not all of them.
+	for n := 0; n < 5 || n < 300 && best > 40*time.Millisecond; n++ {
 		begin := time.Now()
 		client.WriteToUDPAddrPort([]byte("x"), to)
 		if _, _, err := client.ReadFromUDPAddrPort(b); err != nil {
@@ -143,7 +147,7 @@ func TestTCP(t *testing.T) {
 	begin := time.Now()
 	var c net.Conn
 	if err := p.Client.Do(func() (err error) {
-		c, err = net.DialTimeout("tcp", l.Addr().String(), 5*time.Second)
+		c, err = net.DialTimeout("tcp", l.Addr().String(), patience)
 		return err
 	}); err != nil {
 		t.Fatal(err)
@@ -164,8 +168,13 @@ func TestBlock(t *testing.T) {
 	go echo(server)
 	to := server.LocalAddr().(*net.UDPAddr).AddrPort()
 	one, other := udp(t, p.Client, pathem.ClientAddr), udp(t, p.Client, pathem.OtherClientAddr)
-	answers := func(c *net.UDPConn) bool {
-		c.SetDeadline(time.Now().Add(50 * time.Millisecond))
+	// answers reports whether an answer comes: soon, when it must not, or at all.
+	answers := func(c *net.UDPConn, must bool) bool {
+		d := 50 * time.Millisecond
+		if must {
+			d = patience
+		}
+		c.SetDeadline(time.Now().Add(d))
 		c.WriteToUDPAddrPort([]byte("x"), to)
 		_, _, err := c.ReadFromUDPAddrPort(make([]byte, 10))
 		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -182,7 +191,7 @@ func TestBlock(t *testing.T) {
 		{pathem.OtherClientAddr, true, false},
 	} {
 		p.Block(x.blocked)
-		if a, b := answers(one), answers(other); a != x.one || b != x.other {
+		if a, b := answers(one, x.one), answers(other, x.other); a != x.one || b != x.other {
 			t.Errorf("with %v blocked: %v, %v", x.blocked, a, b)
 		}
 	}
