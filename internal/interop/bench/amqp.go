@@ -155,7 +155,8 @@ func amqpStalled(name string, n int) scenario {
 		if err := f.Publish(time.Now().Add(e.warm)); err != nil {
 			return nil, err
 		}
-		for begin := time.Now(); time.Since(begin) < 2*e.d; {
+		begin := time.Now()
+		for time.Since(begin) < 2*e.d || min(received[0], received[1]) == 0 && time.Since(begin) < 2*e.d+patience {
 			for i := range rows {
 				m, err := e.start()
 				if err != nil {

@@ -119,7 +119,7 @@ func amqpBacklog(name string, n int) scenario {
 		if _, err := f.Consumer("backlog"); err != nil {
 			return nil, err
 		}
-		if err := f.Drain(10 * time.Second); err != nil {
+		if err := f.Drain(patience); err != nil {
 			return nil, err
 		}
 		drained, err := m.stop(name+", drain", f.Received())

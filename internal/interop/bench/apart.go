@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -57,6 +56,7 @@ type quicServer struct {
 	out            *bufio.Scanner
 	errors         bytes.Buffer
 	tcp, tls, quic string
+	release        func() // gives the ports back
 }
 
 // serve starts the server.
@@ -99,20 +99,12 @@ func (a *apart) choose(s *quicServer) error {
 		}
 		return nil
 	}
-	for _, addr := range []*string{&s.tcp, &s.tls} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return err
-		}
-		defer l.Close() // all stay open until each has its own port
-		*addr = l.Addr().String()
-	}
-	p, err := net.ListenPacket("udp", "127.0.0.1:0")
+	addrs, release, err := peer.Ports("tcp", "tcp", "udp")
 	if err != nil {
 		return err
 	}
-	s.quic = p.LocalAddr().String()
-	return p.Close()
+	s.tcp, s.tls, s.quic, s.release = addrs[0], addrs[1], addrs[2], release
+	return nil
 }
 
 // received is the report of the server, see there.
@@ -120,6 +112,19 @@ type received struct {
 	Late            []int64
 	Received, Again int64
 	Gap             int64
+}
+
+// something returns what the server received since the last report, and waits for it if that is nothing.
+func (s *quicServer) something() (*received, error) {
+	for begin := time.Now(); ; time.Sleep(100 * time.Millisecond) {
+		r, err := s.report()
+		if err != nil || r.Received > 0 {
+			return r, err
+		}
+		if time.Since(begin) > patience {
+			return nil, errors.New("nothing got through")
+		}
+	}
 }
 
 // report returns what the server received since the last report.
@@ -139,6 +144,9 @@ func (s *quicServer) stop() {
 	kill := time.AfterFunc(5*time.Second, func() { s.cmd.Process.Kill() })
 	defer kill.Stop()
 	s.cmd.Wait()
+	if s.release != nil {
+		s.release()
+	}
 }
 
 // client returns a command for a client of the server.

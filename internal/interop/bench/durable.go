@@ -118,7 +118,6 @@ func subscribeAndLeave(addr, topic string) error {
 
 // oneByOne publishes message after message for the time d and appends the time of each to times.
 func oneByOne(f *load.Flow, p *load.Pub, d time.Duration, times *[]time.Duration) error {
-	const patience = 10 * time.Second
 	begin := time.Now()
 	for now := begin; now.Sub(begin) < d; {
 		want := p.Sent + 1

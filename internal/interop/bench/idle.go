@@ -106,7 +106,7 @@ func openTLS(e *env, id string) (io.Closer, error) {
 	if !roots.AppendCertsFromPEM(pem) {
 		return nil, errors.New("no certificate in " + e.CA)
 	}
-	d := tls.Dialer{NetDialer: &net.Dialer{Timeout: 10 * time.Second}, Config: &tls.Config{RootCAs: roots}}
+	d := tls.Dialer{NetDialer: &net.Dialer{Timeout: patience}, Config: &tls.Config{RootCAs: roots}}
 	c, err := d.Dial("tcp", e.TLS)
 	if err != nil {
 		return nil, err
@@ -137,7 +137,7 @@ func openWS(e *env, id string) (io.Closer, error) {
 
 // loggedIn writes the CONNECT to c and checks the CONNACK, which follows skip bytes of a frame's header in r. It returns c.
 func loggedIn(c net.Conn, r io.Reader, packet []byte, skip int) (io.Closer, error) {
-	c.SetDeadline(time.Now().Add(10 * time.Second))
+	c.SetDeadline(time.Now().Add(patience))
 	defer c.SetDeadline(time.Time{})
 	_, err := c.Write(packet)
 	ack := make([]byte, skip+4)

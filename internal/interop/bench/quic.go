@@ -116,12 +116,9 @@ func quicFlows(w pathem.Way) func(context.Context, *apart) (*outcome, error) {
 				if err := a.run(a.client(ctx, s, "flows", v.flag, "-n", "8", "-d", a.d.String()), &c); err != nil {
 					return nil, err
 				}
-				r, err := s.report()
+				r, err := s.something()
 				if err != nil {
-					return nil, err
-				}
-				if r.Received == 0 {
-					return nil, fmt.Errorf("%s: nothing got through", v.name)
+					return nil, fmt.Errorf("%s: %w", v.name, err)
 				}
 				name := fmt.Sprintf("quic 8 flows, %v, %s: ", pathem.Way{Delay: quicRTT / 2, Loss: w.Loss, Burst: w.Burst}, v.name)
 				late := 0
@@ -240,12 +237,9 @@ func quicFlood(ctx context.Context, a *apart) (*outcome, error) {
 			if err != nil {
 				return nil, err
 			}
-			r, err := s.report()
+			r, err := s.something()
 			if err != nil {
-				return nil, err
-			}
-			if r.Received == 0 {
-				return nil, fmt.Errorf("%s: nothing got through", v.name)
+				return nil, fmt.Errorf("%s: %w", v.name, err)
 			}
 			name := fmt.Sprintf("quic loopback, 100 bytes QoS 0, %s: ", v.name)
 			out.figure(name+"CPU of the broker, µs each", float64((after-before).Nanoseconds())/1e3/float64(r.Received))

@@ -97,7 +97,7 @@ func (e *env) amqpOneDue() error {
 		return err
 	}
 	begin := time.Now()
-	if err := f.Drain(10 * time.Second); err != nil {
+	if err := f.Drain(time.Minute); err != nil {
 		return err
 	}
 	if f.Received() != 1 {

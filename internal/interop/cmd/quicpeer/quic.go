@@ -3,14 +3,18 @@ package main
 import (
 	"crypto/tls"
 	"net"
+	"time"
 
 	"github.com/quartet-mq/quartet/mqtt/mqttclient"
 	"github.com/quartet-mq/quartet/quic/quicnet"
 )
 
+// handshakeTimeout is long enough for a busy machine.
+const handshakeTimeout = 30 * time.Second
+
 // listenQUIC returns a listener for MQTT.
 func listenQUIC(addr string, conf *tls.Config) (net.Listener, error) {
-	l, err := quicnet.Listen("udp", addr, &quicnet.ListenOptions{Config: quicnet.Config{TLS: conf}, EarlyData: quicnet.NewGuard(nil)})
+	l, err := quicnet.Listen("udp", addr, &quicnet.ListenOptions{Config: quicnet.Config{TLS: conf, HandshakeTimeout: handshakeTimeout}, EarlyData: quicnet.NewGuard(nil)})
 	if err != nil {
 		return nil, err
 	}
@@ -19,7 +23,7 @@ func listenQUIC(addr string, conf *tls.Config) (net.Listener, error) {
 
 // overQUIC makes e one over QUIC.
 func (e *end) overQUIC(o *options) error {
-	e.dialer = &quicnet.Dialer{Config: quicnet.Config{TLS: e.options.TLS}, FallbackDelay: -1}
+	e.dialer = &quicnet.Dialer{Config: quicnet.Config{TLS: e.options.TLS, HandshakeTimeout: handshakeTimeout}, FallbackDelay: -1}
 	if o.early {
 		e.dialer.EarlyData = 16 << 10
 	}
