@@ -3,5 +3,6 @@
 set -eu
 cd "$(dirname "$0")"
 for p in brokers clients kafka quic; do
-	mvn -q -B -f "$p/pom.xml" compile dependency:copy-dependencies -DincludeScope=runtime
+	# A part of them must not look like all.
+	mvn -q -B -f "$p/pom.xml" compile dependency:copy-dependencies -DincludeScope=runtime || { rm -rf "$p/target/dependency"; exit 1; }
 done

@@ -3,4 +3,5 @@
 set -eu
 cd "$(dirname "$0")"
 python3 -m venv .venv
-.venv/bin/pip install --quiet -r requirements.txt
+# A part of them must not look like all.
+.venv/bin/pip install --quiet --retries 5 -r requirements.txt || { rm -rf .venv; exit 1; }
