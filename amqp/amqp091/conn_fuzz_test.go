@@ -106,12 +106,12 @@ func (z *fuzzedConn) receive(b []byte) []byte {
 				z.t.Fatalf("%v, down: %v", err, z.down)
 			}
 		}
-		rest := append([]byte(nil), b[n:]...)
-		clear(b) // views of it end
-		b = rest
 		if n == 0 {
 			break
 		}
+		rest := append([]byte(nil), b[n:]...)
+		clear(b) // views of it end
+		b = rest
 	}
 	collected := uint64(0)
 	for _, ch := range z.c.channels {
