@@ -17,13 +17,11 @@ func FuzzMessage(f *testing.F) {
 	}
 	var all []entry
 	allMessages(func(_ string, low, high int16, make func() Message) { all = append(all, entry{make, low, high}) })
-	for i, e := range all {
-		for v := e.low; v <= e.high; v++ {
-			m := e.make()
-			if randomize(m, v, rand.New(rand.NewPCG(uint64(i), uint64(v)))) == nil {
-				b, _ := m.Append(nil, v)
-				f.Add(uint16(i), v, b)
-			}
+	for i, e := range all { // one version only: each seed takes a while before fuzzing begins
+		m := e.make()
+		if randomize(m, e.high, rand.New(rand.NewPCG(uint64(i), uint64(e.high)))) == nil {
+			b, _ := m.Append(nil, e.high)
+			f.Add(uint16(i), e.high, b)
 		}
 	}
 	f.Fuzz(func(t *testing.T, which uint16, version int16, b []byte) {
