@@ -190,7 +190,7 @@ func TestRabbitHoleSuite(t *testing.T) {
 	cmd := exec.CommandContext(ctx, suite, "-test.v", "-test.timeout=0", "-ginkgo.no-color", "-ginkgo.skip="+rabbitHoleOther)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "GOMEGA_DEFAULT_EVENTUALLY_TIMEOUT="+waitTime.String())
-	cmd.WaitDelay = time.Second
+	cmd.WaitDelay = waitTime
 	out, err = cmd.CombinedOutput()
 	if err != nil {
 		t.Errorf("%v\n%s", err, out)

@@ -65,7 +65,7 @@ func TestAmqplibSuite(t *testing.T) {
 	cmd := exec.CommandContext(ctx, "node", "--test", fmt.Sprint("--test-timeout=", waitTime.Milliseconds()), "--test-reporter=tap", "test/channel_api.test.js", "test/callback_api.test.js")
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "URL="+amqpURL("amqp", p.AMQP))
-	cmd.WaitDelay = time.Second
+	cmd.WaitDelay = waitTime
 	out, err := cmd.CombinedOutput()
 	if err != nil || !regexp.MustCompile(`(?m)^# pass [1-9]`).Match(out) {
 		t.Errorf("%v\n%s", err, out)
@@ -113,7 +113,7 @@ func amqp091Suite(t *testing.T, match, skip string) {
 	cmd := exec.CommandContext(ctx, suite, "-test.v", "-test.timeout=0", "-test.run", match, "-test.skip", skip)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "AMQP_URL="+amqpURL("amqp", p.AMQP)+"/")
-	cmd.WaitDelay = time.Second
+	cmd.WaitDelay = waitTime
 	out, err = cmd.CombinedOutput()
 	passed := len(regexp.MustCompile(`(?m)^--- PASS`).FindAll(out, -1))
 	failed := regexp.MustCompile(`(?m)^\s*--- FAIL.*`).FindAllString(string(out), -1)

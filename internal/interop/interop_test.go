@@ -123,7 +123,7 @@ func run(t *testing.T, name string, args ...string) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env = append(os.Environ(), "USER_NAME="+peer.User, "PASSWORD="+peer.Password)
-	cmd.WaitDelay = time.Second
+	cmd.WaitDelay = waitTime
 	out, err := cmd.CombinedOutput()
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		err = fmt.Errorf("no end after %v", testTimeout)

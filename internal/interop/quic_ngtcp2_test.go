@@ -268,7 +268,7 @@ func gtlsserverAt(t *testing.T, addr net.Addr, k *quicKeys, files map[string]str
 	cmd := exec.CommandContext(t.Context(), "gtlsserver", args...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	cmd.WaitDelay = time.Second
+	cmd.WaitDelay = waitTime
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

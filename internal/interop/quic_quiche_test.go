@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/quartet-mq/quartet/quic/quicnet"
 )
@@ -53,7 +52,7 @@ func quicheServe(t *testing.T, k *quicKeys, addr net.Addr, args ...string) (log 
 	a := netip.MustParseAddrPort(addr.String())
 	args = append([]string{"-XX:TieredStopAtLevel=1", "-cp", quichePath, "interop.QuicheServer", a.Addr().String(), fmt.Sprint(a.Port()), k.key, k.cert}, args...)
 	cmd := exec.CommandContext(t.Context(), "java", args...)
-	cmd.WaitDelay = time.Second
+	cmd.WaitDelay = waitTime
 	r, w := io.Pipe()
 	var mu sync.Mutex
 	var all bytes.Buffer

@@ -260,7 +260,7 @@ func TestSCRAMPahoGolang(t *testing.T) {
 					t.Fatal(err)
 				}
 				a := &pahoSCRAM{method: method, client: client}
-				c := paho.NewClient(paho.ClientConfig{Conn: nc, AuthHandler: a})
+				c := paho.NewClient(paho.ClientConfig{Conn: nc, AuthHandler: a, PacketTimeout: waitTime})
 				ack, err := c.Connect(ctx, &paho.Connect{ClientID: "c", CleanStart: true, KeepAlive: 30,
 					Properties: &paho.ConnectProperties{AuthMethod: method, AuthData: a.begin()}})
 				if want != 0 {

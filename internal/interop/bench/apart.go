@@ -159,7 +159,7 @@ func (a *apart) client(ctx context.Context, s *quicServer, role, via string, arg
 		addr = s.tls
 	}
 	cmd := exec.CommandContext(ctx, a.bin, append([]string{role, "-via", via, "-server", addr, "-ca", a.ca}, args...)...)
-	cmd.WaitDelay = time.Second
+	cmd.WaitDelay = patience
 	return cmd
 }
 
