@@ -104,8 +104,14 @@ func (b *Broker) attach(ctx context.Context, c *conn, p *mqtt.Connect, permit Pe
 	for {
 		b.mu.Lock()
 		s := b.sessions[c.client.ID]
-		if s == nil || s.owner == nil && !s.willDue() {
+		over := s != nil && s.owner == nil && s.expires != 0 && s.expires <= time.Now().UnixMilli() && !b.closed
+		if s == nil || s.owner == nil && !s.willDue() && !over {
 			break
+		}
+		if over { // the session has ended, perhaps before a crash, and the client comes before the timer
+			b.mu.Unlock()
+			b.sessionDue(s, time.Now().UnixMilli())
+			continue
 		}
 		if s.owner == nil { // the will delay has passed, and the client comes before the timer
 			w := s.takeWill()
@@ -134,11 +140,12 @@ func (b *Broker) attach(ctx context.Context, c *conn, p *mqtt.Connect, permit Pe
 		b.mu.Unlock()
 		return false, err
 	}
-	old := s
+	old, replaced := s, false
 	if !resume {
 		s = &session{id: c.client.ID, num: b.ids.Add(1), user: c.client.User}
 		s.durable = b.rec != nil && b.sessionExpiry(p) != 0
 		if old != nil {
+			replaced = old.told
 			b.endsSession(old)
 		}
 		b.sessions[s.id] = s
@@ -159,7 +166,7 @@ func (b *Broker) attach(ctx context.Context, c *conn, p *mqtt.Connect, permit Pe
 	}
 	err = b.wake(s)
 	if err == nil {
-		err = b.recordConnect(ctx, s)
+		err = b.recordConnect(ctx, s, replaced)
 	}
 	if err != nil {
 		b.mu.Lock()
@@ -178,8 +185,9 @@ func (b *Broker) permitOf(p *Permissions) *Permissions {
 	return p
 }
 
-// recordConnect records that a client has connected to its session, with its will, and waits until that is durable.
-func (b *Broker) recordConnect(ctx context.Context, s *session) error {
+// recordConnect records that a client has connected to its session, with its will, and waits until that is durable, and the end
+// of a session with records that was replaced: it must not come back after a crash.
+func (b *Broker) recordConnect(ctx context.Context, s *session, replaced bool) error {
 	if b.rec == nil {
 		return nil
 	}
@@ -187,7 +195,7 @@ func (b *Broker) recordConnect(ctx context.Context, s *session) error {
 	b.recordOwner(s, true)
 	told := s.told
 	b.mu.Unlock()
-	if !told {
+	if !told && !replaced {
 		return nil
 	}
 	done := make(chan Outcome, 1)

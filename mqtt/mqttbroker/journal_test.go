@@ -317,6 +317,18 @@ func TestJournalHoldsRequests(t *testing.T) {
 		again.publish("t=1", 2, func(m *mqtt.Publish) { m.ID, m.Dup = 1, true })
 		again.want("PUBREC")
 	})
+	journaled(t, "CONNACK waits for the end of a session that is replaced", Options{}, func(w *world, j *heldJournal) {
+		w.connect("s", expiry(60)).drop()
+		j.hold()
+		s := w.begin(mqtt.Version5, "s")
+		s.want("")
+		j.let(Done)
+		s.want("CONNACK")
+		j.hold()
+		s.drop()
+		w.begin(mqtt.Version5, "s").want("CONNACK") // nothing of the one before is recorded
+		j.let(Done)
+	})
 	journaled(t, "CONNACK, SUBACK, UNSUBACK", Options{}, func(w *world, j *heldJournal) {
 		j.hold()
 		s := w.begin(mqtt.Version5, "s", expiry(60))

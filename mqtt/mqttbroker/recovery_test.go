@@ -393,6 +393,48 @@ func TestRecoveryRedispatchTwice(t *testing.T) {
 	})
 }
 
+// A session that was replaced does not come back, wherever a crash is after CONNACK. It has messages that are not in memory, which
+// keep its records for a while.
+func TestRecoveryReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := newHeldJournal()
+		w := newWorld(t, &Options{Journal: j}, nil)
+		a := w.connect("a", expiry(3600))
+		a.sub(1, "t")
+		a.drop()
+		w.connect("p").automatic().publish("t=1", 1)
+		w.wait()
+		// what takeApart does comes late here
+		w.spawning.Lock()
+		w.stopped = true
+		w.spawning.Unlock()
+		w.connect("a")
+		n := j.count()
+		w.close()
+		v, _ := prefix(t, j, n)
+		if x := v.begin(mqtt.Version5, "a", resume); expect[*mqtt.Connack](x).SessionPresent {
+			t.Error("the session is there again")
+		}
+		v.close()
+	})
+}
+
+// A client that comes before the timer does not find a session that has expired.
+func TestExpiredBeforeTimer(t *testing.T) {
+	in(t, nil, func(w *world) {
+		a := w.connect("a", expiry(3600))
+		a.sub(1, "t")
+		a.drop()
+		w.wait()
+		w.mu.Lock()
+		w.sessions["a"].expires = 1
+		w.mu.Unlock()
+		if x := w.begin(mqtt.Version5, "a", resume); expect[*mqtt.Connack](x).SessionPresent {
+			t.Error("the session is there")
+		}
+	})
+}
+
 // a checkpoint of a session that is being taken apart
 func TestRecoveryEndedCheckpoint(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
