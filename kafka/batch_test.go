@@ -242,7 +242,7 @@ func TestBatchWriter(t *testing.T) {
 		for i := range 300 {
 			time, key, value := 1700000000000+int64(i*i), bytes.Repeat([]byte("k"), i), []byte("v")
 			h := Header{[]byte("h"), key}
-			want := w.Len() + w.RecordSize(time, key, value, h)
+			want := w.Len() + RecordSize(int32(i), int64(i*i), key, value, h)
 			if w.Add(time, key, value, h); w.Len() != want || w.Count() != i+1 {
 				t.Fatalf("record %d: %d bytes, not %d", i, w.Len(), want)
 			}

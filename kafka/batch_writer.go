@@ -94,13 +94,10 @@ func (w *BatchWriter) Add(timestamp int64, key, value []byte, headers ...Header)
 	w.add(delta, timestamp, key, value, headers)
 }
 
-// RecordSize is what a record would add to [BatchWriter.Len].
-func (w *BatchWriter) RecordSize(timestamp int64, key, value []byte, headers ...Header) int {
-	delta, time := int32(0), int64(0)
-	if w.count > 0 {
-		delta, time = w.last+1, timestamp-w.base
-	}
-	n := recordSize(delta, time, key, value, headers)
+// RecordSize is how many bytes a record takes in a batch, with its distance from the first record's offset, and from its
+// timestamp in milliseconds. A batch has [BatchHeaderSize] bytes and those of its records.
+func RecordSize(offset int32, time int64, key, value []byte, headers ...Header) int {
+	n := recordSize(offset, time, key, value, headers)
 	return codec.SizeVarint32(int32(n)) + n
 }
 

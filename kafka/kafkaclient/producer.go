@@ -94,7 +94,7 @@ func (p *Producer) Produce(ctx context.Context, records ...*Record) error {
 // is room, or when the producer takes no records; then done is not called. When ctx ends later the record fails unless it
 // was sent.
 //
-// The record belongs to the producer until done is called. Callbacks are called one after the other, for records of a
+// The record belongs to the producer until done is called: it is encoded when its batch is sent. Callbacks are called one after the other, for records of a
 // partition in their order, on a goroutine of the producer. They may do everything with it, even wait, but while one waits
 // no other is called, and a producer with as many callbacks to call as MaxBufferedRecords takes records slowly.
 func (p *Producer) ProduceAsync(ctx context.Context, r *Record, done func(*Record, error)) error {
@@ -154,8 +154,8 @@ func (e *entry) finish(err error) {
 // maxRecord is the size of the largest record: requests have a size of 31 bits.
 const maxRecord = 1 << 30
 
-// recordSize is at least the size of a record in a batch.
-func recordSize(r *Record) int {
+// recordRoom is how many bytes of [ProducerOptions.MaxBufferedBytes] a record takes: no less than in a batch.
+func recordRoom(r *Record) int {
 	n := 36 + len(r.Key) + len(r.Value)
 	for i := range r.Headers {
 		n += 10 + len(r.Headers[i].Key) + len(r.Headers[i].Value)
@@ -171,11 +171,11 @@ func (p *Producer) produce(ctx context.Context, r *Record, e entry) error {
 	if p.closed.Load() {
 		return p.closedErr()
 	}
-	size := recordSize(r)
-	if size > maxRecord {
+	room := recordRoom(r)
+	if room > maxRecord {
 		return &ProduceError{Topic: r.Topic, Partition: -1, Err: remoteNot(kafkawire.ErrMessageTooLarge, "the record is larger than 1 GiB")}
 	}
-	if err := p.room.take(ctx, p, size); err != nil {
+	if err := p.room.take(ctx, p, room); err != nil {
 		if err == ErrClosed {
 			err = p.closedErr()
 		}
@@ -185,12 +185,12 @@ func (p *Producer) produce(ctx context.Context, r *Record, e entry) error {
 		r.Timestamp = time.Now()
 	}
 	r.Offset, r.LeaderEpoch = -1, -1
-	err := p.topic(r.Topic).add(ctx, e, size)
+	err := p.topic(r.Topic).add(ctx, e, room)
 	for err == errForgotten {
-		err = p.topic(r.Topic).add(ctx, e, size)
+		err = p.topic(r.Topic).add(ctx, e, room)
 	}
 	if err != nil {
-		p.room.give(1, size)
+		p.room.give(1, room)
 		return err
 	}
 	p.sweep.start()

@@ -2,7 +2,6 @@ package kafkaclient
 
 import (
 	"context"
-	"slices"
 	"sync"
 	"time"
 
@@ -12,11 +11,15 @@ import (
 
 // batch is a batch of records of a partition. Until it is sent for the first time its partition's lock guards it; then it
 // belongs to who sends it, and to the partition again when the attempt has ended.
+//
+// The records are encoded when it is sent for the first time: their bytes are in the processor's cache when they are
+// written, and a batch that waits needs no memory but for a list.
 type batch struct {
 	part     *producerPartition
-	w        kafka.BatchWriter
 	entries  []entry
 	contexts []contextMark
+	size     int   // encoded, without compression
+	first    int64 // timestamp of the first record
 	room     int
 	flush    uint64 // generation
 	made     time.Time
@@ -25,7 +28,9 @@ type batch struct {
 	async    bool      // there are callbacks
 	awaited  bool      // there are calls of Produce
 
-	id       uint64      // of the Sequencer, once it was sent
+	id       uint64 // of the Sequencer, once it was sent
+	encoding bool   // who sends it reads the records; guarded by the partition's lock
+	w        kafka.BatchWriter
 	encoded  []byte      // with compression
 	sealed   kafka.Batch // without, in the memory of w
 	producer kafka.Producer
@@ -76,23 +81,14 @@ func (p *Producer) newBatch(part *producerPartition) *batch {
 	return b
 }
 
-// grow makes room for as many bytes and records.
-func (b *batch) grow(bytes, records int) {
-	b.w.Grow(bytes)
-	if cap(b.entries) < records {
-		b.entries = slices.Grow(b.entries, records)
-	}
-}
-
 // memory is about how much the batch has.
 func (b *batch) memory() int { return b.w.Cap() + cap(b.encoded) + 24*cap(b.entries) }
 
 // recycle gives a batch back. Nobody else may know of it.
 func (p *Producer) recycle(b *batch) {
-	clear(b.entries)
-	clear(b.contexts)
+	b.clear()
 	b.w.Reset()
-	*b = batch{w: b.w, entries: b.entries[:0], contexts: b.contexts[:0], encoded: b.encoded[:0]}
+	*b = batch{w: b.w, entries: b.entries, contexts: b.contexts, encoded: b.encoded[:0]}
 	s := &p.spare
 	s.mu.Lock()
 	if n := s.bytes + b.memory(); n <= spareBytes {
@@ -108,16 +104,34 @@ func (s *batches) release() {
 	s.mu.Unlock()
 }
 
-// add adds a record.
-func (b *batch) add(ctx context.Context, e entry, size int) {
-	b.w.Add(e.r.Timestamp.UnixMilli(), e.r.Key, e.r.Value, e.r.Headers...)
+// clear takes the records out.
+func (b *batch) clear() {
+	clear(b.entries)
+	clear(b.contexts)
+	b.entries, b.contexts, b.size, b.room, b.async = b.entries[:0], b.contexts[:0], 0, 0, false
+}
+
+// with is the size that the batch would have with another record.
+func (b *batch) with(r *Record) int {
+	if len(b.entries) == 0 {
+		return kafka.BatchHeaderSize + kafka.RecordSize(0, 0, r.Key, r.Value, r.Headers...)
+	}
+	return b.size + kafka.RecordSize(int32(len(b.entries)), r.Timestamp.UnixMilli()-b.first, r.Key, r.Value, r.Headers...)
+}
+
+// add adds a record. size is that which the batch has with it, and room what the record takes of the producer's.
+func (b *batch) add(ctx context.Context, e entry, size, room int) {
+	if len(b.entries) == 0 {
+		b.first = e.r.Timestamp.UnixMilli()
+	}
 	if ctx.Done() != nil || len(b.contexts) > 0 {
 		if n := len(b.contexts); n == 0 || b.contexts[n-1].ctx != ctx {
 			b.contexts = append(b.contexts, contextMark{len(b.entries), ctx})
 		}
 	}
 	b.entries = append(b.entries, e)
-	b.room += size
+	b.size = size
+	b.room += room
 	b.async = b.async || e.wait == nil
 	b.awaited = b.awaited || e.wait != nil
 }
@@ -133,8 +147,7 @@ func (b *batch) cancelled() (dropped []*batch) {
 	}
 	entries := append([]entry(nil), b.entries...)
 	marks := append([]contextMark(nil), b.contexts...)
-	b.w.Reset()
-	b.entries, b.contexts, b.room, b.async = b.entries[:0], b.contexts[:0], 0, false
+	b.clear()
 	at := func(i int) context.Context {
 		ctx := context.Background()
 		for _, m := range marks {
@@ -146,9 +159,9 @@ func (b *batch) cancelled() (dropped []*batch) {
 	}
 	gone := make(map[context.Context]*batch)
 	for i, e := range entries {
-		ctx, size := at(i), recordSize(e.r)
+		ctx := at(i)
 		if ctx.Err() == nil {
-			b.add(ctx, e, size)
+			b.add(ctx, e, b.with(e.r), recordRoom(e.r))
 			continue
 		}
 		d := gone[ctx]
@@ -159,7 +172,7 @@ func (b *batch) cancelled() (dropped []*batch) {
 			dropped = append(dropped, d)
 		}
 		d.entries = append(d.entries, e)
-		d.room += size
+		d.room += recordRoom(e.r)
 		d.async = d.async || e.wait == nil
 	}
 	return dropped
@@ -178,6 +191,12 @@ func (b *batch) encode(p kafka.Producer) error {
 	opts := kafka.BatchOptions{Compression: o.Compression, Level: o.CompressionLevel, Transactional: o.TransactionalID != ""}
 	if p.ID >= 0 {
 		opts.Producer = &p
+	}
+	b.w.Reset()
+	b.w.Grow(b.size)
+	for i := range b.entries {
+		r := b.entries[i].r
+		b.w.Add(r.Timestamp.UnixMilli(), r.Key, r.Value, r.Headers...)
 	}
 	if opts.Compression != compress.None {
 		out, err := b.w.Append(b.encoded[:0], &opts)
@@ -208,17 +227,17 @@ func (b *batch) wire() kafka.Batch {
 
 // split moves the second half of the records to another batch.
 func (b *batch) split() (rest *batch) {
-	n := len(b.entries) / 2
+	entries := append([]entry(nil), b.entries...)
 	rest = b.part.p.newBatch(b.part)
-	entries := b.entries
 	rest.made, rest.deadline, rest.closed = b.made, b.deadline, true
-	for _, e := range entries[n:] {
-		rest.add(context.Background(), e, recordSize(e.r))
-	}
-	b.w.Reset()
-	b.entries, b.contexts, b.room, b.async, b.encoded, b.sealed, b.halve = nil, b.contexts[:0], 0, false, b.encoded[:0], nil, false
-	for _, e := range entries[:n] {
-		b.add(context.Background(), e, recordSize(e.r))
+	b.clear()
+	b.encoded, b.sealed, b.halve = b.encoded[:0], nil, false
+	for i, e := range entries {
+		half := b
+		if i >= len(entries)/2 {
+			half = rest
+		}
+		half.add(context.Background(), e, half.with(e.r), recordRoom(e.r))
 	}
 	return rest
 }

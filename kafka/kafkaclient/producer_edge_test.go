@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/quartet-mq/quartet/kafka"
 	"github.com/quartet-mq/quartet/kafka/kafkawire"
@@ -94,4 +95,38 @@ func TestCommitGivenUp(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestCloseWhileEncoding: records that are being encoded when the producer ends stay its own until that is done.
+func TestCloseWhileEncoding(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newFakeCluster(t, 1)
+		c.topic("a", 0)
+		p := newTestProducer(t, c.client(nil), &ProducerOptions{NoIdempotence: true, Linger: time.Hour})
+		var failed error
+		if err := p.ProduceAsync(t.Context(), &Record{Topic: "a", Value: []byte("x")}, func(_ *Record, err error) { failed = err }); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		part := (*p.topic("a").partitions.Load())[0]
+		part.mu.Lock()
+		part.queue[0].closed = true // as if it were full
+		b, x, _, _ := part.pick(time.Now(), true)
+		part.mu.Unlock()
+		p.Close()
+		synctest.Wait()
+		if b == nil || failed != nil {
+			t.Fatalf("%v, %v", b, failed)
+		}
+		if part.encode(b, x) {
+			t.Error("it is to be sent")
+		}
+		synctest.Wait()
+		if e, ok := errors.AsType[*ProduceError](failed); !ok || !errors.Is(failed, ErrClosed) || e.Doubt {
+			t.Errorf("%#v", failed)
+		}
+		if s := p.Stats(); s.BufferedRecords != 0 || s.BufferedBytes != 0 || len(c.log("a", 0)) != 0 {
+			t.Errorf("%+v, %v", s, c.log("a", 0))
+		}
+	})
 }

@@ -51,6 +51,28 @@ func (p *Producer) finish(batches []*batch) {
 	}
 }
 
+// encode encodes a batch that is about to be sent, and reports whether it is to be.
+func (part *producerPartition) encode(b *batch, x kafka.Sending) bool {
+	if err := b.encode(x.Producer); err != nil {
+		part.impossible(b, x, err)
+		return false
+	}
+	part.mu.Lock()
+	err := part.err
+	ended := b.encoding && err != nil // fail has left it
+	b.encoding = false
+	if ended {
+		d := b.abandon(err)
+		d.doubt = false
+		part.done = append(part.done, d)
+	}
+	part.mu.Unlock()
+	if ended {
+		part.lost(x, true, err)
+	}
+	return !ended
+}
+
 // impossible fails a batch that cannot be sent.
 func (part *producerPartition) impossible(b *batch, x kafka.Sending, err error) {
 	part.mu.Lock()

@@ -26,7 +26,6 @@ type producerPartition struct {
 	failures  int
 	last      error  // why an attempt failed last
 	round     uint64 // of the sink
-	filled    int    // records in the last batch, when that became full
 	joined    uint64 // the transaction to which the partition was added
 	err       error  // no records are taken
 	done      []*batch
@@ -51,7 +50,7 @@ func newPartition(t *producerTopic, index int32) *producerPartition {
 const latest = ^uint64(0)
 
 // add adds a record of a generation. full is set when that completed a batch.
-func (part *producerPartition) add(ctx context.Context, e entry, size int, generation uint64, full *bool) error {
+func (part *producerPartition) add(ctx context.Context, e entry, room int, generation uint64, full *bool) error {
 	p := part.p
 	part.mu.Lock()
 	if part.err != nil {
@@ -66,21 +65,18 @@ func (part *producerPartition) add(ctx context.Context, e entry, size int, gener
 		}
 	}
 	var b *batch
+	var size int
 	complete := false
 	if n := len(part.queue); n > 0 && !part.queue[n-1].closed {
 		b = part.queue[n-1]
-		if b.w.Len()+size > p.o.BatchSize {
+		if size = b.with(e.r); size > p.o.BatchSize {
 			b.closed, complete = true, true
-			part.filled = len(b.entries)
 			b = nil
 		}
 	}
 	if b == nil {
 		b = p.newBatch(part)
-		if part.filled > 0 && part.roomy() { // what fills one batch is likely to fill the next
-			b.grow(p.o.BatchSize, part.filled)
-		}
-		part.filled = 0
+		size = b.with(e.r)
 		b.made = time.Now()
 		if generation == latest {
 			b.flush = p.flush.begin()
@@ -97,10 +93,9 @@ func (part *producerPartition) add(ctx context.Context, e entry, size int, gener
 		b.flush = generation
 	}
 	e.r.Partition = part.index
-	b.add(ctx, e, size)
-	if b.w.Len() >= p.o.BatchSize {
+	b.add(ctx, e, size, room)
+	if size >= p.o.BatchSize {
 		b.closed, complete = true, true
-		part.filled = len(b.entries)
 	}
 	s := part.sink
 	if s != nil && (!part.listed || complete) {
@@ -114,12 +109,6 @@ func (part *producerPartition) add(ctx context.Context, e entry, size int, gener
 		*full = complete
 	}
 	return nil
-}
-
-// roomy reports whether all partitions of the topic may have memory for a whole batch.
-func (part *producerPartition) roomy() bool {
-	parts := part.t.partitions.Load()
-	return parts == nil || len(*parts)*part.p.o.BatchSize <= 2*part.p.o.MaxBufferedBytes
 }
 
 // lead notes the leader.
@@ -171,6 +160,7 @@ func (part *producerPartition) pick(now time.Time, idle bool) (b *batch, x kafka
 			part.split(b)
 			continue
 		}
+		b.encoding = len(b.wire()) == 0
 		return b, part.seq.Again(id), at, true
 	}
 	if part.seq.NeedsIdentity() {
@@ -207,7 +197,7 @@ func (part *producerPartition) pick(now time.Time, idle bool) (b *batch, x kafka
 		part.unqueue()
 		part.flights = append(part.flights, b)
 		x = part.seq.Send(int32(len(b.entries)))
-		b.id = x.ID
+		b.id, b.encoding = x.ID, true
 		return b, x, at, len(part.queue) > 0
 	}
 	return nil, x, at, len(part.queue) > 0 || part.seq.Undecided() > part.seq.UnderWay()
@@ -444,7 +434,9 @@ func (part *producerPartition) fail(err error, forever bool) {
 	part.collect()
 	if forever {
 		for _, b := range part.flights {
-			part.done = append(part.done, b.abandon(err))
+			if !b.encoding { // otherwise encode sees to it
+				part.done = append(part.done, b.abandon(err))
+			}
 		}
 	}
 	for _, b := range part.queue {

@@ -301,7 +301,7 @@ func (r *produceRequest) add(part *producerPartition, b *batch, x kafka.Sending)
 		it.id = *id
 	}
 	r.items = append(r.items, it)
-	r.size += b.w.Len()
+	r.size += b.size
 }
 
 // send encodes the request and sends it. Whatever happens, complete is called.
@@ -313,11 +313,9 @@ func (r *produceRequest) send() {
 	}
 	kept := r.items[:0]
 	for _, it := range r.items {
-		if err := it.b.encode(it.x.Producer); err != nil {
-			it.part.impossible(it.b, it.x, err)
-			continue
+		if it.part.encode(it.b, it.x) {
+			kept = append(kept, it)
 		}
-		kept = append(kept, it)
 	}
 	clear(r.items[len(kept):])
 	if r.items = kept; len(kept) == 0 {

@@ -39,7 +39,7 @@ type producerTopic struct {
 type pendingEntry struct {
 	entry
 	ctx      context.Context
-	size     int
+	room     int
 	deadline time.Time
 	flush    uint64
 }
@@ -52,7 +52,7 @@ func newProducerTopic(p *Producer, name string) *producerTopic {
 }
 
 // add adds a record to a batch. With an error nothing was added.
-func (t *producerTopic) add(ctx context.Context, e entry, size int) error {
+func (t *producerTopic) add(ctx context.Context, e entry, room int) error {
 	if !t.used.Load() {
 		t.used.Store(true)
 	}
@@ -63,14 +63,14 @@ func (t *producerTopic) add(ctx context.Context, e entry, size int) error {
 				t.p.c.meta.refresh() // there may be more
 				return t.error(i, remoteNot(kafkawire.ErrUnknownTopicOrPartition, "there is no such partition"))
 			}
-			return list[i].add(ctx, e, size, latest, nil)
+			return list[i].add(ctx, e, room, latest, nil)
 		}
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		if t.err != nil {
 			return t.err
 		}
-		return t.addSticky(ctx, e, size, latest, *t.partitions.Load())
+		return t.addSticky(ctx, e, room, latest, *t.partitions.Load())
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -78,38 +78,38 @@ func (t *producerTopic) add(ctx context.Context, e entry, size int) error {
 		return t.err
 	}
 	if parts := t.partitions.Load(); parts != nil {
-		return t.choose(ctx, e, size, latest, *parts)
+		return t.choose(ctx, e, room, latest, *parts)
 	}
 	if t.p.txn != nil {
 		if err := t.p.txn.mayProduce(); err != nil {
 			return err
 		}
 	}
-	t.pending = append(t.pending, pendingEntry{e, ctx, size, t.p.deadline(), t.p.flush.begin()})
+	t.pending = append(t.pending, pendingEntry{e, ctx, room, t.p.deadline(), t.p.flush.begin()})
 	return nil
 }
 
 // choose chooses the partition for a record. t.mu is held.
-func (t *producerTopic) choose(ctx context.Context, e entry, size int, generation uint64, list []*producerPartition) error {
+func (t *producerTopic) choose(ctx context.Context, e entry, room int, generation uint64, list []*producerPartition) error {
 	i := t.p.o.Partitioner(e.r, int32(len(list)))
 	switch {
 	case i < 0:
-		return t.addSticky(ctx, e, size, generation, list)
+		return t.addSticky(ctx, e, room, generation, list)
 	case int(i) >= len(list):
 		return t.error(i, remoteNot(kafkawire.ErrUnknownTopicOrPartition, "there is no such partition"))
 	}
-	return list[i].add(ctx, e, size, generation, nil)
+	return list[i].add(ctx, e, room, generation, nil)
 }
 
 // addSticky adds a record to the partition whose turn it is. t.mu is held.
-func (t *producerTopic) addSticky(ctx context.Context, e entry, size int, generation uint64, list []*producerPartition) error {
+func (t *producerTopic) addSticky(ctx context.Context, e entry, room int, generation uint64, list []*producerPartition) error {
 	if !t.sticky.Chosen(int32(len(list))) {
 		t.measure(list)
 	}
 	i := t.sticky.Partition(t.leaders, int32(len(list)), uint32(t.random.Uint64()))
 	full := false
-	err := list[i].add(ctx, e, size, generation, &full)
-	t.sticky.Produced(size, full)
+	err := list[i].add(ctx, e, room, generation, &full)
+	t.sticky.Produced(room, full)
 	return err
 }
 
@@ -210,7 +210,7 @@ func (t *producerTopic) update(now *cluster) {
 	}
 	for i := range t.pending {
 		e := &t.pending[i]
-		if err := t.choose(e.ctx, e.entry, e.size, e.flush, list); err != nil {
+		if err := t.choose(e.ctx, e.entry, e.room, e.flush, list); err != nil {
 			t.p.dropPending(e, err)
 		} else {
 			t.p.flush.ended(e.flush)
@@ -239,7 +239,7 @@ func (t *producerTopic) failPending(why func(*pendingEntry) error) {
 func (p *Producer) dropPending(e *pendingEntry, err error) {
 	b := p.newBatch(nil)
 	b.entries = append(b.entries, e.entry)
-	b.room, b.err, b.flush, b.async = e.size, err, e.flush, e.wait == nil
+	b.room, b.err, b.flush, b.async = e.room, err, e.flush, e.wait == nil
 	p.finish([]*batch{b})
 }
 
