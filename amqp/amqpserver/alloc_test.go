@@ -9,6 +9,7 @@ import (
 
 	"github.com/quartet-mq/quartet/amqp/amqp091"
 	"github.com/quartet-mq/quartet/amqp/amqpserver"
+	"github.com/quartet-mq/quartet/internal/alloctest"
 )
 
 // TestDeliverAllocations: a message costs no allocation from Deliver to the socket, and its acknowledgement none.
@@ -42,7 +43,7 @@ func TestDeliverAllocations(t *testing.T) {
 				}
 			}
 		}
-		if n := testing.AllocsPerRun(200, round); n > 1 {
+		if n := alloctest.PerRun(200, 1, round); n > 1 {
 			t.Errorf("no-ack %v: %v allocations for 50 messages", noAck, n)
 		}
 	}
@@ -71,7 +72,7 @@ func TestPublishAllocations(t *testing.T) {
 			}
 		}
 	}
-	if n := testing.AllocsPerRun(200, round); n > 3 { // a message that is cut by a read
+	if n := alloctest.PerRun(200, 3, round); n > 3 { // a message that is cut by a read
 		t.Errorf("%v allocations for 100 messages", n)
 	}
 }

@@ -38,7 +38,7 @@ func forbidden(f *file, r rule, path string) string {
 		if !f.test && own != f.dir && !slices.ContainsFunc(r.own, func(p string) bool { return fits(p, own) }) {
 			return "not among what " + f.dir + " stands on"
 		}
-		if isTool := own == "internal/script" || own == "internal/sim"; isTool && !f.test {
+		if isTool := slices.Contains(tools, own); isTool && !f.test {
 			return "for tests only"
 		}
 	case strings.Contains(first, "."):

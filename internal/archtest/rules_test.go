@@ -60,6 +60,7 @@ var rules = slices.Concat(
 		{dir: "internal/ring"},
 		{dir: "internal/sasl"},
 		{dir: "internal/wiretest", own: core},
+		{dir: "internal/alloctest"},
 		{dir: "internal/script"},
 		{dir: "internal/sim"},
 		{dir: "internal/archtest"},
@@ -120,6 +121,9 @@ var clock = []string{"Now", "Since", "Until", "Sleep", "After", "AfterFunc", "Ne
 
 // testForeign are modules that any test may import.
 var testForeign = []string{"github.com/google/go-cmp"}
+
+// tools are packages for tests only.
+var tools = []string{"internal/alloctest", "internal/script", "internal/sim"}
 
 // flags are packages for tests only, whose flags are variables of the package.
 var flags = []string{"internal/script", "internal/sim"}

@@ -14,6 +14,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/quartet-mq/quartet/internal/alloctest"
 	"github.com/quartet-mq/quartet/internal/memnet"
 	"github.com/quartet-mq/quartet/internal/netio"
 )
@@ -326,7 +327,7 @@ func TestAllocatesNothing(t *testing.T) {
 			if raceEnabled {
 				t.Skip("the race detector drops pooled objects")
 			}
-			if n := testing.AllocsPerRun(200, func() {
+			if n := alloctest.PerRun(200, 0, func() {
 				if n, err := c.TryWrite(chunks); n != 100 || err != nil {
 					t.Fatal(n, err)
 				}

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"testing"
 
+	"github.com/quartet-mq/quartet/internal/alloctest"
 	"github.com/quartet-mq/quartet/kafka/kafkaserver"
 	"github.com/quartet-mq/quartet/kafka/kafkawire"
 )
@@ -26,7 +27,7 @@ func TestProduceAllocations(t *testing.T) {
 			io.ReadFull(p.nc, in[:binary.BigEndian.Uint32(in)])
 		}
 		round()
-		n := testing.AllocsPerRun(500, round)
+		n := alloctest.PerRun(500, 1.5, round)
 		t.Logf("%d bytes: %v allocations", size, n)
 		if n > 1.5 {
 			t.Errorf("%d bytes: %v allocations", size, n)
@@ -52,7 +53,7 @@ func TestFetchAllocations(t *testing.T) {
 		io.ReadFull(p.nc, in[:binary.BigEndian.Uint32(in)])
 	}
 	round()
-	n := testing.AllocsPerRun(200, round)
+	n := alloctest.PerRun(200, 3, round)
 	t.Logf("%v allocations", n)
 	if n > 3 {
 		t.Errorf("%v allocations", n)

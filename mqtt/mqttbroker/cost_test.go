@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/quartet-mq/quartet/internal/alloctest"
 	"github.com/quartet-mq/quartet/mqtt"
 	"github.com/quartet-mq/quartet/mqtt/mqttserver"
 )
@@ -30,7 +31,7 @@ func TestPublishAllocations(t *testing.T) {
 		want float64
 	}{{0, 0}, {1, 2}} {
 		p := &mqtt.Publish{Topic: []byte("bench/t"), Payload: make([]byte, 256), QoS: test.qos}
-		got := testing.AllocsPerRun(100, func() { c.Publish(bt, p, mqttserver.Ack{}) })
+		got := alloctest.PerRun(100, test.want, func() { c.Publish(bt, p, mqttserver.Ack{}) })
 		if got > test.want {
 			t.Errorf("%v allocations at QoS %d", got, test.qos)
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/quartet-mq/quartet/codec"
+	"github.com/quartet-mq/quartet/internal/alloctest"
 	"github.com/quartet-mq/quartet/internal/netio"
 	"github.com/quartet-mq/quartet/mqtt"
 )
@@ -53,7 +54,7 @@ func TestAllocations(t *testing.T) {
 	c, k := connected(t, nil)
 	m := &Message{Topic: "a/b/c", Payload: make([]byte, 256)}
 	ctx := t.Context()
-	if n := testing.AllocsPerRun(5000, func() {
+	if n := alloctest.PerRun(5000, 0.5, func() {
 		if err := c.Publish(ctx, m); err != nil {
 			t.Fatal(err)
 		}
@@ -69,7 +70,7 @@ func TestAllocations(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if n := testing.AllocsPerRun(1000, func() {
+		if n := alloctest.PerRun(1000, 1.5, func() {
 			k.in.Append(in)
 			k.feed()
 			m, err := s.next(ctx)
@@ -183,7 +184,7 @@ func TestAllocationsOfStreams(t *testing.T) {
 	s := k.streams[4]
 	c.mu.Unlock()
 	i := 0
-	if n := testing.AllocsPerRun(5000, func() {
+	if n := alloctest.PerRun(5000, 1.5, func() {
 		i++
 		topic := "a/b/c"
 		if i%2 == 0 {
@@ -204,7 +205,7 @@ func TestAllocationsOfStreams(t *testing.T) {
 		t.Fatal(err)
 	}
 	var buf codec.Buffer
-	if n := testing.AllocsPerRun(1000, func() {
+	if n := alloctest.PerRun(1000, 2, func() {
 		buf.Append(in)
 		c.mu.Lock()
 		p, n, err := s.dec.Decode(buf.Bytes(), mqtt.Version5)
