@@ -35,7 +35,7 @@ func broker() (o *amqpclient091.Options, stop func()) {
 
 // Declare a queue, publish a message and receive it.
 func Example() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	options, stop := broker()
 	defer stop()
@@ -82,7 +82,7 @@ func Example() {
 
 // A client begins at once, whether a server can be reached or not: messages wait, as long as ctx allows.
 func ExampleNew() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	options, stop := broker()
 	defer stop()
@@ -107,7 +107,7 @@ func ExampleNew() {
 // A topology is written down in one place. It is declared again after each reconnection; the alias stands for whatever name
 // the server gives the queue.
 func ExampleClient_Declare() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	options, stop := broker()
 	defer stop()
@@ -154,7 +154,7 @@ func ExampleClient_Declare() {
 
 // Publish without waiting for each confirm. Window bounds how many are under way.
 func ExampleChannel_PublishAsync() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	options, stop := broker()
 	defer stop()
@@ -187,7 +187,7 @@ func ExampleChannel_PublishAsync() {
 
 // What became of a message is in the error.
 func ExampleClient_Publish() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	options, stop := broker()
 	defer stop()
@@ -212,7 +212,7 @@ func ExampleClient_Publish() {
 
 // Requests and replies over RabbitMQ's direct reply-to.
 func ExampleClient_Call() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	options, stop := broker()
 	defer stop()
@@ -248,7 +248,7 @@ func ExampleClient_Call() {
 
 // Messages and acknowledgements in a transaction.
 func ExampleChannel_Commit() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	options, stop := broker()
 	defer stop()

@@ -177,7 +177,7 @@ func TestAfterClose(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer nc.Close()
-	nc.SetDeadline(time.Now().Add(10 * time.Second))
+	nc.SetDeadline(time.Now().Add(time.Minute))
 	p := &peer{t: t, nc: nc}
 	p.login()
 	b, _ := amqp091.AppendMethod(nil, 0, &amqp091.ConnectionClose{ReplyCode: 200})

@@ -104,7 +104,7 @@ func ExampleServer() {
 	talk(conn)
 	conn.Close()
 
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	fmt.Println(server.Shutdown(ctx))
 	// Output:

@@ -15,7 +15,7 @@ import (
 
 func TestClient(t *testing.T) {
 	broker := amqptest.NewBroker(t, &amqptest.BrokerOptions{Loopback: true})
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	r, w := io.Pipe()
 	done := make(chan error, 1)

@@ -26,7 +26,7 @@ func amqpClient(t *testing.T, o *amqpclient091.Options) (*amqpclient091.Client, 
 		return nil, err
 	}
 	t.Cleanup(func() { c.Close() })
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	return c, c.Connected(ctx)
 }
@@ -34,7 +34,7 @@ func amqpClient(t *testing.T, o *amqpclient091.Options) (*amqpclient091.Client, 
 // take returns the next message of a queue, whose body must be want.
 func take(t *testing.T, c *amqpclient091.Client, queue, want string) *amqpclient091.Delivery {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	s, err := c.Consume(ctx, queue, nil)
 	if err != nil {

@@ -94,7 +94,7 @@ func (p *process) stop() {
 // roundTrip publishes and receives a message at each quality of service.
 func roundTrip(t *testing.T, o *mqttclient.Options, topic string) error {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	o.Retry, o.SessionExpiry = func(error) bool { return false }, -1
 	c, err := mqttclient.New(o)

@@ -21,7 +21,7 @@ import (
 // kafkaClient returns a client of a gateway, which is closed at the end of the test.
 func kafkaClient(t *testing.T, url string, o *kafkaclient.Options) *kafkaclient.Client {
 	t.Helper()
-	o.Addrs, o.APITimeout, o.AutoCreateTopics = []string{url}, 10*time.Second, true
+	o.Addrs, o.APITimeout, o.AutoCreateTopics = []string{url}, time.Minute, true
 	c, err := kafkaclient.New(o)
 	if err != nil {
 		t.Fatal(err)
@@ -33,12 +33,12 @@ func kafkaClient(t *testing.T, url string, o *kafkaclient.Options) *kafkaclient.
 // produce writes a record.
 func produce(t *testing.T, c *kafkaclient.Client, topic, value string) error {
 	t.Helper()
-	p, err := c.NewProducer(&kafkaclient.ProducerOptions{DeliveryTimeout: 10 * time.Second})
+	p, err := c.NewProducer(&kafkaclient.ProducerOptions{DeliveryTimeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	return p.Produce(ctx, &kafkaclient.Record{Topic: topic, Value: []byte(value)})
 }
@@ -51,7 +51,7 @@ func consume(t *testing.T, c *kafkaclient.Client, topic string, want ...string) 
 		t.Fatal(err)
 	}
 	defer r.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for m, err := range r.All(ctx) {
 		if err != nil {

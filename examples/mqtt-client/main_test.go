@@ -12,7 +12,7 @@ import (
 
 func TestClient(t *testing.T) {
 	broker := mqtttest.NewBroker(t, &mqtttest.BrokerOptions{Loopback: true})
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	r, w := io.Pipe()
 	done := make(chan error, 1)

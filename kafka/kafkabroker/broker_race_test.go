@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -96,8 +97,14 @@ func TestEverythingAtOnce(t *testing.T) {
 	work.Wait()
 	stop.Store(true)
 	readers.Wait()
-	if s := b.Stats(); s.FetchBytes != 0 || s.FetchesWaiting != 0 {
-		t.Errorf("%+v", s)
+	released(b)
+}
+
+// released waits until nothing is held for fetches. A client may have its answer before the server has given back the memory
+// from which it was sent.
+func released(b *Broker) {
+	for s := b.Stats(); s.FetchBytes != 0 || s.FetchesWaiting != 0; s = b.Stats() {
+		runtime.Gosched()
 	}
 }
 

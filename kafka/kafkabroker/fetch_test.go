@@ -229,6 +229,7 @@ func TestFetchFromFiles(t *testing.T) {
 	big := fetchOf("t", 0, 0)
 	big.MaxBytes, big.Topics[0].Partitions[0].PartitionMaxBytes = 50<<20, 50<<20
 	slow := dial()
+	released(b)
 	id := slow.send(big, 12)
 	head := make([]byte, 1)
 	if _, err := io.ReadFull(slow.nc, head); err != nil {

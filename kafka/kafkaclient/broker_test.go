@@ -255,7 +255,7 @@ func TestAbortableTransaction(t *testing.T) {
 	_, o := startBroker(t, 1, nil)
 	cl := newTestClient(t, o)
 	createTopic(t, cl, "orders", 1)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	p := newTestProducer(t, cl, &ProducerOptions{TransactionalID: "shop"})
 	if err := p.Begin(ctx); err != nil {

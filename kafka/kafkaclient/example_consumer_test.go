@@ -72,7 +72,7 @@ func ExampleConsumer_All() {
 			cancel()
 		}
 	}
-	ctx, cancel = context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel = context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := consumer.Shutdown(ctx); err != nil {
 		fmt.Println(err)
@@ -136,7 +136,7 @@ func ExampleRecord_Done() {
 func ExampleConsumer_Poll() {
 	options, end := exampleBroker()
 	defer end()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 
 	client, err := kafkaclient.New(options)

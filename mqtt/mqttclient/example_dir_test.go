@@ -13,7 +13,7 @@ import (
 
 // A client that publishes without a connection, ends, and is there again later.
 func ExampleOptions_dir() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	dir, err := os.MkdirTemp("", "outbox")
 	if err != nil {

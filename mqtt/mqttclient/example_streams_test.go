@@ -18,7 +18,7 @@ import (
 //	o.Servers = []string{"mqtt+quic://broker.example.com"}
 //	o.Dialers = map[string]mqttclient.DialFunc{"mqtt+quic": d.DialURL}
 func ExampleStreams() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	options, stop := broker() // in memory, with streams
 	defer stop()
@@ -41,7 +41,7 @@ func ExampleStreams() {
 
 // The application says which topics share a stream, and what stays on stream 0.
 func ExampleStreams_group() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	options, stop := broker()
 	defer stop()
@@ -71,7 +71,7 @@ func ExampleStreams_group() {
 
 // Messages of a subscription come on a stream of its own.
 func ExampleSubscribeOptions_stream() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	options, stop := broker()
 	defer stop()

@@ -36,7 +36,7 @@ func broker() (o *mqttclient.Options, stop func()) {
 
 // Publish a message and receive it.
 func Example() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	options, stop := broker()
 	defer stop()
@@ -71,7 +71,7 @@ func Example() {
 
 // A client begins at once, whether a server can be reached or not: what is published waits in the queue.
 func ExampleNew() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	options, stop := broker()
 	defer stop()
@@ -95,7 +95,7 @@ func ExampleNew() {
 
 // Publish without waiting for each message.
 func ExampleClient_PublishAsync() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	options, stop := broker()
 	defer stop()
@@ -125,7 +125,7 @@ func ExampleClient_PublishAsync() {
 
 // Acknowledge a message only when its work is done.
 func ExampleMessage_Ack() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	options, stop := broker()
 	defer stop()
@@ -163,7 +163,7 @@ func ExampleMessage_Ack() {
 
 // Send a request and wait for the response.
 func ExampleClient_Request() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	options, stop := broker()
 	defer stop()
@@ -209,7 +209,7 @@ func ExampleClient_Request() {
 
 // A program that is started again gets what came while it was away.
 func ExampleOptions_resume() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	options, stop := broker()
 	defer stop()

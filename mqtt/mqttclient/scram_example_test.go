@@ -18,7 +18,7 @@ import (
 
 // Log in with a password that does not go over the wire, at a broker that must know it, too.
 func ExampleSCRAM() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	alice, err := mqttbroker.NewSCRAMCredential("SCRAM-SHA-256", "wonderland", 0)
 	if err != nil {

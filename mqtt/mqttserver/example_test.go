@@ -89,7 +89,7 @@ func ExampleServer() {
 		&mqtt.Publish{Topic: []byte("hello"), Payload: []byte("world")})
 	conn.Close()
 
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	fmt.Println(server.Shutdown(ctx))
 	// Output:

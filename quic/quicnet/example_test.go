@@ -65,7 +65,7 @@ func ExampleListener_Protocol() {
 	}
 
 	d := &quicnet.Dialer{Config: quicnet.Config{TLS: clientTLS}}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	for _, name := range []string{"kafka", "mqtt"} {
 		conn, err := d.Dial(ctx, name, l.Addr().String())
@@ -109,7 +109,7 @@ func ExampleDialer_DialURL() {
 	}()
 
 	d := &quicnet.Dialer{Config: quicnet.Config{TLS: clientTLS}, FallbackDelay: 10 * time.Millisecond}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	conn, err := d.DialURL(ctx, &url.URL{Scheme: "mqtt+quic", Host: l.Addr().String()})
 	if err != nil {
@@ -129,7 +129,7 @@ func ExampleConn_OpenStream() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	pl := l.Protocol("mqtt")
 	go func() {
@@ -197,7 +197,7 @@ func ExampleGuard() {
 		}
 	}()
 
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	tickets := quicnet.NewMemoryStore(nil) // or OpenDirStore, for a client that is started anew
 	d := &quicnet.Dialer{Config: quicnet.Config{TLS: clientTLS}, EarlyData: 16 << 10, Store: tickets}
@@ -237,7 +237,7 @@ func ExampleConn_Migrate() {
 		conn.Close()
 	}()
 
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	d := &quicnet.Dialer{Config: quicnet.Config{TLS: clientTLS}}
 	conn, err := d.Dial(ctx, "mqtt", l.Addr().String())
