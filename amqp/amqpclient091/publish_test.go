@@ -16,10 +16,10 @@ import (
 	"github.com/quartet-mq/quartet/amqp/amqp091"
 )
 
-// TestMain fails when goroutines are left behind.
+// TestMain fails when goroutines are left behind a minute later.
 func TestMain(m *testing.M) {
 	code := m.Run()
-	for range 500 {
+	for range 6000 {
 		if code != 0 || runtime.NumGoroutine() <= 2 {
 			os.Exit(code)
 		}

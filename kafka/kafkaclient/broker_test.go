@@ -75,7 +75,8 @@ func createTopic(t *testing.T, cl *Client, name string, partitions int32) {
 	}
 }
 
-// readAll reads the values of committed records of a partition.
+// readAll reads the values of committed records of a partition. A coordinator answers before the partitions know that a
+// transaction has ended: readAll waits until none is open.
 func readAll(t *testing.T, cl *Client, topic string, partition int32) (values []string) {
 	t.Helper()
 	name := kafkawire.TopicName(topic)
@@ -86,7 +87,7 @@ func readAll(t *testing.T, cl *Client, topic string, partition int32) (values []
 	info := m.(*kafkawire.MetadataResponse).Topics[0]
 	req := new(kafkawire.FetchRequest)
 	req.Reset()
-	req.MaxWaitMs, req.MaxBytes, req.IsolationLevel, req.SessionEpoch = 100, 1<<20, 1, -1
+	req.MaxWaitMs, req.MinBytes, req.MaxBytes, req.IsolationLevel, req.SessionEpoch = 100, 1, 1<<20, 1, -1
 	for offset := int64(0); ; {
 		p := kafkawire.FetchRequestPartition{}
 		p.Reset()
@@ -103,7 +104,7 @@ func readAll(t *testing.T, cl *Client, topic string, partition int32) (values []
 		if r.ErrorCode != 0 {
 			t.Fatal(r.ErrorCode)
 		}
-		if len(r.Records) == 0 {
+		if len(r.Records) == 0 && r.LastStableOffset == r.HighWatermark {
 			return values
 		}
 		aborted := make(map[kafkawire.ProducerID]bool)

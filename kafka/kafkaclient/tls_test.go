@@ -12,6 +12,7 @@ import (
 	"math/big"
 	"net"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/quartet-mq/quartet/internal/memnet"
@@ -42,26 +43,28 @@ func selfSigned(t *testing.T, host string) (tls.Certificate, *x509.CertPool) {
 }
 
 func TestTLS(t *testing.T) {
-	cert, pool := selfSigned(t, "secure.example")
-	b, err := kafkabroker.Open(&kafkabroker.Options{Authenticate: kafkabroker.AllowAll})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer b.Close()
-	l := memnet.Listen("secure.example:9093")
-	s := kafkaserver.New(b, &kafkaserver.Options{Advertise: "secure.example:9093"})
-	defer s.Close()
-	go s.Serve(tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{cert}}), nil)
-	dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return l.Dial(ctx) }
-	cl := newTestClient(t, &Options{Addrs: []string{"secure.example:9093"}, Dial: dial, TLS: &tls.Config{RootCAs: pool}})
-	createTopic(t, cl, "a", 1)
-	p := newTestProducer(t, cl, nil)
-	if err := p.Produce(t.Context(), &Record{Topic: "a", Value: make([]byte, 100_000)}); err != nil {
-		t.Error(err)
-	}
-	cl = newTestClient(t, &Options{Addrs: []string{"other.example:9093"}, Dial: dial, TLS: &tls.Config{RootCAs: pool}, APITimeout: time.Second})
-	_, err = cl.Admin().Topics(t.Context())
-	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); !ok {
-		t.Error(err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		cert, pool := selfSigned(t, "secure.example")
+		b, err := kafkabroker.Open(&kafkabroker.Options{Authenticate: kafkabroker.AllowAll})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close()
+		l := memnet.Listen("secure.example:9093")
+		s := kafkaserver.New(b, &kafkaserver.Options{Advertise: "secure.example:9093"})
+		defer s.Close()
+		go s.Serve(tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{cert}}), nil)
+		dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return l.Dial(ctx) }
+		cl := newTestClient(t, &Options{Addrs: []string{"secure.example:9093"}, Dial: dial, TLS: &tls.Config{RootCAs: pool}})
+		createTopic(t, cl, "a", 1)
+		p := newTestProducer(t, cl, nil)
+		if err := p.Produce(t.Context(), &Record{Topic: "a", Value: make([]byte, 100_000)}); err != nil {
+			t.Error(err)
+		}
+		cl = newTestClient(t, &Options{Addrs: []string{"other.example:9093"}, Dial: dial, TLS: &tls.Config{RootCAs: pool}, APITimeout: time.Second})
+		_, err = cl.Admin().Topics(t.Context())
+		if _, ok := errors.AsType[*tls.CertificateVerificationError](err); !ok {
+			t.Error(err)
+		}
+	})
 }

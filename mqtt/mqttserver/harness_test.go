@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 
 func leaked() string {
 	var left string
-	for range 100 {
+	for range 3000 {
 		var b bytes.Buffer
 		pprof.Lookup("goroutine").WriteTo(&b, 1)
 		left = ""
