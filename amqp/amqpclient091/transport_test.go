@@ -120,7 +120,7 @@ func TestTLS(t *testing.T) {
 		{"amqps://broker.example?auth_mechanism=external&" + ca + "&" + own, nil, "EXTERNAL"},
 		{"amqps://broker.example?auth_mechanism=external&" + ca, nil, ""},
 	} {
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		c, err := amqpclient091.Dial(ctx, test.url, &amqpclient091.Options{
 			TLS:         test.tls,
 			DialContext: func(ctx context.Context, _, address string) (net.Conn, error) { return l.Dial(ctx) },
