@@ -44,10 +44,10 @@ type peer struct {
 	client string
 }
 
-// connect connects to a backend in memory.
+// connect connects to a backend in memory. What a test does before its first request may take long on a busy machine.
 func connect(t testing.TB, b kafkaserver.Backend) *peer {
 	t.Helper()
-	srv := kafkaserver.New(b, nil)
+	srv := kafkaserver.New(b, &kafkaserver.Options{Limits: kafkaserver.Limits{HandshakeTimeout: time.Hour}})
 	l := memnet.Listen("mem:9092")
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l, nil) }()

@@ -60,17 +60,26 @@ func TestConsumerWithoutBroker(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer client.Close()
-		c, err := client.NewConsumer(&kafkaclient.ConsumerOptions{Group: "g", Topics: []string{"a"}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		if _, err := c.Poll(ctx); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("%v", err)
-		}
-		if err := c.Shutdown(ctx); err == nil {
-			t.Error("the end of ctx is no error")
+		for _, late := range []bool{false, true} {
+			c, err := client.NewConsumer(&kafkaclient.ConsumerOptions{Group: "g", Topics: []string{"a"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			if _, err := c.Poll(ctx); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%v", err)
+			}
+			if !late { // otherwise ctx may have an end before the consumer's goroutines have
+				ctx = t.Context()
+			}
+			begin := time.Now()
+			if err := c.Shutdown(ctx); err != nil && (!late || !errors.Is(err, context.DeadlineExceeded)) {
+				t.Errorf("late %v: %v", late, err)
+			}
+			if d := time.Since(begin); d > 0 {
+				t.Errorf("late %v: after %v", late, d)
+			}
 		}
 	})
 }
