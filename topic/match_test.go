@@ -168,6 +168,9 @@ func FuzzMatch(f *testing.F) {
 	f.Add("+", "$x")
 	f.Add("", "")
 	f.Fuzz(func(t *testing.T, filter, name string) {
+		if len(filter) > 1000 || len(name) > 1000 {
+			return // AMQP's names are short, and the work is the product of both
+		}
 		for _, s := range []Syntax{MQTT, AMQP} {
 			got := s.Match(filter, name) // never panics
 			if s.ValidateFilter(filter) != nil || s.ValidateName(name) != nil || len(filter)+len(name) > 40 {
