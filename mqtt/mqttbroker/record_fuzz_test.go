@@ -17,6 +17,8 @@ func FuzzRecord(f *testing.F) {
 		{kind: recordSent, session: 5, id: 3, queued: true, entry: entry{seq: 9, size: 50, qos: 2, retain: true}},
 		{kind: recordDropped, session: 5}, {kind: recordSettled, session: 5, id: 65535}, {kind: recordDecided, seq: 8},
 		{kind: recordReopened, seq: 8, filter: "g"}, {kind: recordPage, session: 5, owner: owner{client: "c"}, n: 1, data: []byte{1, 2, 3}},
+		// nothing but two messages that are not decided
+		{kind: recordCheckpoint, session: 5, owner: owner{client: "c"}, data: []byte{0, 0, 0, 0, 0, 0, 0, 2, 8, 0, 9, 1, 'g'}},
 	} {
 		f.Add(rec.appendTo(nil))
 	}
@@ -38,7 +40,7 @@ func FuzzRecord(f *testing.F) {
 			t.Fatalf("%x, then %x", again, third)
 		}
 		s := &restored{s: &session{}}
-		_ = s.checkpoint(&restoring{}, rec.data)
+		_ = s.checkpoint(&restoring{open: map[uint64]opened{9: {}}}, rec.data)
 		if l, err := parseEntries(rec.data); err == nil {
 			for l.n > 0 && len(l.b) > l.off {
 				l.pop()
