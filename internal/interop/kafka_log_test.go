@@ -24,7 +24,7 @@ func TestKafkaLogDirectory(t *testing.T) {
 	}
 	need(t, "java", "java/kafka/target/dependency")
 	address := freeAddress(t)
-	k := newApacheKafka(t, address, address, "log.cleaner.backoff.ms=200\n")
+	k := newApacheKafka(t, address, address, "log.cleaner.backoff.ms=200\nbroker.session.timeout.ms=9000\n") // it is killed
 	k.start()
 	kafkaLog(t, "create", address)
 	kafkaLog(t, "fill", address, "first", "2000")

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/quartet-mq/quartet/codec/compress"
+	"github.com/quartet-mq/quartet/internal/interop/peer"
 	"github.com/quartet-mq/quartet/kafka"
 	"github.com/quartet-mq/quartet/kafka/kafkawire"
 )
@@ -72,12 +73,21 @@ type apacheKafka struct {
 	file    string // its configuration
 	data    string // its directory of logs
 	server  *exec.Cmd
+	ended   chan struct{} // closed when the server's process has ended
 	log     bytes.Buffer
 }
 
+// apacheKafkas limits how many run at a time. When all that tests want start at once, each takes minutes to do so.
+var apacheKafkas = make(chan struct{}, 3)
+
 // newApacheKafka makes the configuration and the directory. more are further lines.
+//
+// The broker has a minute until its controller takes it for dead: one that did not get the processor for nine seconds, as is
+// usual, has no leaders for a moment. Whoever kills it must set the usual time, which the next start then waits for.
 func newApacheKafka(t *testing.T, address, advertised, more string) *apacheKafka {
 	t.Helper()
+	apacheKafkas <- struct{}{}
+	t.Cleanup(func() { <-apacheKafkas })
 	dir := t.TempDir()
 	k := &apacheKafka{t: t, address: address, file: filepath.Join(dir, "server.properties"), data: filepath.Join(dir, "data")}
 	controller := freeAddress(t)
@@ -102,6 +112,8 @@ share.coordinator.state.topic.num.partitions=1
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
+broker.session.timeout.ms=60000
+initial.broker.registration.timeout.ms=300000
 ` + more)
 	if err := os.WriteFile(k.file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
@@ -127,12 +139,22 @@ func (k *apacheKafka) start() {
 	if err := k.server.Start(); err != nil {
 		k.t.Fatal(err)
 	}
-	for range 600 {
+	server, ended := k.server, make(chan struct{})
+	k.ended = ended
+	go func() {
+		server.Wait()
+		close(ended)
+	}()
+	for end := time.Now().Add(kafkaPatience); time.Now().Before(end); {
 		if conn, err := net.Dial("tcp", k.address); err == nil {
 			conn.Close()
 			return
 		}
-		time.Sleep(100 * time.Millisecond)
+		select {
+		case <-ended:
+			k.t.Fatalf("Apache Kafka has ended: %v", server.ProcessState)
+		case <-time.After(100 * time.Millisecond):
+		}
 	}
 	k.t.Fatal("Apache Kafka does not listen")
 }
@@ -143,18 +165,25 @@ func (k *apacheKafka) stop(signal os.Signal) {
 		return
 	}
 	k.server.Process.Signal(signal)
-	k.server.Wait()
+	select {
+	case <-k.ended:
+	case <-time.After(kafkaPatience):
+		k.t.Errorf("Apache Kafka does not end after %v", signal)
+		k.server.Process.Kill()
+		<-k.ended
+	}
 	k.server = nil
 }
 
+// freeAddress returns an address that is the test's alone until it ends.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	addrs, release, err := peer.Ports("tcp")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close()
-	return ln.Addr().String()
+	t.Cleanup(release)
+	return addrs[0]
 }
 
 // kafkaProxy passes everything on and looks at it.
@@ -165,6 +194,7 @@ type kafkaProxy struct {
 	conns  sync.WaitGroup
 
 	mu      sync.Mutex
+	closed  bool
 	open    []net.Conn
 	total   int
 	batches int
@@ -185,6 +215,7 @@ func newKafkaProxy(t *testing.T) *kafkaProxy {
 func (p *kafkaProxy) close() {
 	p.ln.Close()
 	p.mu.Lock()
+	p.closed = true
 	for _, c := range p.open {
 		c.Close()
 	}
@@ -204,7 +235,14 @@ func (p *kafkaProxy) serve() {
 			continue
 		}
 		p.mu.Lock()
+		if p.closed { // it was accepted just before
+			p.mu.Unlock()
+			client.Close()
+			broker.Close()
+			return
+		}
 		p.open = append(p.open, client, broker)
+		p.conns.Add(2)
 		p.mu.Unlock()
 		var waiting sync.Map // correlation id → kafkawire.RequestHeader
 		copyFrames := func(dst, src net.Conn, look func([]byte)) {
@@ -224,7 +262,8 @@ func (p *kafkaProxy) serve() {
 				}
 			}
 		}
-		p.conns.Go(func() {
+		go func() {
+			defer p.conns.Done()
 			copyFrames(broker, client, func(b []byte) {
 				var h kafkawire.RequestHeader
 				body, err := h.Decode(b)
@@ -235,8 +274,9 @@ func (p *kafkaProxy) serve() {
 				waiting.Store(h.CorrelationID, h)
 				p.look(b, body, kafkawire.NewRequest(h.Key), "request", h.Key, h.Version)
 			})
-		})
-		p.conns.Go(func() {
+		}()
+		go func() {
+			defer p.conns.Done()
 			copyFrames(client, broker, func(b []byte) {
 				value, ok := waiting.LoadAndDelete(int32(binary.BigEndian.Uint32(b)))
 				if !ok {
@@ -251,7 +291,7 @@ func (p *kafkaProxy) serve() {
 				}
 				p.look(b, body, kafkawire.NewResponse(h.Key), "response", h.Key, h.Version)
 			})
-		})
+		}()
 	}
 }
 

@@ -67,6 +67,7 @@ func run(ctx context.Context, o *options, dir string, out *os.File) (*ledger, er
 	if h.p, err = build(ctx, work); err != nil {
 		return nil, err
 	}
+	defer h.p.release()
 	if err := h.p.start(ctx); err != nil {
 		return nil, err
 	}

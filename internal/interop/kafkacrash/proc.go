@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/quartet-mq/quartet/internal/interop/peer"
 )
 
 // proc is our gateway, as a process of its own.
@@ -19,6 +21,7 @@ type proc struct {
 	cmd            *exec.Cmd
 	log            *tail
 	done           chan struct{}
+	release        func() // gives the port back
 }
 
 // tail keeps the end of what a process prints. It is safe for concurrent use.
@@ -56,12 +59,12 @@ func build(ctx context.Context, dir string) (*proc, error) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("go build: %w\n%s", err, out)
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	addrs, release, err := peer.Ports("tcp")
 	if err != nil {
 		return nil, err
 	}
-	p.addr = ln.Addr().String()
-	return p, ln.Close()
+	p.addr, p.release = addrs[0], release
+	return p, nil
 }
 
 // exec starts the process and does not wait.
@@ -82,7 +85,7 @@ func (p *proc) start(ctx context.Context) error {
 	if err := p.exec(); err != nil {
 		return err
 	}
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end) && ctx.Err() == nil; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end) && ctx.Err() == nil; time.Sleep(5 * time.Millisecond) {
 		if c, err := net.DialTimeout("tcp", p.addr, time.Second); err == nil {
 			return c.Close()
 		}

@@ -12,7 +12,7 @@ import (
 
 // read reads the committed records that came since the last time, and returns in how many partitions a transaction is open.
 func (h *harness) read(ctx context.Context) (open int, err error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	cl := h.client()
 	stable, err := ends(ctx, cl, 1)

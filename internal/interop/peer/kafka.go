@@ -17,7 +17,7 @@ func ApacheKafka() Broker {
 	return Broker{
 		Name:         "kafka",
 		Kafka:        true,
-		StartTimeout: time.Minute,
+		StartTimeout: 5 * time.Minute, // on a busy machine
 		Durable:      "on disk",
 		Prepare: func(ctx context.Context, bin string) error {
 			if _, err := exec.LookPath("java"); err != nil {

@@ -106,7 +106,7 @@ public class KafkaTraffic {
         try (KafkaConsumer<String, String> consumer = new KafkaConsumer<>(c)) {
             consumer.subscribe(List.of("events"));
             int n = 0;
-            for (int i = 0; i < 40 && n < 50; i++) {
+            for (int i = 0; i < 240 && n < 50; i++) {
                 n += consumer.poll(Duration.ofMillis(500)).count();
             }
             consumer.commitSync();
@@ -125,7 +125,7 @@ public class KafkaTraffic {
             p.initTransactions();
             c.subscribe(List.of("events"));
             ConsumerRecords<String, String> records = ConsumerRecords.empty();
-            for (int i = 0; i < 20 && records.isEmpty(); i++) {
+            for (int i = 0; i < 240 && records.isEmpty(); i++) {
                 records = c.poll(Duration.ofMillis(500));
             }
             for (boolean commit : new boolean[] {true, false}) {
@@ -153,7 +153,7 @@ public class KafkaTraffic {
         try (KafkaShareConsumer<String, String> c = new KafkaShareConsumer<>(config("group.id", "group-share"))) {
             c.subscribe(List.of("events"));
             int n = 0;
-            for (int i = 0; i < 20 && n == 0; i++) {
+            for (int i = 0; i < 240 && n == 0; i++) {
                 n = c.poll(Duration.ofMillis(500)).count();
             }
             c.commitSync();
