@@ -28,12 +28,7 @@ func TestKafkaConsumer(t *testing.T) {
 	need(t, "java", "java/kafka/target/dependency")
 	address := freeAddress(t)
 	startKafka(t, address, address)
-	c, err := kafkaclient.New(&kafkaclient.Options{Addrs: []string{address}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	k := &kafkaConsumers{t: t, address: address, c: c}
+	k := &kafkaConsumers{t: t, address: address, c: newKafkaClient(t, &kafkaclient.Options{Addrs: []string{address}})}
 	t.Run("records", k.records)
 	t.Run("transactions", k.transactions)
 	t.Run("commits", k.commits)
@@ -60,23 +55,15 @@ type kafkaConsumers struct {
 
 func (k *kafkaConsumers) topic(t *testing.T, name string, partitions int32) {
 	t.Helper()
-	req := new(kafkawire.CreateTopicsRequest)
-	req.Reset()
+	req := &kafkawire.CreateTopicsRequest{TimeoutMs: 60_000}
 	req.Topics = []kafkawire.CreateTopicsRequestTopic{{Name: kafkawire.TopicName(name), NumPartitions: partitions, ReplicationFactor: 1}}
-	deadline := time.Now().Add(30 * time.Second)
-	for {
+	eventually(t, func() (any, error, bool) {
 		resp, err := k.c.Request(t.Context(), req)
 		if err == nil {
 			err = resp.(*kafkawire.CreateTopicsResponse).Topics[0].ErrorCode.Err()
 		}
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
+		return name, err, true
+	})
 }
 
 // produce writes values to the partitions of a topic by turns.
@@ -99,7 +86,7 @@ func (k *kafkaConsumers) produce(t *testing.T, o *kafkaclient.ProducerOptions, t
 
 func (k *kafkaConsumers) read(t *testing.T, c *kafkaclient.Consumer, n int) (list []*kafkaclient.Record) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), kafkaPatience)
 	defer cancel()
 	for len(list) < n {
 		got, err := c.Poll(ctx)
@@ -113,7 +100,7 @@ func (k *kafkaConsumers) read(t *testing.T, c *kafkaclient.Consumer, n int) (lis
 
 func (k *kafkaConsumers) shutdown(t *testing.T, c *kafkaclient.Consumer) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), kafkaPatience)
 	defer cancel()
 	if err := c.Shutdown(ctx); err != nil {
 		t.Error(err)
@@ -250,7 +237,7 @@ func (k *kafkaConsumers) static(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer second.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), kafkaPatience)
 	defer cancel()
 	go second.Poll(ctx)
 	if _, err := first.Poll(ctx); !errors.Is(err, kafkawire.ErrFencedInstanceID) || !kafkaclient.Fatal(err) {
@@ -335,7 +322,7 @@ func (k *kafkaConsumers) mixed(t *testing.T, class string, assignors []kafka.Ass
 			partitions[i] = len(c.Assignment())
 			mu.Unlock()
 		}
-		c, err := k.c.NewConsumer(&kafkaclient.ConsumerOptions{Group: topic, Topics: []string{topic}, Reset: kafkaclient.ResetEarliest, Assignors: assignors,
+		c, err := k.c.NewConsumer(&kafkaclient.ConsumerOptions{Group: topic, Topics: []string{topic}, Reset: kafkaclient.ResetEarliest, Assignors: assignors, SessionTimeout: 2 * time.Minute,
 			OnAssigned: func(c *kafkaclient.Consumer, _ []kafka.TopicPartition) { count(c) }})
 		if err != nil {
 			t.Fatal(err)
@@ -368,11 +355,10 @@ func (k *kafkaConsumers) mixed(t *testing.T, class string, assignors []kafka.Ass
 	}
 	wait := func(what string, ok func() bool) {
 		t.Helper()
-		for range 600 {
+		for end := time.Now().Add(kafkaPatience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 			if ok() {
 				return
 			}
-			time.Sleep(100 * time.Millisecond)
 		}
 		mu.Lock()
 		defer mu.Unlock()

@@ -17,6 +17,7 @@ public class KafkaMember {
         c.put("bootstrap.servers", args[0]);
         c.put("group.id", args[1]);
         c.put("group.protocol", "classic");
+        c.put("session.timeout.ms", "120000"); // who is thrown out on a busy machine reads records twice
         c.put("auto.offset.reset", "earliest");
         c.put("partition.assignment.strategy", args[3]);
         c.put("key.deserializer", "org.apache.kafka.common.serialization.StringDeserializer");
