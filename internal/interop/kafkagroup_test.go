@@ -29,7 +29,6 @@ func TestKafkaGroupsAsApache(t *testing.T) {
 	const session = "group.min.session.timeout.ms"
 	address := freeAddress(t)
 	newApacheKafka(t, address, address, session+"=500\ngroup.max.size=3\n").start()
-	theirs := playGroups(t, address)
 
 	b, err := kafkabroker.Open(&kafkabroker.Options{
 		Authenticate: kafkabroker.AllowAll, OffsetsPartitions: 1, TransactionPartitions: 1,
@@ -46,8 +45,18 @@ func TestKafkaGroupsAsApache(t *testing.T) {
 	srv := kafkaserver.New(b, nil)
 	go srv.Serve(ln, nil)
 	defer srv.Close()
-	ours := playGroups(t, ln.Addr().String())
 
+	var theirs, ours []string
+	t.Run("play", func(t *testing.T) {
+		t.Run("Apache Kafka", func(t *testing.T) {
+			t.Parallel() // it waits for timeouts
+			theirs = playGroups(t, address)
+		})
+		t.Run("ours", func(t *testing.T) {
+			t.Parallel()
+			ours = playGroups(t, ln.Addr().String())
+		})
+	})
 	if len(ours) != len(theirs) {
 		t.Fatalf("%d answers, and %d of Apache Kafka", len(ours), len(theirs))
 	}
@@ -129,7 +138,7 @@ func (p *groupPlay) send(conn string, m kafkawire.Request, version int16) {
 func receive[R kafkawire.Response](p *groupPlay, conn string, m R, version int16) R {
 	p.t.Helper()
 	c := p.conns[conn]
-	c.nc.SetReadDeadline(time.Now().Add(20 * time.Second))
+	c.nc.SetReadDeadline(time.Now().Add(kafkaPatience))
 	var size [4]byte
 	if _, err := io.ReadFull(c.nc, size[:]); err != nil {
 		p.t.Fatalf("%v on %s at %s: %v", m.Key(), conn, p.address, err)
@@ -251,9 +260,13 @@ func (p *groupPlay) describe(group string) {
 	}
 }
 
+// playTimeout is, in milliseconds, what does not pass while the play lasts. Where a timeout is to pass, the others are so long
+// that a busy machine does in time what is to be done meanwhile.
+const playTimeout = 600_000
+
 func playJoin(group, id, instance string, protocols ...string) *kafkawire.JoinGroupRequest {
 	r := &kafkawire.JoinGroupRequest{
-		GroupID: kafkawire.GroupID(group), MemberID: id, SessionTimeoutMs: 30_000, RebalanceTimeoutMs: 30_000, ProtocolType: "consumer",
+		GroupID: kafkawire.GroupID(group), MemberID: id, SessionTimeoutMs: playTimeout, RebalanceTimeoutMs: playTimeout, ProtocolType: "consumer",
 	}
 	if instance != "" {
 		r.GroupInstanceID = &instance
@@ -347,7 +360,7 @@ func (p *groupPlay) delete(groups ...kafkawire.GroupID) {
 func (p *groupPlay) prepare() {
 	p.comment("before there is a coordinator")
 	p.heartbeat("unknown", "m", "", 1)
-	create := &kafkawire.CreateTopicsRequest{TimeoutMs: 10_000}
+	create := &kafkawire.CreateTopicsRequest{TimeoutMs: 60_000}
 	for _, name := range []kafkawire.TopicName{"play", "playother"} {
 		create.Topics = append(create.Topics, kafkawire.CreateTopicsRequestTopic{Name: name, NumPartitions: 3, ReplicationFactor: 1})
 	}
@@ -377,12 +390,11 @@ func (p *groupPlay) prepare() {
 func (p *groupPlay) wait(f func() bool) {
 	p.t.Helper()
 	at := len(p.lines)
-	for range 200 {
+	for end := time.Now().Add(kafkaPatience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		p.lines = p.lines[:at]
 		if f() {
 			return
 		}
-		time.Sleep(100 * time.Millisecond)
 	}
 	p.t.Fatal(errors.New("it does not come to be"), p.lines[at:])
 }
@@ -651,51 +663,70 @@ func (p *groupPlay) errors() {
 }
 
 func (p *groupPlay) timeouts() {
+	p.comment("who does not come with the id in time is forgotten")
+	try := 0
+	p.wait(func() bool { // asking is joining: each try is a group, and the time gets longer
+		try++
+		group := fmt.Sprint("forgets", try)
+		r := playJoin(group, "", "")
+		r.SessionTimeoutMs = 600
+		x := askGroup[*kafkawire.JoinGroupResponse](p, "x", r, 9).MemberID
+		p.call(x, "X")
+		time.Sleep(time.Duration(try) * 1200 * time.Millisecond)
+		again := askGroup[*kafkawire.JoinGroupResponse](p, "x", playJoin(group, x, ""), 9)
+		if again.ErrorCode == 0 {
+			p.leave(group, kafkawire.LeaveGroupRequestMember{MemberID: x})
+		}
+		return again.ErrorCode != 0
+	})
+
 	p.comment("timeouts")
 	r := playJoin("t", "", "")
-	r.SessionTimeoutMs = 600
-	x := askGroup[*kafkawire.JoinGroupResponse](p, "x", r, 9).MemberID
-	p.call(x, "X")
-	time.Sleep(1200 * time.Millisecond)
-	askGroup[*kafkawire.JoinGroupResponse](p, "x", playJoin("t", x, ""), 9)
-
-	r = playJoin("t", "", "")
-	r.SessionTimeoutMs, r.RebalanceTimeoutMs = 30_000, 1000
+	r.RebalanceTimeoutMs = 8000
 	a := askGroup[*kafkawire.JoinGroupResponse](p, "a", r, 3).MemberID
 	p.call(a, "TA")
 	p.sync("a", playSync("t", a, "", 1, a), 5)
 	p.comment("who does not join in time is removed")
-	b := p.enterWith("b", "TB", "t", 30_000, 1000)
+	b := p.enterWith("b", "TB", "t", playTimeout, 1000)
 	p.joined("b")
 	p.heartbeat("t", a, "", 2)
 	p.comment("who does not ask for an assignment in time is removed")
-	time.Sleep(1500 * time.Millisecond)
+	p.waitMembers("t", 0)
 	p.heartbeat("t", b, "", 2)
 	p.describe("t")
 	p.comment("a session ends")
-	c := p.enterWith("c", "TC", "t", 700, 5000)
+	c := p.enterWith("c", "TC", "t", 8000, playTimeout)
 	p.joined("c")
 	p.sync("c", playSync("t", c, "", 4, c), 5)
 	p.describe("t")
-	time.Sleep(1300 * time.Millisecond)
+	p.waitMembers("t", 0)
 	p.heartbeat("t", c, "", 4)
 	p.describe("t")
-	p.comment("a static member that does not come in time stays, until its session ends")
+	p.comment("a static member that does not come in time stays, until it does not ask for its assignment in time")
 	rs := playJoin("t", "", "S")
-	rs.SessionTimeoutMs, rs.RebalanceTimeoutMs = 3000, 600
+	rs.RebalanceTimeoutMs = 8000
 	s := askGroup[*kafkawire.JoinGroupResponse](p, "s", rs, 9)
 	p.call(s.MemberID, "TS")
 	p.sync("s", playSync("t", s.MemberID, "S", s.GenerationID, s.MemberID), 5)
-	d := p.enterWith("d", "TD", "t", 30_000, 600)
+	d := p.enterWith("d", "TD", "t", playTimeout, 8000)
 	p.joined("d")
 	p.describe("t")
 	p.sync("d", playSync("t", d, "", s.GenerationID+1, d, s.MemberID), 5)
 	p.describe("t")
 	p.heartbeat("t", s.MemberID, "S", s.GenerationID+1)
-	time.Sleep(900 * time.Millisecond)
-	p.describe("t") // it did not ask for its assignment
+	p.waitMembers("t", 1)
+	p.describe("t")
 	p.leave("t", kafkawire.LeaveGroupRequestMember{MemberID: d})
 	p.describe("t")
+}
+
+// waitMembers waits until a group has n members only. Whoever describes a group changes nothing.
+func (p *groupPlay) waitMembers(group kafkawire.GroupID, n int) {
+	p.t.Helper()
+	p.wait(func() bool {
+		r := askGroup[*kafkawire.DescribeGroupsResponse](p, "main", &kafkawire.DescribeGroupsRequest{Groups: []kafkawire.GroupID{group}}, 5)
+		return r.Groups[0].ErrorCode == 0 && len(r.Groups[0].Members) == n
+	})
 }
 
 // enterWith is enter with timeouts.
@@ -745,7 +776,7 @@ func (p *groupPlay) transactions() {
 	at := len(p.lines)
 	p.wait(func() bool {
 		init = askGroup[*kafkawire.InitProducerIDResponse](p, "main", &kafkawire.InitProducerIDRequest{
-			TransactionalID: &name, TransactionTimeoutMs: 60_000, ProducerID: -1, ProducerEpoch: -1}, 4)
+			TransactionalID: &name, TransactionTimeoutMs: playTimeout, ProducerID: -1, ProducerEpoch: -1}, 4)
 		return init.ErrorCode == 0
 	})
 	p.lines = p.lines[:at]

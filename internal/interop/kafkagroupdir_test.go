@@ -26,6 +26,7 @@ func TestKafkaGroupsMoveDirectory(t *testing.T) {
 	k.start()
 	p := newGroupPlay(t, address)
 	p.prepare()
+	p.loaded()
 	a := p.member("moved", "A", "one")
 	p.commit(playCommit("moved", a, "one", 1, "play", 0, 1), 9)
 	p.commit(playCommit("plain", "", "", -1, "playother", 0), 9)
@@ -69,10 +70,7 @@ func TestKafkaGroupsMoveDirectory(t *testing.T) {
 	p = newGroupPlay(t, address)
 	p.call(a, "A")
 	p.call(o, "O")
-	p.wait(func() bool { // it answers heartbeats before it has loaded the groups
-		r := askGroup[*kafkawire.DescribeGroupsResponse](p, "main", &kafkawire.DescribeGroupsRequest{Groups: []kafkawire.GroupID{"moved"}}, 5)
-		return r.Groups[0].ErrorCode == 0
-	})
+	p.loaded()
 	p.heartbeat("moved", a, "one", 1)
 	p.lines = nil
 	same(t, "what ours has left", ours, p.look())
@@ -122,10 +120,26 @@ func (p *groupPlay) txnCommit(txn kafkawire.TransactionalID, group kafkawire.Gro
 	}
 }
 
+// playedGroups are the groups that there may be.
+var playedGroups = []string{"moved", "plain", "gone", "ours", "txngroup", "othergroup"}
+
+// loaded waits until all groups are: the coordinator answers others before, and loads them partition by partition.
+func (p *groupPlay) loaded() {
+	for _, group := range playedGroups {
+		p.wait(func() bool {
+			r := askGroup[*kafkawire.DescribeGroupsResponse](p, "main", &kafkawire.DescribeGroupsRequest{Groups: []kafkawire.GroupID{kafkawire.GroupID(group)}}, 5)
+			return r.Groups[0].ErrorCode == 0
+		})
+	}
+	p.wait(func() bool {
+		return askGroup[*kafkawire.ListGroupsResponse](p, "main", new(kafkawire.ListGroupsRequest), 5).ErrorCode == 0
+	})
+}
+
 // look returns everything about the groups.
 func (p *groupPlay) look() string {
 	at := len(p.lines)
-	for _, group := range []string{"moved", "plain", "gone", "ours", "txngroup", "othergroup"} {
+	for _, group := range playedGroups {
 		p.describe(group)
 		p.fetch(group, "", false, 9)
 		p.fetch(group, "play", true, 9, 0, 1, 2)

@@ -24,7 +24,6 @@ func TestKafkaTransactionsAsApache(t *testing.T) {
 	need(t, "java", "java/kafka/target/dependency")
 	address := freeAddress(t)
 	newApacheKafka(t, address, address, "transaction.abort.timed.out.transaction.cleanup.interval.ms=200\n").start()
-	theirs := playTransactions(t, address)
 
 	b, err := kafkabroker.Open(&kafkabroker.Options{Authenticate: kafkabroker.AllowAll, OffsetsPartitions: 1, TransactionPartitions: 1})
 	if err != nil {
@@ -38,8 +37,18 @@ func TestKafkaTransactionsAsApache(t *testing.T) {
 	srv := kafkaserver.New(b, nil)
 	go srv.Serve(ln, nil)
 	defer srv.Close()
-	ours := playTransactions(t, ln.Addr().String())
 
+	var theirs, ours []string
+	t.Run("play", func(t *testing.T) {
+		t.Run("Apache Kafka", func(t *testing.T) {
+			t.Parallel() // it waits for timeouts
+			theirs = playTransactions(t, address)
+		})
+		t.Run("ours", func(t *testing.T) {
+			t.Parallel()
+			ours = playTransactions(t, ln.Addr().String())
+		})
+	})
 	differ := 0
 	for i := range min(len(ours), len(theirs)) {
 		if ours[i] != theirs[i] {
@@ -111,7 +120,7 @@ func (p *txnPlay) player(id string, version int) *player {
 
 // again asks until the answer is not that the client should ask again.
 func again(f func() kafkawire.ErrorCode) kafkawire.ErrorCode {
-	for range 200 {
+	for end := time.Now().Add(kafkaPatience); time.Now().Before(end); {
 		switch code := f(); code {
 		case kafkawire.ErrConcurrentTransactions, kafkawire.ErrCoordinatorLoadInProgress, kafkawire.ErrNotEnoughReplicas,
 			kafkawire.ErrNotCoordinator, kafkawire.ErrCoordinatorNotAvailable:
@@ -126,7 +135,7 @@ func again(f func() kafkawire.ErrorCode) kafkawire.ErrorCode {
 // init asks for an epoch.
 func (c *player) init(what string, expected kafka.ProducerEpoch) {
 	c.t.t.Helper()
-	c.initTimeout(what, expected, 60_000)
+	c.initTimeout(what, expected, playTimeout)
 }
 
 func (c *player) initTimeout(what string, expected kafka.ProducerEpoch, timeout int32) {
@@ -177,7 +186,7 @@ func (c *player) produceIn(what string, partition int32, value string, version i
 		c.t.t.Fatal(err)
 	}
 	code := again(func() kafkawire.ErrorCode {
-		m := &kafkawire.ProduceRequest{TransactionalID: &c.id, Acks: -1, TimeoutMs: 10_000, TopicData: []kafkawire.ProduceRequestTopic{{
+		m := &kafkawire.ProduceRequest{TransactionalID: &c.id, Acks: -1, TimeoutMs: 60_000, TopicData: []kafkawire.ProduceRequestTopic{{
 			Name: "play", PartitionData: []kafkawire.ProduceRequestPartition{{Index: partition, Records: records}}}}}
 		return askGroup[*kafkawire.ProduceResponse](c.t.groupPlay, "main", m, version).Responses[0].PartitionResponses[0].ErrorCode
 	})
@@ -397,7 +406,7 @@ func (p *txnPlay) partitions(version int) {
 // late is a transaction that takes too long.
 func (p *txnPlay) late(version int) {
 	c := p.player(fmt.Sprint("late", version), version)
-	c.initTimeout("with a short timeout", kafka.ProducerEpoch{ID: -1, Epoch: -1}, 500)
+	c.initTimeout("with a short timeout", kafka.ProducerEpoch{ID: -1, Epoch: -1}, 8000)
 	c.write(1, "k")
 	p.wait(func() bool {
 		r := askGroup[*kafkawire.DescribeTransactionsResponse](p.groupPlay, "main", &kafkawire.DescribeTransactionsRequest{TransactionalIDs: []kafkawire.TransactionalID{c.id}}, 0)
