@@ -1182,7 +1182,7 @@ var franzLogin = kgo.SASL(plain.Auth{User: peer.User, Pass: peer.Password}.AsMec
 
 func (f *franz) security() {
 	ping := func(ctx context.Context, addr string, opts ...kgo.Opt) error {
-		c, err := kgo.NewClient(append(opts, kgo.SeedBrokers(addr), kgo.RetryTimeout(2*time.Second))...)
+		c, err := kgo.NewClient(append(opts, kgo.SeedBrokers(addr), kgo.RetryTimeout(time.Minute))...)
 		if err != nil {
 			return err
 		}
@@ -1260,7 +1260,7 @@ func (f *franz) security() {
 		}
 		login := kgo.SASL(scram.Auth{User: user, Pass: "secret"}.AsSha256Mechanism())
 		produce := func(topic string) error {
-			c, err := kgo.NewClient(kgo.SeedBrokers(f.closed.Kafka), login, kgo.DefaultProduceTopic(topic), kgo.DisableIdempotentWrite(), kgo.RetryTimeout(2*time.Second), kgo.UnknownTopicRetries(1))
+			c, err := kgo.NewClient(kgo.SeedBrokers(f.closed.Kafka), login, kgo.DefaultProduceTopic(topic), kgo.DisableIdempotentWrite(), kgo.UnknownTopicRetries(1))
 			if err != nil {
 				return err
 			}

@@ -24,7 +24,7 @@ var kafkaGoClient = kafkaClient{
 	name:    "kafka-go",
 	version: func() string { return goVersion("github.com/segmentio/kafka-go") },
 	run: func(r *kafkaRun) {
-		k := &kafkaGo{r, &kafka.Client{Addr: kafka.TCP(r.open.Kafka), Timeout: 20 * time.Second}}
+		k := &kafkaGo{r, &kafka.Client{Addr: kafka.TCP(r.open.Kafka), Timeout: 2 * time.Minute}}
 		for _, a := range []struct {
 			name string
 			acks kafka.RequiredAcks
@@ -89,7 +89,7 @@ func kafkaGoMessages(n int) (ms []kafka.Message) {
 }
 
 func (k *kafkaGo) produce(ctx context.Context, topic string, ms []kafka.Message, set ...func(*kafka.Writer)) error {
-	w := &kafka.Writer{Addr: k.c.Addr, Topic: topic, BatchSize: len(ms), BatchTimeout: 10 * time.Millisecond, RequiredAcks: kafka.RequireAll, Balancer: &kafka.RoundRobin{}}
+	w := &kafka.Writer{Addr: k.c.Addr, Topic: topic, BatchSize: len(ms), BatchTimeout: 10 * time.Millisecond, WriteTimeout: time.Minute, ReadTimeout: time.Minute, RequiredAcks: kafka.RequireAll, Balancer: &kafka.RoundRobin{}}
 	for _, f := range set {
 		f(w)
 	}
@@ -110,7 +110,7 @@ func (k *kafkaGo) fill(ctx context.Context, topic string, partitions, n int) (st
 
 func (k *kafkaGo) reader(c kafka.ReaderConfig) *kafka.Reader {
 	c.Brokers, c.MaxWait = []string{k.open.Kafka}, 100*time.Millisecond
-	c.HeartbeatInterval, c.RebalanceTimeout = 200*time.Millisecond, 10*time.Second
+	c.HeartbeatInterval, c.SessionTimeout, c.RebalanceTimeout = 200*time.Millisecond, time.Minute, time.Minute
 	return kafka.NewReader(c)
 }
 
@@ -271,7 +271,7 @@ func (k *kafkaGo) rebalance(ctx context.Context) error {
 	}
 	group := func(ctx context.Context) (*kafka.ConsumerGroup, error) {
 		return kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{ID: k.name("eager"), Brokers: []string{k.open.Kafka}, Topics: []string{topic},
-			HeartbeatInterval: 200 * time.Millisecond, RebalanceTimeout: 10 * time.Second})
+			HeartbeatInterval: 200 * time.Millisecond, SessionTimeout: time.Minute, RebalanceTimeout: time.Minute, Timeout: time.Minute})
 	}
 	// next waits for a generation with n partitions.
 	next := func(g *kafka.ConsumerGroup, n int) error {
@@ -514,11 +514,11 @@ func (k *kafkaGo) scramUser(ctx context.Context, c *kafka.Client, user string, m
 }
 
 func kafkaGoLogin(addr string, m sasl.Mechanism, p *peer.Proc) *kafka.Client {
-	tr := &kafka.Transport{SASL: m, DialTimeout: 3 * time.Second}
+	tr := &kafka.Transport{SASL: m, DialTimeout: time.Minute}
 	if p != nil {
 		tr.TLS, _ = tlsOf(p)
 	}
-	return &kafka.Client{Addr: kafka.TCP(addr), Transport: tr, Timeout: 5 * time.Second}
+	return &kafka.Client{Addr: kafka.TCP(addr), Transport: tr, Timeout: 2 * time.Minute}
 }
 
 func (k *kafkaGo) security() {

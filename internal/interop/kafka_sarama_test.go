@@ -75,9 +75,12 @@ func (s *saramaRun) config(set ...func(*sarama.Config)) *sarama.Config {
 	c := sarama.NewConfig()
 	c.Version = sarama.MaxVersion
 	c.Producer.Return.Successes = true
+	c.Admin.Timeout = time.Minute
 	c.Metadata.Retry.Backoff = 50 * time.Millisecond
 	c.Consumer.Offsets.AutoCommit.Enable = false
 	c.Consumer.Group.Heartbeat.Interval = 200 * time.Millisecond
+	c.Consumer.Group.Session.Timeout = time.Minute
+	c.Producer.Transaction.Retry.Max = 1000
 	c.Producer.Partitioner = sarama.NewRoundRobinPartitioner
 	for _, f := range set {
 		f(c)
@@ -153,7 +156,7 @@ func (s *saramaRun) read(topic string, from int64, n int, set ...func(*sarama.Co
 		return nil, err
 	}
 	defer p.Close()
-	for timeout := time.After(20 * time.Second); len(ms) < n; {
+	for timeout := time.After(kafkaPatience / 2); len(ms) < n; {
 		select {
 		case m := <-p.Messages():
 			ms = append(ms, m)

@@ -113,7 +113,7 @@ func (k *toolRun) console(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	out, err := k.run(ctx, "", "consumer.ConsoleConsumer", words("--topic %s --from-beginning --max-messages 20 --timeout-ms 20000 --formatter-property print.key=true --formatter-property print.headers=true --formatter-property print.offset=true", t)...)
+	out, err := k.run(ctx, "", "consumer.ConsoleConsumer", words("--topic %s --from-beginning --max-messages 20 --timeout-ms 120000 --formatter-property print.key=true --formatter-property print.headers=true --formatter-property print.offset=true", t)...)
 	if err != nil {
 		return err
 	}
@@ -132,17 +132,17 @@ func (k *toolRun) groups(ctx context.Context) error {
 	}
 	g := k.name("groups")
 	const class = "consumer.group.ConsumerGroupCommand"
-	if err := k.says(ctx, "consumer.ConsoleConsumer", words("--topic %s --group %s --from-beginning --max-messages 10 --timeout-ms 20000", t, g), "v9"); err != nil {
+	if err := k.says(ctx, "consumer.ConsoleConsumer", words("--topic %s --group %s --from-beginning --max-messages 10 --timeout-ms 120000", t, g), "v9"); err != nil {
 		return err
 	}
 	return errors.Join(
 		k.says(ctx, class, words("--list"), "(?m)^"+g+"$"),
-		k.says(ctx, class, words("--describe --group %s", g), t+` +0 +10 +10 +0`),
-		k.says(ctx, class, words("--describe --group %s --state", g), "Empty"),
-		k.says(ctx, class, words("--reset-offsets --group %s --topic %s --to-offset 4 --execute", g, t), t+` +0 +4`),
-		k.says(ctx, class, words("--describe --group %s --offsets", g), t+` +0 +4 +10 +6`),
-		k.says(ctx, class, words("--delete-offsets --group %s --topic %s", g, t), "(?i)successful"),
-		k.says(ctx, class, words("--delete --group %s", g), "(?i)success"))
+		k.says(ctx, class, words("--timeout 120000 --describe --group %s", g), t+` +0 +10 +10 +0`),
+		k.says(ctx, class, words("--timeout 120000 --describe --group %s --state", g), "Empty"),
+		k.says(ctx, class, words("--timeout 120000 --reset-offsets --group %s --topic %s --to-offset 4 --execute", g, t), t+` +0 +4`),
+		k.says(ctx, class, words("--timeout 120000 --describe --group %s --offsets", g), t+` +0 +4 +10 +6`),
+		k.says(ctx, class, words("--timeout 120000 --delete-offsets --group %s --topic %s", g, t), "(?i)successful"),
+		k.says(ctx, class, words("--timeout 120000 --delete --group %s", g), "(?i)success"))
 }
 
 func (k *toolRun) configs(ctx context.Context) error {
@@ -208,7 +208,9 @@ func (k *toolRun) transactions(ctx context.Context) error {
 		return err
 	}
 	return errors.Join(
-		k.says(ctx, "TransactionsCommand", words("list"), id+`.*(CompleteCommit|Empty)`),
+		retry(ctx, func() error { // the last one ends when its markers are written
+			return k.says(ctx, "TransactionsCommand", words("list"), id+`.*(CompleteCommit|Empty)`)
+		}),
 		k.says(ctx, "TransactionsCommand", words("describe --transactional-id %s", id), id),
 		k.says(ctx, "TransactionsCommand", words("describe-producers --topic %s --partition 0", t), `(?m)^[0-9]+\s+[0-9]+\s`),
 		k.says(ctx, "TransactionsCommand", words("find-hanging --broker-id %s", k.node(ctx))))
@@ -228,7 +230,7 @@ func (k *toolRun) producerPerformance(ctx context.Context) error {
 }
 
 func (k *toolRun) consumerPerformance(ctx context.Context) error {
-	return k.says(ctx, "ConsumerPerformance", words("--topic %s --num-records 20000 --timeout 20000", k.name("perf")), `, 20000, `)
+	return k.says(ctx, "ConsumerPerformance", words("--topic %s --num-records 20000 --timeout 120000", k.name("perf")), `, 20000, `)
 }
 
 func (k *toolRun) verifiable(ctx context.Context) error {
@@ -321,19 +323,20 @@ var kcatClient = kafkaClient{
 			_, err := k.says(ctx, "", "1 brokers:", "-L")
 			return err
 		})
-		loginAs := func(addr, protocol, mechanism, user, password string, more ...string) func(context.Context) error {
+		// loginAs tries for so many seconds. kcat does not give up earlier when it is refused.
+		loginAs := func(within, addr, protocol, mechanism, user, password string, more ...string) func(context.Context) error {
 			return func(ctx context.Context) error {
-				args := append([]string{"-L", "-m", "5", "-b", addr, "-X", "security.protocol=" + protocol, "-X", "sasl.mechanism=" + mechanism, "-X", "sasl.username=" + user, "-X", "sasl.password=" + password}, more...)
+				args := append([]string{"-L", "-m", within, "-b", addr, "-X", "security.protocol=" + protocol, "-X", "sasl.mechanism=" + mechanism, "-X", "sasl.username=" + user, "-X", "sasl.password=" + password}, more...)
 				_, err := k.says(ctx, "", "1 brokers:", args...)
 				return err
 			}
 		}
 		login := func(addr, protocol, password string, more ...string) func(context.Context) error {
-			return loginAs(addr, protocol, "PLAIN", peer.User, password, more...)
+			return loginAs("60", addr, protocol, "PLAIN", peer.User, password, more...)
 		}
 		r.check("security: SASL PLAIN", login(r.closed.Kafka, "sasl_plaintext", peer.Password))
 		r.check("security: wrong password", func(ctx context.Context) error {
-			err := login(r.closed.Kafka, "sasl_plaintext", "wrong")(ctx)
+			err := loginAs("15", r.closed.Kafka, "sasl_plaintext", "PLAIN", peer.User, "wrong")(ctx)
 			if err == nil || !strings.Contains(err.Error(), "uthentication") {
 				return fmt.Errorf("%v", err)
 			}
@@ -341,7 +344,7 @@ var kcatClient = kafkaClient{
 		})
 		// librdkafka 2.0.2 does not send the nonce of the server back as RFC 5802 says; since CVE-2024-56128 that is refused.
 		for user := range scramUsers {
-			r.check("security: "+strings.ToUpper(user), loginAs(r.closed.Kafka, "sasl_plaintext", strings.ToUpper(user), user, peer.Password))
+			r.check("security: "+strings.ToUpper(user), loginAs("5", r.closed.Kafka, "sasl_plaintext", strings.ToUpper(user), user, peer.Password))
 		}
 		r.check("security: TLS", login(r.open.Kafkas, "ssl", "", "-X", "ssl.ca.location="+r.open.CA))
 		r.check("security: SASL over TLS", login(r.closed.Kafkas, "sasl_ssl", peer.Password, "-X", "ssl.ca.location="+r.closed.CA))
@@ -448,6 +451,7 @@ func (k *kcatRun) transaction(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = k.says(ctx, "", "9 v9\n", "-C", "-t", topic, "-e", "-q", "-f", `%o %s\n`, "-X", "isolation.level=read_committed")
+	// Without -e: the end is where the transaction begins until its marker is written.
+	_, err = k.says(ctx, "", "9 v9\n", "-C", "-t", topic, "-c", "10", "-q", "-f", `%o %s\n`, "-X", "isolation.level=read_committed")
 	return err
 }

@@ -78,7 +78,10 @@ import org.apache.kafka.common.resource.ResourceType;
 public class KafkaClients {
     static final String PREFIX = System.getenv("PREFIX");
     static final long EPOCH = System.currentTimeMillis() - 3_600_000;
-    static final int PATIENCE = 25_000;
+    /** How long something may take before it counts as hanging: a busy machine is slow. */
+    static final int PATIENCE = 180_000;
+    /** Shorter than that, so that what gets no answer is asked again. */
+    static final int REQUEST = 60_000;
 
     static Admin admin;
 
@@ -194,7 +197,7 @@ public class KafkaClients {
         Map<String, Object> c = new HashMap<>();
         c.put("bootstrap.servers", System.getenv("OPEN"));
         c.put("default.api.timeout.ms", PATIENCE);
-        c.put("request.timeout.ms", 20_000);
+        c.put("request.timeout.ms", REQUEST);
         put(c, more);
         return c;
     }
@@ -211,7 +214,7 @@ public class KafkaClients {
         c.put("key.serializer", "org.apache.kafka.common.serialization.StringSerializer");
         c.put("value.serializer", "org.apache.kafka.common.serialization.StringSerializer");
         c.put("max.block.ms", PATIENCE);
-        c.put("request.timeout.ms", 15_000);
+        c.put("request.timeout.ms", REQUEST);
         c.put("delivery.timeout.ms", PATIENCE);
         put(c, more);
         return new KafkaProducer<>(c);
@@ -390,8 +393,8 @@ public class KafkaClients {
                     c.subscribe(List.of(topic), this);
                     while (!stop.get()) {
                         c.poll(Duration.ofMillis(100));
-                        parts.set(c.assignment().size());
                         generation.set(c.groupMetadata().generationId());
+                        parts.set(c.assignment().size()); // for which others wait
                     }
                 } catch (Throwable e) {
                     failure = e;
@@ -761,7 +764,7 @@ public class KafkaClients {
     }
 
     static Map<String, Object> login(String addr, String mechanism, String user, String password, String ca) {
-        Map<String, Object> c = common("bootstrap.servers", System.getenv(addr), "default.api.timeout.ms", 8000, "request.timeout.ms", 7000);
+        Map<String, Object> c = common("bootstrap.servers", System.getenv(addr));
         if (mechanism != null) {
             String module = mechanism.equals("PLAIN") ? "plain.PlainLoginModule" : "scram.ScramLoginModule";
             put(c, "security.protocol", "SASL_PLAINTEXT", "sasl.mechanism", mechanism, "sasl.jaas.config",
@@ -775,7 +778,7 @@ public class KafkaClients {
 
     static void ping(Map<String, Object> c) throws Exception {
         try (Admin a = Admin.create(c)) {
-            a.listTopics().names().get(10, TimeUnit.SECONDS);
+            a.listTopics().names().get(PATIENCE, TimeUnit.MILLISECONDS);
         }
     }
 
@@ -808,7 +811,7 @@ public class KafkaClients {
                     acl(PatternType.LITERAL, other, "somebody", AclOperation.WRITE, AclPermissionType.ALLOW))).all().get();
             }
             Map<String, Object> c = login("CLOSED", "SCRAM-SHA-256", limited, "secret", null);
-            put(c, "enable.idempotence", false, "max.block.ms", 8000, "delivery.timeout.ms", 8000, "linger.ms", 0);
+            put(c, "enable.idempotence", false, "linger.ms", 0);
             List<Object> config = new ArrayList<>();
             c.forEach((k, v) -> config.addAll(List.of(k, v)));
             eventually(() -> {
