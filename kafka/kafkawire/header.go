@@ -95,15 +95,16 @@ func AppendResponseHeader(dst []byte, key APIKey, version int16, correlationID i
 }
 
 // DecodeResponseHeader reads the header of a response to a request of the key and version and returns the number of the
-// request and what comes after the header. Tagged fields are passed over: there are none so far.
+// request and what comes after the header. Tagged fields are passed over and take no memory: there are none so far.
 func DecodeResponseHeader(b []byte, key APIKey, version int16) (correlationID int32, body []byte, err error) {
 	c := coder{decoding: true, in: b, r: codec.NewReader(b), message: "ResponseHeader"}
 	c.version = key.ResponseHeaderVersion(version)
 	c.int32(&correlationID)
 	if c.version > 0 {
 		c.flexible = true
-		var tags []Tag
-		c.unknownTags(&tags)
+		for t := c.tags(0, true); t.next(&c, nil); {
+			c.r.Skip(c.r.Len())
+		}
 	}
 	body = c.r.Bytes(c.r.Len())
 	if err := c.decoded(); err != nil {

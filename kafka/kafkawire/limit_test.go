@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/quartet-mq/quartet/codec"
 )
 
 // elements counts the elements of all arrays, and unknown tagged fields.
@@ -113,5 +115,15 @@ func TestLimitedMemory(t *testing.T) {
 	}
 	if size := allocated(func() { _, err = h.DecodeLimited(b, limit) }); !errors.Is(err, ErrElements) || size > 512<<10 {
 		t.Errorf("the header: %v, %d bytes", err, size)
+	}
+	b = AppendResponseHeader(nil, KeyHeartbeat, 4, 7)
+	b = b[:len(b)-1]
+	b = codec.AppendUvarint32(b, n)
+	for i := range uint32(n) {
+		b = append(codec.AppendUvarint32(b, i), 0)
+	}
+	var id int32
+	if size := allocated(func() { id, _, err = DecodeResponseHeader(b, KeyHeartbeat, 4) }); err != nil || id != 7 || size > 4<<10 {
+		t.Errorf("the header of a response: %d, %v, %d bytes", id, err, size)
 	}
 }
