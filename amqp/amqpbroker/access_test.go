@@ -162,6 +162,9 @@ func TestAccessPattern(t *testing.T) {
 func FuzzAccessPattern(f *testing.F) {
 	f.Add("^(?!amq\\.)(?=[^]]).*", "q")
 	f.Fuzz(func(t *testing.T, pattern, name string) {
+		if len(name) > 255 {
+			return // no name is longer, and the work is the product of both
+		}
 		if p, err := compilePattern(pattern); err == nil {
 			p.match(name)
 		}
