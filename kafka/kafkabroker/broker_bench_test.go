@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/quartet-mq/quartet/kafka"
-	"github.com/quartet-mq/quartet/kafka/kafkaserver"
 	"github.com/quartet-mq/quartet/kafka/kafkawire"
 )
 
@@ -20,23 +19,7 @@ import (
 func benchServer(b *testing.B, o *Options) net.Conn {
 	o.Dir, o.Authenticate = b.TempDir(), AllowAll
 	br := openBroker(b, o)
-	srv := kafkaserver.New(br, nil)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- srv.Serve(l, nil) }()
-	nc, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() {
-		_ = nc.Close()
-		_ = srv.Close()
-		<-done
-	})
-	return nc
+	return serve(b, br, "tcp", nil)().nc
 }
 
 // BenchmarkProduce sends produce requests without pause, some in flight, each with a batch for each partition. The client

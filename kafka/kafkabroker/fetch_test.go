@@ -1,12 +1,10 @@
 package kafkabroker
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"math"
 	"net"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -14,7 +12,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/quartet-mq/quartet/internal/memnet"
 	"github.com/quartet-mq/quartet/kafka/kafkaserver"
 	"github.com/quartet-mq/quartet/kafka/kafkawire"
 )
@@ -166,22 +163,7 @@ func TestFetchBudget(t *testing.T) {
 // all portions; then records are aborted, and a file is deleted while it is on its way.
 func TestFetchFromFiles(t *testing.T) {
 	b := openBroker(t, &Options{Dir: t.TempDir()})
-	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
-	if err != nil {
-		t.Skip(err)
-	}
-	srv := kafkaserver.New(b, nil)
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(l, nil) }()
-	defer func() { srv.Close(); <-served }()
-	dial := func() *peer {
-		nc, err := net.Dial("unix", l.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { nc.Close() })
-		return &peer{t: t, nc: nc, client: "test"}
-	}
+	dial := serve(t, b, "unix", nil)
 	p := dial()
 	p.mustCreate("t", 2, "segment.bytes", "2000000", "index.interval.bytes", "1000")
 	var want [2][]string
@@ -407,17 +389,7 @@ func TestFetchSessions(t *testing.T) {
 func TestWaitingRequestsHoldNoMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := openBroker(t, smallOptions())
-		srv := kafkaserver.New(b, &kafkaserver.Options{Limits: kafkaserver.Limits{MemoryLimit: 20 << 10}})
-		l := memnet.Listen("mem:9092")
-		go srv.Serve(l, nil)
-		defer srv.Close()
-		dial := func() *peer {
-			nc, err := l.Dial(context.Background())
-			if err != nil {
-				t.Fatal(err)
-			}
-			return &peer{t: t, nc: nc, client: "test"}
-		}
+		dial := serve(t, b, "mem", &kafkaserver.Options{Limits: kafkaserver.Limits{MemoryLimit: 20 << 10}})
 		p, waits, joins := dial(), dial(), dial()
 		for _, name := range []string{"a", "b"} {
 			p.mustCreate(name, 1)

@@ -7,10 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/quartet-mq/quartet/kafka/kafkaserver"
 	"github.com/quartet-mq/quartet/kafka/kafkawire"
-
-	"github.com/quartet-mq/quartet/internal/memnet"
 )
 
 // BenchmarkOffsetCommit commits one offset per request. Each of the clients waits for the answer before it sends the next
@@ -29,20 +26,12 @@ func BenchmarkOffsetCommit(b *testing.B) {
 			if _, err := broker.internalTopic(offsetsTopic); err != nil {
 				b.Fatal(err)
 			}
-			srv := kafkaserver.New(broker, nil)
-			l := memnet.Listen("mem:9092")
-			go srv.Serve(l, nil)
-			defer srv.Close()
+			dial := serve(b, broker, "mem", nil)
 			var wg sync.WaitGroup
 			b.ReportAllocs()
 			b.ResetTimer()
 			for i := range o.clients {
-				nc, err := l.Dial(context.Background())
-				if err != nil {
-					b.Fatal(err)
-				}
-				defer nc.Close()
-				p := groupPeer{peer: &peer{t: b, nc: nc, client: "bench"}}
+				p := groupPeer{peer: dial()}
 				wg.Go(func() {
 					req := commitRequest(fmt.Sprint("group", i), "", -1, "topic", 0, 0)
 					for n := 0; n < b.N/o.clients; n++ {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -44,23 +45,56 @@ type peer struct {
 	client string
 }
 
-// connect connects to a backend in memory. What a test does before its first request may take long on a busy machine.
+// connect connects to a backend in memory.
 func connect(t testing.TB, b kafkaserver.Backend) *peer {
 	t.Helper()
-	srv := kafkaserver.New(b, &kafkaserver.Options{Limits: kafkaserver.Limits{HandshakeTimeout: time.Hour}})
-	l := memnet.Listen("mem:9092")
+	return serve(t, b, "mem", nil)()
+}
+
+// serve serves a backend with the test and returns what connects to it: in memory, or over a socket if network is "tcp" or
+// "unix". What a test does before its first request may take long on a busy machine.
+func serve(t testing.TB, b kafkaserver.Backend, network string, o *kafkaserver.Options) (connect func() *peer) {
+	t.Helper()
+	l, dial := listen(t, network)
+	var opt kafkaserver.Options
+	if o != nil {
+		opt = *o
+	}
+	opt.Limits.HandshakeTimeout = time.Hour
+	srv := kafkaserver.New(b, &opt)
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l, nil) }()
-	nc, err := l.Dial(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(func() {
-		_ = nc.Close()
 		_ = srv.Close()
 		<-served
 	})
-	return &peer{t: t, nc: nc, client: "test"}
+	return func() *peer {
+		t.Helper()
+		nc, err := dial()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = nc.Close() })
+		return &peer{t: t, nc: nc, client: "test"}
+	}
+}
+
+// listen returns a listener and what dials it.
+func listen(t testing.TB, network string) (net.Listener, func() (net.Conn, error)) {
+	t.Helper()
+	addr := "127.0.0.1:0"
+	switch network {
+	case "mem":
+		l := memnet.Listen("mem:9092")
+		return l, func() (net.Conn, error) { return l.Dial(context.Background()) }
+	case "unix":
+		addr = filepath.Join(t.TempDir(), "s")
+	}
+	l, err := net.Listen(network, addr)
+	if err != nil {
+		t.Skip(err)
+	}
+	return l, func() (net.Conn, error) { return net.Dial(network, l.Addr().String()) }
 }
 
 // send sends a request and returns its number.
