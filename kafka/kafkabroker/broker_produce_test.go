@@ -15,6 +15,7 @@ import (
 	"github.com/quartet-mq/quartet/codec/compress"
 	"github.com/quartet-mq/quartet/internal/vfs"
 	"github.com/quartet-mq/quartet/kafka"
+	"github.com/quartet-mq/quartet/kafka/kafkaserver"
 	"github.com/quartet-mq/quartet/kafka/kafkawire"
 )
 
@@ -402,25 +403,26 @@ func TestBytesAfterRequest(t *testing.T) {
 	}
 }
 
-// TestTooManyPartitions ends a connection whose requests name more partitions than any broker has.
+// TestTooManyPartitions ends a connection whose requests name more topics and partitions than the server's Limits.MaxElements.
 func TestTooManyPartitions(t *testing.T) {
-	for _, produces := range []bool{true, false} {
-		p := connect(t, openBroker(t, nil))
+	b := openBroker(t, nil)
+	for _, c := range []struct {
+		limit, n int
+		refused  bool
+	}{{0, 199_999, false}, {0, 200_000, true}, {10, 9, false}, {10, 10, true}, {-1, 200_000, false}} {
 		produce, fetch := produceTo("t", 0, nil), fetchOf("t", 0, 0)
-		one := fetch.Topics[0].Partitions[0]
-		produce.TopicData[0].PartitionData = make([]kafkawire.ProduceRequestPartition, maxRequestPartitions)
-		fetch.Topics[0].Partitions = slices.Repeat([]kafkawire.FetchRequestPartition{one}, maxRequestPartitions)
-		var m kafkawire.Request = fetch
-		if produces {
-			m = produce
-		}
-		frame, err := kafkawire.AppendRequest(nil, kafkawire.RequestHeader{Version: 9, CorrelationID: 1}, m)
-		if err != nil {
-			t.Fatal(err)
-		}
-		go func() { _, _ = p.nc.Write(frame) }()
-		if err := p.receive(m.NewResponse(), 9, 1); err == nil {
-			t.Error(m.Key(), "was answered")
+		produce.TopicData[0].PartitionData = make([]kafkawire.ProduceRequestPartition, c.n)
+		fetch.Topics[0].Partitions = slices.Repeat(fetch.Topics[0].Partitions, c.n)
+		for _, m := range []kafkawire.Request{produce, fetch} {
+			p := serve(t, b, "mem", &kafkaserver.Options{Limits: kafkaserver.Limits{MaxElements: c.limit}})()
+			frame, err := kafkawire.AppendRequest(nil, kafkawire.RequestHeader{Version: 9, CorrelationID: 1}, m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			go func() { _, _ = p.nc.Write(frame) }()
+			if err := p.receive(m.NewResponse(), 9, 1); (err != nil) != c.refused {
+				t.Error(m.Key(), c, err)
+			}
 		}
 	}
 }

@@ -70,7 +70,7 @@ func (s *session) fetch(r *kafkaserver.Request) {
 	var v kafkawire.FetchView
 	err := viewed(v.Decode(r.Body, r.Version))
 	if err == nil {
-		err = countParts(v.Topics + v.Partitions)
+		err = r.CheckElements(v.Topics + v.Partitions)
 	}
 	if err != nil {
 		r.Fail(err)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/quartet-mq/quartet/kafka"
+	"github.com/quartet-mq/quartet/kafka/kafkaserver"
 	"github.com/quartet-mq/quartet/kafka/kafkawire"
 )
 
@@ -82,9 +83,9 @@ func (c *fetchSessions) add(s *fetchSession, now time.Time) {
 	c.parts += n
 }
 
-// resized notes how many partitions a session has. It is false when these are more than one request, or all sessions, may
-// have.
-func (c *fetchSessions) resized(s *fetchSession, n int) bool {
+// resized notes how many partitions a session has after a request. It is false when these are more than one request, or all
+// sessions, may have.
+func (c *fetchSessions) resized(s *fetchSession, n int, r *kafkaserver.Request) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	grows := n > s.size
@@ -92,7 +93,7 @@ func (c *fetchSessions) resized(s *fetchSession, n int) bool {
 		c.parts += n - s.size
 		s.size = n
 	}
-	return !grows || n <= maxRequestPartitions && c.parts <= maxFetchParts
+	return !grows || r.CheckElements(n) == nil && c.parts <= maxFetchParts
 }
 
 // remove forgets a session that by may use.
@@ -162,7 +163,7 @@ func (j *fetchJob) open(v *kafkawire.FetchView) error {
 			return err
 		}
 		j.update(s, v)
-		if !c.resized(s, s.m.Len()) {
+		if !c.resized(s, s.m.Len(), j.r) {
 			c.remove(s.id, j.s)
 			return kafkawire.ErrFetchSessionIDNotFound // the client begins anew
 		}

@@ -103,10 +103,6 @@ func (s *session) Handle(r *kafkaserver.Request) {
 	h.serve(s, r)
 }
 
-// maxRequestPartitions bounds how many partitions and topics a request may name that is read in place. For those that are
-// decoded there is [kafkaserver.Limits].MaxElements.
-const maxRequestPartitions = 200_000
-
 // maxRequestSize bounds the size in bytes of requests other than Produce and Fetch. Decoded, and with their answers, they
 // have many times that.
 const maxRequestSize = 16 << 20
@@ -117,14 +113,6 @@ const maxAnswers = 1 << 20
 
 // maxKept is how many partitions the memory for a request may have had that is used again.
 const maxKept = 4096
-
-// countParts refuses requests about too many partitions and topics.
-func countParts(n int) error {
-	if n > maxRequestPartitions {
-		return logError(kafkawire.ErrInvalidRequest, "%d partitions and topics in a request", n)
-	}
-	return nil
-}
 
 // viewed is the error of decoding a view of a request. Bytes after the request are none, as for [kafkaserver.Request.Decode].
 func viewed(err error) error {

@@ -41,7 +41,7 @@ func (s *session) produce(r *kafkaserver.Request) {
 	var v kafkawire.ProduceView
 	err := viewed(v.Decode(r.Body, r.Version))
 	if err == nil {
-		err = countParts(v.Topics + v.Partitions)
+		err = r.CheckElements(v.Topics + v.Partitions)
 	}
 	if err != nil {
 		r.Fail(err)

@@ -66,7 +66,7 @@ type Limits struct {
 	// (sasl.server.max.receive.size).
 	MaxHandshake int
 	// MaxElements is how many elements all arrays of a request may have together, because decoded an element can take many
-	// times the memory that it has on the wire. [Request.Decode] fails when there are more. Tagged fields that are not known
+	// times the memory that it has on the wire. [Request.Decode] and [Request.CheckElements] fail when there are more. Tagged fields that are not known
 	// count, too. Default 200,000.
 	MaxElements int
 	// MaxInflight is how many requests of a connection may be in process at a time. Then it is not read until the first of

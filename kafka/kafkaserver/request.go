@@ -47,6 +47,15 @@ func (r *Request) Decode(m kafkawire.Request) error {
 	return err
 }
 
+// CheckElements fails as [Request.Decode] does when n elements are more than [Limits].MaxElements. It is for backends that read a
+// body in place, and count what is in it themselves.
+func (r *Request) CheckElements(n int) error {
+	if limit := r.Conn.srv.limits.MaxElements; limit > 0 && n > limit {
+		return fmt.Errorf("kafkaserver: %d elements: %w", n, kafkawire.ErrElements)
+	}
+	return nil
+}
+
 // DropBody gives the memory of Body back before the answer. Call it for requests that wait, once nothing of Body is used any
 // more: others may need the memory meanwhile, see [Limits].MemoryLimit. Nobody may answer the request before it returns.
 func (r *Request) DropBody() {
