@@ -47,13 +47,23 @@ func (b *Broker) loadACLs() error {
 			a.super[p] = true
 		}
 	}
-	return b.eachMeta(metaACL, func(key string, _ []byte) error {
+	var changes []metaChange // of hosts that are not plain, of which the journal may have some
+	err := b.eachMeta(metaACL, func(key string, _ []byte) error {
 		entry, err := decodeACL(key)
-		if err == nil {
-			a.set.Add(entry)
+		if err != nil {
+			return err
 		}
-		return err
+		if host := plainHost(entry.Host); host != entry.Host {
+			entry.Host = host
+			changes = append(changes, metaChange{kind: metaACL, key: key}, metaChange{metaACL, encodeACL(entry), []byte{}})
+		}
+		a.set.Add(entry)
+		return nil
 	})
+	if err != nil {
+		return err
+	}
+	return b.setMeta(changes...)
 }
 
 // encodeACL returns the key of an ACL in the metadata: all of it.

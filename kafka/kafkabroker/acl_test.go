@@ -303,3 +303,29 @@ func TestACLHosts(t *testing.T) {
 		t.Error(gone, err)
 	}
 }
+
+// TestStoredHosts: an ACL that is stored with a long IPv6 address holds, and can be deleted for good.
+func TestStoredHosts(t *testing.T) {
+	fs := vfs.NewMem()
+	b := secured(t, &Options{Dir: "d", fs: fs})
+	stored := allow("alice", kafka.OperationRead, kafka.ResourceTopic, "a")
+	var changes []metaChange
+	for _, stored.Host = range []string{"2001:db8:0:0:0:0:0:1", "2001:DB8::1"} {
+		changes = append(changes, metaChange{metaACL, encodeACL(stored), []byte{}})
+	}
+	if err := b.setMeta(changes...); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []int{1, 0} {
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
+		b = secured(t, &Options{Dir: "d", fs: fs})
+		if got := b.acls.decide("User:alice", "2001:db8::1", opRead, resourceTopic, "a"); got != (want == 1) {
+			t.Error(want, got)
+		}
+		if gone, err := b.DeleteACLs(kafka.AnyACL()); len(gone) != want || err != nil {
+			t.Error(gone, err)
+		}
+	}
+}
