@@ -26,6 +26,9 @@ type ACLOptions struct {
 // maxACLs bounds the ACLs of a broker.
 const maxACLs = 100_000
 
+// maxCompared bounds how many ACLs the filters of a request are compared with. What is beyond is answered with INVALID_REQUEST.
+const maxCompared = 1 << 24
+
 // acls decides who may do what. It is safe for concurrent use.
 type acls struct {
 	on       bool // ACLs hold
@@ -103,23 +106,41 @@ func plainHost(host string) string {
 
 // ACLs returns the ACLs that a filter finds, in the order of their resources.
 func (b *Broker) ACLs(f kafka.ACLFilter) []kafka.ACL {
+	b.acls.mu.RLock()
+	defer b.acls.mu.RUnlock()
+	list, _ := b.acls.find(f, nil)
+	return list
+}
+
+// find returns the ACLs that a filter finds, without some, in order, and how many it was compared with. The caller holds mu, or
+// changing.
+func (a *acls) find(f kafka.ACLFilter, without map[kafka.ACL]bool) (list []kafka.ACL, compared int) {
 	if f.Host != nil {
 		f.Host = new(plainHost(*f.Host))
 	}
-	b.acls.mu.RLock()
-	defer b.acls.mu.RUnlock()
-	return b.acls.find(f)
-}
-
-// find returns the ACLs that a filter finds, in order.
-func (a *acls) find(f kafka.ACLFilter) (list []kafka.ACL) {
+	if entry, ok := onlyACL(&f); ok {
+		if a.set.Has(entry) && !without[entry] {
+			list = append(list, entry)
+		}
+		return list, 1
+	}
 	for entry := range a.set.All() {
-		if f.Matches(entry) {
+		if f.Matches(entry) && !without[entry] {
 			list = append(list, entry)
 		}
 	}
 	slices.SortFunc(list, compareACLs)
-	return list
+	return list, a.set.Len()
+}
+
+// onlyACL returns the ACL that a filter asks for, if that leaves nothing open.
+func onlyACL(f *kafka.ACLFilter) (entry kafka.ACL, ok bool) {
+	if f.Name == nil || f.Principal == nil || f.Host == nil {
+		return entry, false
+	}
+	entry = kafka.ACL{Resource: f.Resource, Name: *f.Name, Pattern: f.Pattern, Principal: *f.Principal, Host: *f.Host,
+		Operation: f.Operation, Permission: f.Permission}
+	return entry, entry.Validate() == nil
 }
 
 func compareACLs(a, b kafka.ACL) int {
@@ -171,24 +192,57 @@ func (b *Broker) AddACLs(list ...kafka.ACL) error {
 
 // DeleteACLs deletes the ACLs that a filter finds, and returns them when that is durable.
 func (b *Broker) DeleteACLs(f kafka.ACLFilter) ([]kafka.ACL, error) {
+	d := []aclDeletion{{filter: f}}
+	b.deleteACLs(d)
+	return d[0].gone, d[0].err
+}
+
+// aclDeletion is a filter of ACLs that are to be deleted, and what became of it.
+type aclDeletion struct {
+	filter kafka.ACLFilter
+	gone   []kafka.ACL // those that no filter before has found
+	err    error
+}
+
+// deleteACLs deletes the ACLs that filters find which have no error, and returns when that is durable.
+func (b *Broker) deleteACLs(list []aclDeletion) {
 	a := &b.acls
 	a.changing.Lock()
 	defer a.changing.Unlock()
-	gone := b.ACLs(f)
-	changes := make([]metaChange, len(gone))
-	for i, entry := range gone {
-		changes[i] = metaChange{kind: metaACL, key: encodeACL(entry)}
+	found := make(map[kafka.ACL]bool)
+	var changes []metaChange
+	compared := 0
+	for i := range list {
+		d := &list[i]
+		switch {
+		case d.err != nil:
+			continue
+		case compared > maxCompared:
+			d.err = logError(kafkawire.ErrInvalidRequest, "the filters of the request were compared with %d ACLs", compared)
+			continue
+		}
+		var n int
+		d.gone, n = a.find(d.filter, found)
+		compared += n
+		for _, entry := range d.gone {
+			found[entry] = true
+			changes = append(changes, metaChange{kind: metaACL, key: encodeACL(entry)})
+		}
 	}
 	if err := b.setMeta(changes...); err != nil {
-		return nil, err
+		for i := range list {
+			if d := &list[i]; d.err == nil {
+				d.gone, d.err = nil, err
+			}
+		}
+		return
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, entry := range gone {
+	for entry := range found {
 		a.set.Remove(entry)
 	}
 	a.version.Add(1)
-	return gone, nil
 }
 
 // decide decides about a resource.

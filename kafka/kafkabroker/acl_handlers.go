@@ -114,25 +114,27 @@ func (s *session) deleteACLs(r *kafkaserver.Request) {
 		return
 	}
 	may := s.mayACLs(opAlter)
-	resp := kafkawire.DeleteACLsResponse{FilterResults: make([]kafkawire.DeleteACLsResponseFilterResult, len(req.Filters))}
+	list := make([]aclDeletion, len(req.Filters))
 	for i := range req.Filters {
-		q, result := &req.Filters[i], &resp.FilterResults[i]
-		f := kafka.ACLFilter{
+		q, d := &req.Filters[i], &list[i]
+		d.filter = kafka.ACLFilter{
 			Resource: kafka.ResourceType(q.ResourceTypeFilter), Name: q.ResourceNameFilter, Pattern: kafka.PatternType(q.PatternTypeFilter),
 			Principal: q.PrincipalFilter, Host: q.HostFilter,
 			Operation: kafka.ACLOperation(q.Operation), Permission: kafka.ACLPermission(q.PermissionType),
 		}
-		err := may
-		if err == nil {
-			err = f.Validate()
+		if d.err = may; d.err == nil {
+			d.err = d.filter.Validate()
 		}
-		var gone []kafka.ACL
-		if err == nil {
-			gone, err = s.b.DeleteACLs(f)
-		}
-		result.ErrorCode, result.ErrorMessage = errorCode(err), errorText(err)
-		result.MatchingACLs = make([]kafkawire.DeleteACLsResponseMatchingACL, 0, len(gone))
-		for _, a := range gone {
+	}
+	if may == nil {
+		s.b.deleteACLs(list)
+	}
+	resp := kafkawire.DeleteACLsResponse{FilterResults: make([]kafkawire.DeleteACLsResponseFilterResult, len(list))}
+	for i := range list {
+		d, result := &list[i], &resp.FilterResults[i]
+		result.ErrorCode, result.ErrorMessage = errorCode(d.err), errorText(d.err)
+		result.MatchingACLs = make([]kafkawire.DeleteACLsResponseMatchingACL, 0, len(d.gone))
+		for _, a := range d.gone {
 			result.MatchingACLs = append(result.MatchingACLs, kafkawire.DeleteACLsResponseMatchingACL{
 				ResourceType: int8(a.Resource), ResourceName: a.Name, PatternType: int8(a.Pattern),
 				Principal: a.Principal, Host: a.Host, Operation: int8(a.Operation), PermissionType: int8(a.Permission),

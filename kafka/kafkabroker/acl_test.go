@@ -3,6 +3,7 @@ package kafkabroker
 import (
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -327,5 +328,46 @@ func TestStoredHosts(t *testing.T) {
 		if gone, err := b.DeleteACLs(kafka.AnyACL()); len(gone) != want || err != nil {
 			t.Error(gone, err)
 		}
+	}
+}
+
+// TestManyFilters: filters that ask for one ACL cost no look at the others, and filters that ask for more are refused once they
+// have cost too much. What they have found until then is deleted.
+func TestManyFilters(t *testing.T) {
+	b := secured(t, &Options{})
+	admin := login(t, b, "admin")
+	var list []kafka.ACL
+	for i := range 2000 {
+		list = append(list, allow("alice", kafka.OperationRead, kafka.ResourceTopic, strconv.Itoa(i)))
+	}
+	if err := b.AddACLs(list...); err != nil {
+		t.Fatal(err)
+	}
+	const n = 60_000
+	var req kafkawire.DeleteACLsRequest
+	ask := func(change func(q *kafkawire.DeleteACLsRequestFilter)) []kafkawire.DeleteACLsResponseFilterResult {
+		req.Filters = nil
+		for range n {
+			a := &list[1]
+			q := kafkawire.DeleteACLsRequestFilter{ResourceTypeFilter: int8(a.Resource), ResourceNameFilter: &a.Name,
+				PatternTypeFilter: int8(a.Pattern), PrincipalFilter: &a.Principal, HostFilter: &a.Host, Operation: int8(a.Operation),
+				PermissionType: int8(a.Permission)}
+			change(&q)
+			req.Filters = append(req.Filters, q)
+		}
+		return ask[*kafkawire.DeleteACLsResponse](admin, &req, 3).FilterResults
+	}
+	r := ask(func(*kafkawire.DeleteACLsRequestFilter) {})
+	if len(r[0].MatchingACLs) != 1 || len(r[n-1].MatchingACLs) != 0 || r[n-1].ErrorCode != noError {
+		t.Errorf("%+v", r[n-1])
+	}
+	r = ask(func(q *kafkawire.DeleteACLsRequestFilter) {
+		q.ResourceNameFilter, q.PatternTypeFilter = &list[2].Name, int8(kafka.PatternMatch)
+	})
+	if len(r[0].MatchingACLs) != 1 || r[n/10].ErrorCode != noError || r[n-1].ErrorCode != kafkawire.ErrInvalidRequest {
+		t.Errorf("%+v", r[n-1])
+	}
+	if got := len(b.ACLs(kafka.AnyACL())); got != 1998 {
+		t.Errorf("%d ACLs are left", got)
 	}
 }
