@@ -203,14 +203,23 @@ func (f *fetched) trim() (int, error) {
 	if f.n == 0 {
 		return 0, nil
 	}
-	end := f.pos + f.n
-	from, err := f.seg.floorPosition(end)
+	from, err := f.seg.floorPosition(f.pos + f.n)
 	if errors.Is(err, errGone) || errors.Is(err, errClosed) {
 		from = f.pos // the segment was removed; only its .log is still open
 	} else if err != nil {
 		return 0, f.failure(err)
 	}
-	sc := headScanner(f.seg.label, f.file, max(from, f.pos), f.limit)
+	n, err := f.trimFrom(max(from, f.pos))
+	if _, corrupt := errors.AsType[*corruptError](err); corrupt && from > f.pos {
+		n, err = f.trimFrom(f.pos) // the index may be damaged
+	}
+	return n, err
+}
+
+// trimFrom is trim with the heads from a position on.
+func (f *fetched) trimFrom(from int64) (int, error) {
+	end := f.pos + f.n
+	sc := headScanner(f.seg.label, f.file, from, f.limit)
 	defer headScanners.Put(sc)
 	for sc.next() {
 		if sc.head.end() > end {

@@ -167,7 +167,14 @@ func (l *partitionLog) recoverSegments(o opening) error {
 	for i := 0; i < len(l.segs); i++ {
 		g := l.segs[i]
 		last := i == len(l.segs)-1
-		if i < first && g.indexLen >= 0 {
+		usable := false
+		if i < first {
+			var err error
+			if usable, err = l.sound(i); err != nil {
+				return err
+			}
+		}
+		if usable {
 			if !last {
 				continue
 			}

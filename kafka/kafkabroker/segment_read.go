@@ -1,6 +1,7 @@
 package kafkabroker
 
 import (
+	"errors"
 	"io"
 	"sort"
 	"sync"
@@ -61,7 +62,34 @@ func (s *segment) floor(offset int64) (pos int64, exact bool, err error) {
 	s.mu.Unlock()
 	relative := min(offset-s.base, maxRelative)
 	pos, err = s.lastEntry(func(e indexEntry) bool { return int64(e.relative) <= relative })
+	if err == nil && pos > 0 {
+		pos, err = s.verify(pos, offset)
+	}
 	return pos, false, err
+}
+
+// verify returns a position that the index gave for an offset, or 0 when no batch begins there, or a later one: the index is
+// damaged. Its file may have been so for long; when it is opened only its ends are looked at.
+func (s *segment) verify(pos, offset int64) (int64, error) {
+	limit := s.size.Load()
+	if pos >= limit {
+		return pos, nil // as callers find out, who know where the part ends that they may read
+	}
+	f, err := s.log.acquire()
+	if err != nil {
+		return 0, err
+	}
+	defer s.log.release()
+	sc := headScanner(s.label, f, pos, limit)
+	defer headScanners.Put(sc)
+	sc.few = true
+	if sc.next() && s.base <= sc.head.base && sc.head.base <= offset {
+		return pos, nil
+	}
+	if _, damage := errors.AsType[*corruptError](sc.err); damage {
+		return 0, nil
+	}
+	return 0, sc.err
 }
 
 // floorPosition returns the last position before pos of which the index knows that a batch begins there.
