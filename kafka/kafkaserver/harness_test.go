@@ -21,7 +21,8 @@ type backend struct {
 	login  func(a *kafkaserver.Auth) (kafkaserver.Login, error)
 	handle func(r *kafkaserver.Request)
 	apis   *kafkaserver.APIs
-	refuse error // of Connect
+	refuse error         // of Connect
+	over   chan struct{} // closed with the first session, if it is there
 
 	mu     sync.Mutex
 	conns  []*kafkaserver.Conn
@@ -75,7 +76,9 @@ func (s *session) Handle(r *kafkaserver.Request) {
 func (s *session) Closed(cause error) {
 	s.b.mu.Lock()
 	defer s.b.mu.Unlock()
-	s.b.closed = append(s.b.closed, cause)
+	if s.b.closed = append(s.b.closed, cause); s.b.over != nil && len(s.b.closed) == 1 {
+		close(s.b.over)
+	}
 }
 
 // hold keeps a request for later.

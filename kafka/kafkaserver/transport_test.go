@@ -16,7 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"sync/atomic"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -222,8 +222,8 @@ func TestFilesInResponses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	var lent atomic.Int32
-	b := new(backend)
+	var lent sync.WaitGroup
+	b := &backend{over: make(chan struct{})}
 	sends := make(chan bool, 1)
 	b.handle = func(r *kafkaserver.Request) {
 		if r.Key != kafkawire.KeyFetch {
@@ -267,22 +267,17 @@ func TestFilesInResponses(t *testing.T) {
 	if _, err := p.frame(); err == nil {
 		t.Error("a response with bytes that are not in the file")
 	}
-	b.mu.Lock()
-	for len(b.closed) == 0 || lent.Load() > 0 {
-		b.mu.Unlock()
-		runtime.Gosched()
-		b.mu.Lock()
-	}
-	defer b.mu.Unlock()
+	<-b.over
+	lent.Wait()
 	if cause := b.closed[0]; !errors.Is(cause, io.ErrUnexpectedEOF) {
 		t.Error(cause)
 	}
 }
 
-// returned counts what a splice has not given back.
-type returned struct{ n *atomic.Int32 }
+// returned is done when a splice has given back what it had.
+type returned struct{ n *sync.WaitGroup }
 
-func (r returned) Release() { r.n.Add(-1) }
+func (r returned) Release() { r.n.Done() }
 
 func TestListenAndServe(t *testing.T) {
 	s := kafkaserver.New(new(backend), nil)

@@ -30,13 +30,7 @@ func (st *stream) flush() {
 		v, part := st.vector, st.out.File()
 		size := netserve.Size(v) + part.Size
 		c.mu.Unlock()
-		var n int
-		var err error
-		if part.Size > 0 {
-			n, err = st.io.TrySendFile(part.File, part.Offset, part.Size)
-		} else {
-			n, err = st.io.TryWrite(v)
-		}
+		n, err := st.put(v, part, false)
 		c.mu.Lock()
 		all := n == size
 		st.wrote(n, err)
@@ -68,17 +62,24 @@ func (st *stream) write() {
 		}
 		c.mu.Unlock()
 		st.nc.SetWriteDeadline(time.Now().Add(timeout))
-		var n int
-		var err error
-		if part.Size > 0 {
-			n, err = st.io.SendFile(part.File, part.Offset, part.Size)
-		} else {
-			n, err = st.writeSome(v)
-		}
+		n, err := st.put(v, part, true)
 		c.mu.Lock()
 		st.wrote(n, st.writeError(n, err))
 	}
 	st.finishWriting()
+}
+
+// put writes the front of the output: v, or the part of a file if there is one. With wait it waits until some of it is written.
+func (st *stream) put(v net.Buffers, part netserve.FilePart, wait bool) (n int, err error) {
+	switch {
+	case part.Size > 0 && wait:
+		return st.io.SendFile(part.File, part.Offset, part.Size)
+	case part.Size > 0:
+		return st.io.TrySendFile(part.File, part.Offset, part.Size)
+	case wait:
+		return st.writeSome(v)
+	}
+	return st.io.TryWrite(v)
 }
 
 // writeSome waits until some of v is written: all of it where the transport can go on after a deadline.
