@@ -41,7 +41,9 @@ func (l *partitionLog) dirty(now int64) (d dirt, err error) {
 	if d.first = l.cleaned; d.first < start || d.first > end {
 		d.first = start
 	}
-	d.end = min(stable, segs[len(segs)-1].base)
+	if d.end = min(stable, segs[len(segs)-1].base); l.crowded == d.first+1 {
+		d.end = d.first // it is no use to read it again
+	}
 	clean := int64(0)
 	for i, g := range segs[:len(segs)-1] {
 		if g.base >= d.end {
@@ -105,7 +107,9 @@ func (l *partitionLog) cleanRange(m *offsetMap, d dirt, now int64) (s cleanStats
 		return s, err
 	}
 	s.from, s.to, s.keys = d.first, m.latest+1, m.n
-	if m.latest < d.first {
+	if m.latest < d.first { // there is no memory for the keys of the first batch
+		l.crowded = d.first + 1
+		l.dir.log.Warn("kafkabroker: a log is not compacted, because a batch has more keys than there is memory for", "log", l.id, "offset", d.first)
 		return s, nil
 	}
 	aborted, err := l.abortedOf(segs) // markers may be in later segments than the records

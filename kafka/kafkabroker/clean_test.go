@@ -348,3 +348,35 @@ func TestOffsetMap(t *testing.T) {
 		t.Error(n)
 	}
 }
+
+// TestCrowdedBatch: a batch with more keys than there is memory for is read once, and not again until something has changed.
+func TestCrowdedBatch(t *testing.T) {
+	l, _ := compactLog(t)
+	l.dir.opt.cleanerBytes = 1
+	var crowd testBatch
+	for i := range 20 {
+		crowd.records = append(crowd.records, testRecord{1000, fmt.Sprint(i), "v"})
+	}
+	mustAppend(t, l, crowd.bytes(t))
+	settle(t, l)
+	if d, err := l.dirty(5000); err != nil || d.end != 20 {
+		t.Fatal(d, err)
+	}
+	if s := mustClean(t, l, 5000); s.to != 0 {
+		t.Errorf("%+v", s)
+	}
+	keyed(t, l, "a=1", "a=2")
+	settle(t, l)
+	if d, err := l.dirty(5000); err != nil || d.end > d.first {
+		t.Error("it is read again:", d, err)
+	}
+	if err := l.truncate(0, 5000); err != nil {
+		t.Fatal(err)
+	}
+	keyed(t, l, "a=3", "a=4")
+	settle(t, l)
+	if s := mustClean(t, l, 5000); s.to != 2 {
+		t.Errorf("%+v", s)
+	}
+	wantContents(t, l, 0, readAll, "1:a=4")
+}

@@ -27,6 +27,7 @@ type partitionLog struct {
 	removed atomic.Bool // its files go, or have gone
 	cleaned int64       // compaction has read everything below, -1 for nothing; janitor guards it
 	broken  bool        // compaction met with something that it cannot read; janitor guards it
+	crowded int64       // one more than the dirty offset whose batch has too many keys for compaction, 0 for none; janitor guards it
 
 	writing   sync.Mutex
 	producers *producerTable

@@ -24,6 +24,7 @@ func (l *partitionLog) truncate(offset, now int64) error {
 	if offset >= l.end {
 		return l.trimEpochs(l.start, l.end)
 	}
+	l.crowded = 0
 	if l.cleaned > offset { // what comes in its place is dirty
 		if err := l.dir.noteCleaned(l, offset); err != nil {
 			return l.storageFailure("truncation", err)
