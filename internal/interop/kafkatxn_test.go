@@ -180,7 +180,7 @@ func (c *player) produceIn(what string, partition int32, value string, version i
 	c.t.t.Helper()
 	key := fmt.Sprint(partition)
 	var w kafka.BatchWriter
-	w.Add(1, nil, []byte(value))
+	w.Add(time.Now().UnixMilli(), nil, []byte(value)) // old ones would be deleted, half a minute after the start
 	records, err := w.Append(nil, &kafka.BatchOptions{Producer: &kafka.Producer{ID: c.p.ID, Epoch: c.p.Epoch, Sequence: c.seqs[key]}, Transactional: true})
 	if err != nil {
 		c.t.t.Fatal(err)
