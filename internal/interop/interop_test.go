@@ -37,7 +37,11 @@ func TestMain(m *testing.M) {
 	}
 	binDir = dir
 	flag.Parse()
-	flag.Set("test.parallel", "16") // tests that run in parallel wait for clocks
+	parallel := false
+	flag.Visit(func(f *flag.Flag) { parallel = parallel || f.Name == "test.parallel" })
+	if !parallel {
+		flag.Set("test.parallel", "16") // tests that run in parallel wait for clocks
+	}
 	code := m.Run()
 	os.RemoveAll(dir)
 	os.Exit(code)
