@@ -103,7 +103,8 @@ func (b *Broker) Kick(client string, reason mqtt.ReasonCode) bool {
 }
 
 // DeleteSession ends the session of a client, which is disconnected first with ReasonAdministrativeAction, and reports
-// whether there was one. It waits until the connection is gone; the error is that of ctx, and then the session ends later.
+// whether there was one. It waits until the connection is gone and the end is durable. With an error, which is that of ctx or of
+// the journal, the session ends later, or may be there again after a crash.
 func (b *Broker) DeleteSession(ctx context.Context, client string) (bool, error) {
 	b.mu.Lock()
 	s := b.sessions[client]
@@ -112,21 +113,25 @@ func (b *Broker) DeleteSession(ctx context.Context, client string) (bool, error)
 		return false, nil
 	}
 	c := s.owner
+	recorded := s.told
 	if c == nil {
 		b.endsSession(s)
 		b.mu.Unlock()
 		b.endSession(s, EndDeleted)
+	} else {
+		s.doomed = true
+		b.mu.Unlock()
+		c.c.Disconnect(nil, &mqtt.Disconnect{Reason: mqtt.ReasonAdministrativeAction})
+		select {
+		case <-c.done:
+		case <-ctx.Done():
+			return true, ctx.Err()
+		}
+	}
+	if !recorded {
 		return true, nil
 	}
-	s.doomed = true
-	b.mu.Unlock()
-	c.c.Disconnect(nil, &mqtt.Disconnect{Reason: mqtt.ReasonAdministrativeAction})
-	select {
-	case <-c.done:
-		return true, nil
-	case <-ctx.Done():
-		return true, ctx.Err()
-	}
+	return true, b.awaitDurable(ctx)
 }
 
 // Reauthorize asks the [Authorizer] again what each client may do, after its rules have changed. Clients stay connected

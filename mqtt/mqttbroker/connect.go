@@ -198,16 +198,31 @@ func (b *Broker) recordConnect(ctx context.Context, s *session, replaced bool) e
 	if !told && !replaced {
 		return nil
 	}
+	switch err := b.awaitDurable(ctx); err {
+	case nil:
+		return nil
+	case errNotDurable:
+		return &mqtt.Error{Code: mqtt.ReasonServerUnavailable}
+	default:
+		return &mqtt.Error{Code: mqtt.ReasonServerBusy, Err: err}
+	}
+}
+
+// errNotDurable says that what was recorded did not become durable.
+var errNotDurable = errors.New("mqttbroker: the journal has failed")
+
+// awaitDurable waits until what was recorded is durable. The error is errNotDurable or that of ctx.
+func (b *Broker) awaitDurable(ctx context.Context) error {
 	done := make(chan Outcome, 1)
 	b.rec.await(nil, func(_ *mqttserver.Batch, o Outcome) { done <- o })
 	select {
 	case o := <-done:
-		if o == Done {
-			return nil
+		if o != Done {
+			return errNotDurable
 		}
-		return &mqtt.Error{Code: mqtt.ReasonServerUnavailable}
+		return nil
 	case <-ctx.Done():
-		return &mqtt.Error{Code: mqtt.ReasonServerBusy, Err: ctx.Err()}
+		return ctx.Err()
 	}
 }
 

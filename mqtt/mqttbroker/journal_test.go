@@ -329,6 +329,35 @@ func TestJournalHoldsRequests(t *testing.T) {
 		w.begin(mqtt.Version5, "s").want("CONNACK") // nothing of the one before is recorded
 		j.let(Done)
 	})
+	journaled(t, "DeleteSession", Options{}, func(w *world, j *heldJournal) {
+		w.connect("away", expiry(60)).drop()
+		w.connect("here", expiry(60))
+		w.connect("clean")
+		for _, client := range []string{"away", "here", "clean"} {
+			j.hold()
+			ended := make(chan error, 1)
+			go func() {
+				_, err := w.DeleteSession(w.t.Context(), client)
+				ended <- err
+			}()
+			w.wait()
+			if (len(ended) == 0) != (client != "clean") {
+				t.Errorf("%s: it has ended: %v", client, len(ended) == 1)
+			}
+			j.let(Done)
+			if err := <-ended; err != nil {
+				t.Errorf("%s: %v", client, err)
+			}
+		}
+		w.connect("away", expiry(60)).drop()
+		j.hold()
+		ctx, cancel := context.WithTimeout(w.t.Context(), time.Second)
+		defer cancel()
+		if ok, err := w.DeleteSession(ctx, "away"); !ok || err != context.DeadlineExceeded {
+			t.Errorf("%v, %v", ok, err)
+		}
+		j.let(Done)
+	})
 	journaled(t, "CONNACK, SUBACK, UNSUBACK", Options{}, func(w *world, j *heldJournal) {
 		j.hold()
 		s := w.begin(mqtt.Version5, "s", expiry(60))
