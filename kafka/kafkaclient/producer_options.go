@@ -50,8 +50,8 @@ type ProducerOptions struct {
 	// records of ProduceAsync wait for a millisecond, or for Commit, even so.
 	Linger time.Duration
 
-	// BatchSize is the size of batches in bytes, before compression. A larger record has one of its own. Zero is 256 KiB,
-	// a quarter of what brokers take by default; batches that turn out to be too large are split.
+	// BatchSize is the size of batches in bytes, before compression. A larger record has one of its own. Zero is 512 KiB,
+	// half of what brokers take by default; batches that turn out to be too large are split.
 	BatchSize int
 
 	// Compression is the method, with a level of package compress, for the records in a batch.
@@ -138,7 +138,7 @@ func newProducerConfig(o *ProducerOptions) (*producerConfig, error) {
 		return nil, compress.ErrMethod
 	}
 	c.TransactionTimeout = orDefault(c.TransactionTimeout, time.Minute)
-	c.BatchSize = orDefault(c.BatchSize, 256<<10)
+	c.BatchSize = orDefault(c.BatchSize, 512<<10)
 	if c.Partitioner == nil {
 		c.Partitioner = DefaultPartitioner
 	}
