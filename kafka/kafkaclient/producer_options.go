@@ -50,8 +50,8 @@ type ProducerOptions struct {
 	// records of ProduceAsync wait for a millisecond, or for Commit, even so.
 	Linger time.Duration
 
-	// BatchSize is the size of batches in bytes, before compression. A larger record has one of its own. Zero is 512 KiB,
-	// half of what brokers take by default; batches that turn out to be too large are split.
+	// BatchSize is the size of batches in bytes, before compression. A larger record has one of its own. Zero is 960 KiB,
+	// a little less than what brokers take by default; batches that turn out to be too large are split.
 	BatchSize int
 
 	// Compression is the method, with a level of package compress, for the records in a batch.
@@ -63,7 +63,7 @@ type ProducerOptions struct {
 
 	// MaxBufferedRecords and MaxBufferedBytes bound what was produced and not acknowledged yet. The bytes are those of
 	// keys, values and headers; while they are sent there may be twice as many. A record larger than the bound is taken
-	// when there is no other. Zero is 100,000 records and 16 MiB.
+	// when there is no other. Zero is 100,000 records and 32 MiB.
 	MaxBufferedRecords int
 	MaxBufferedBytes   int
 
@@ -138,12 +138,12 @@ func newProducerConfig(o *ProducerOptions) (*producerConfig, error) {
 		return nil, compress.ErrMethod
 	}
 	c.TransactionTimeout = orDefault(c.TransactionTimeout, time.Minute)
-	c.BatchSize = orDefault(c.BatchSize, 512<<10)
+	c.BatchSize = orDefault(c.BatchSize, 960<<10)
 	if c.Partitioner == nil {
 		c.Partitioner = DefaultPartitioner
 	}
 	c.MaxBufferedRecords = orDefault(c.MaxBufferedRecords, 100_000)
-	c.MaxBufferedBytes = orDefault(c.MaxBufferedBytes, 16<<20)
+	c.MaxBufferedBytes = orDefault(c.MaxBufferedBytes, 32<<20)
 	c.MaxInFlight = max(orDefault(c.MaxInFlight, 5), 1)
 	c.DeliveryTimeout = orDefault(c.DeliveryTimeout, 2*time.Minute)
 	return c, nil
