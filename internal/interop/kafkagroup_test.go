@@ -38,25 +38,7 @@ func TestKafkaGroupsAsApache(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv := kafkaserver.New(b, nil)
-	go srv.Serve(ln, nil)
-	defer srv.Close()
-
-	var theirs, ours []string
-	t.Run("play", func(t *testing.T) {
-		t.Run("Apache Kafka", func(t *testing.T) {
-			t.Parallel() // it waits for timeouts
-			theirs = playGroups(t, address)
-		})
-		t.Run("ours", func(t *testing.T) {
-			t.Parallel()
-			ours = playGroups(t, ln.Addr().String())
-		})
-	})
+	theirs, ours := playBoth(t, address, b, playGroups)
 	if len(ours) != len(theirs) {
 		t.Fatalf("%d answers, and %d of Apache Kafka", len(ours), len(theirs))
 	}
@@ -909,4 +891,27 @@ func (p *groupPlay) lastID() string {
 	id, _, _ = strings.Cut(id, `"`)
 	p.call(id, "pending")
 	return id
+}
+
+// playBoth plays with Apache Kafka and with a broker of ours at the same time, and returns what each answered.
+func playBoth(t *testing.T, address string, b *kafkabroker.Broker, play func(t *testing.T, address string) []string) (theirs, ours []string) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := kafkaserver.New(b, nil)
+	go srv.Serve(ln, nil)
+	defer srv.Close()
+	t.Run("play", func(t *testing.T) {
+		t.Run("Apache Kafka", func(t *testing.T) {
+			t.Parallel() // it waits for timeouts
+			theirs = play(t, address)
+		})
+		t.Run("ours", func(t *testing.T) {
+			t.Parallel()
+			ours = play(t, ln.Addr().String())
+		})
+	})
+	return theirs, ours
 }

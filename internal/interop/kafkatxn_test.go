@@ -2,7 +2,6 @@ package interop
 
 import (
 	"fmt"
-	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -10,7 +9,6 @@ import (
 
 	"github.com/quartet-mq/quartet/kafka"
 	"github.com/quartet-mq/quartet/kafka/kafkabroker"
-	"github.com/quartet-mq/quartet/kafka/kafkaserver"
 	"github.com/quartet-mq/quartet/kafka/kafkawire"
 )
 
@@ -30,25 +28,7 @@ func TestKafkaTransactionsAsApache(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv := kafkaserver.New(b, nil)
-	go srv.Serve(ln, nil)
-	defer srv.Close()
-
-	var theirs, ours []string
-	t.Run("play", func(t *testing.T) {
-		t.Run("Apache Kafka", func(t *testing.T) {
-			t.Parallel() // it waits for timeouts
-			theirs = playTransactions(t, address)
-		})
-		t.Run("ours", func(t *testing.T) {
-			t.Parallel()
-			ours = playTransactions(t, ln.Addr().String())
-		})
-	})
+	theirs, ours := playBoth(t, address, b, playTransactions)
 	differ := 0
 	for i := range min(len(ours), len(theirs)) {
 		if ours[i] != theirs[i] {
