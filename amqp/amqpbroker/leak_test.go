@@ -150,6 +150,7 @@ func nothingIsLeft(t *testing.T, seed uint64) {
 					break
 				}
 			}
+			w.wait() // for the loader, which may be burying some that have expired
 			q.mu.Lock()
 			if q.ready != 0 || q.bytes != 0 || q.hot != 0 || q.hotBytes != 0 || q.acquired != 0 || len(q.held) != 0 || q.filled != [4]uint64{} {
 				t.Errorf("%s: ready %d, %d bytes; hot %d, %d bytes; acquired %d, held %d", name, q.ready, q.bytes, q.hot, q.hotBytes,

@@ -125,6 +125,7 @@ func (q *queue) loadSome(bt *amqpserver.Batch, r JournalReader) bool {
 	}
 	gen := q.gen
 	var list []coldEntry
+	var messages []*message // nil for those to be read: plain entries may be used under the lock only
 	cu := q.levels[lv].cold.cursor()
 	for bytes := 0; len(list) < loadMessages && bytes < loadBytes; {
 		e, ok := cu.next()
@@ -133,14 +134,17 @@ func (q *queue) loadSome(bt *amqpserver.Batch, r JournalReader) bool {
 		}
 		bytes += e.size
 		list = append(list, e)
+		var m *message
+		if e.plain != nil {
+			m = e.plain.m
+		}
+		messages = append(messages, m)
 	}
 	q.mu.Unlock()
 
-	messages := make([]*message, 0, len(list))
 	failed := false
 	for i := range list {
-		if list[i].plain != nil {
-			messages = append(messages, list[i].plain.m)
+		if messages[i] != nil {
 			continue
 		}
 		m, err := q.b.readSurely(r, list[i].seq)
@@ -149,9 +153,10 @@ func (q *queue) loadSome(bt *amqpserver.Batch, r JournalReader) bool {
 			if failed {
 				q.b.opts.Logger.Error("journal: a message cannot be read", "queue", q.name, "vhost", q.v.name, "err", err)
 			}
+			messages = messages[:i]
 			break
 		}
-		messages = append(messages, m)
+		messages[i] = m
 	}
 
 	q.mu.Lock()
