@@ -213,16 +213,13 @@ func (p *Producer) topic(name string) *producerTopic {
 		topics[k] = v
 	}
 	t := newProducerTopic(p, name)
+	if t.err = p.err; t.err == nil {
+		p.c.meta.want(t.wire)
+	}
 	topics[name] = t
 	p.topics.Store(&topics)
-	if p.err != nil {
-		t.err = p.err
-	}
 	p.mu.Unlock()
-	if t.err == nil {
-		p.c.meta.want(t.wire)
-		t.update(p.c.meta.current.Load())
-	}
+	t.update(p.c.meta.current.Load())
 	return t
 }
 
