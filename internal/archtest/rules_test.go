@@ -61,6 +61,7 @@ var rules = slices.Concat(
 		{dir: "internal/sasl"},
 		{dir: "internal/wiretest", own: core},
 		{dir: "internal/alloctest"},
+		{dir: "internal/perturb"},
 		{dir: "internal/script"},
 		{dir: "internal/sim"},
 		{dir: "internal/archtest"},
