@@ -11,10 +11,18 @@ const (
 	sectorSize = 512
 )
 
-// page is a part of a file's content. A shared one is never written again: several inodes or states have it.
+// page is a part of a file's content. A shared one is never written again: several inodes or states have it, perhaps of file
+// systems with locks of their own.
 type page struct {
 	b      [pageSize]byte
 	shared bool
+}
+
+// share makes a page, which may be nil, a shared one.
+func (pg *page) share() {
+	if pg != nil && !pg.shared {
+		pg.shared = true
+	}
 }
 
 // inode is a file's content as programs see it and as it is durable. A nil page is zeros.
@@ -122,9 +130,7 @@ func (n *inode) truncate(size int64) {
 func (n *inode) sync() {
 	for i := range n.dirty {
 		pg := n.page(i)
-		if pg != nil {
-			pg.shared = true
-		}
+		pg.share()
 		for len(n.durable) <= i {
 			n.durable = append(n.durable, nil)
 		}
@@ -136,11 +142,6 @@ func (n *inode) sync() {
 
 // crash returns the file as it is after a loss of power. Without rnd all that is not durable is lost.
 func (n *inode) crash(rnd *rand.Rand) *inode {
-	for _, pg := range n.durable {
-		if pg != nil {
-			pg.shared = true
-		}
-	}
 	c := &inode{size: n.durableSize, pages: slices.Clone(n.durable)}
 	if rnd != nil && len(n.dirty) > 0 {
 		dirty := make([]int, 0, len(n.dirty))
@@ -162,9 +163,7 @@ func (n *inode) crash(rnd *rand.Rand) *inode {
 	}
 	c.durable, c.durableSize, c.dirty = slices.Clone(c.pages), c.size, nil
 	for _, pg := range c.pages {
-		if pg != nil {
-			pg.shared = true
-		}
+		pg.share()
 	}
 	return c
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"sync"
 	"syscall"
 	"testing"
 )
@@ -229,6 +230,25 @@ func TestCloneIsApart(t *testing.T) {
 	}
 	if d := c.DropClone(); string(read(t, d, "d/f")) != "one" {
 		t.Error("the clone's write is durable")
+	}
+}
+
+// TestCloneBeside writes to a clone while both it and its origin are cloned again: the two have pages in common.
+func TestCloneBeside(t *testing.T) {
+	m := NewMem()
+	f, _ := m.Create("d/f")
+	write(f, []byte("one"), 0)
+	_ = f.Sync()
+	_ = m.SyncDir("d")
+	c := m.DropClone()
+	g, _ := c.Open("d/f")
+	var all sync.WaitGroup
+	all.Go(func() { m.CrashClone(1) })
+	all.Go(func() { c.CrashClone(2) })
+	write(g, []byte("two"), 0)
+	all.Wait()
+	if a, b := read(t, m, "d/f"), read(t, c, "d/f"); string(a) != "one" || string(b) != "two" {
+		t.Errorf("%q %q", a, b)
 	}
 }
 
