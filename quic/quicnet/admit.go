@@ -40,14 +40,19 @@ func (l *Listener) admit(ctx context.Context, info *quic.ClientInfo) (context.Co
 	limit := orDefault(l.o.MaxHandshakes, 4096)
 	if l.pending.Add(1) > int64(limit) || l.o.MaxConns > 0 && l.group.len() >= l.o.MaxConns {
 		l.pending.Add(-1)
-		l.group.stats.refused.Add(1)
-		if t := l.o.Trace; t != nil && t.Refused != nil {
-			t.Refused(info.RemoteAddr)
-		}
+		l.refused(info.RemoteAddr)
 		return nil, errRefused
 	}
 	a := &admission{start: time.Now(), end: sync.OnceFunc(func() { l.pending.Add(-1) })}
 	context.AfterFunc(ctx, a.end)
 	ctx = context.WithValue(ctx, observerKey{}, &a.observer)
 	return context.WithValue(ctx, admissionKey{}, a), nil
+}
+
+// refused counts a client that was refused.
+func (l *Listener) refused(addr net.Addr) {
+	l.group.stats.refused.Add(1)
+	if t := l.o.Trace; t != nil && t.Refused != nil {
+		t.Refused(addr)
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/quartet-mq/quartet/internal/netio"
@@ -360,6 +361,29 @@ func TestSendStopsAtReset(t *testing.T) {
 			e.Error(err)
 		}
 		st.Close()
+	})
+}
+
+// TestSocketAgain takes a socket up again at the moment at which it closes for want of connections.
+func TestSocketAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newPacketNet(0)
+		for range 2000 {
+			s := newSocket(n.listen(clientAddr), true)
+			s.acquire()
+			s.release()
+			time.Sleep(socketLinger)
+			held := s.acquire()
+			synctest.Wait()
+			select {
+			case <-s.down:
+				if held {
+					t.Fatal("a socket that is held was closed")
+				}
+			default:
+				s.close()
+			}
+		}
 	})
 }
 

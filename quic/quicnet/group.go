@@ -9,6 +9,7 @@ import (
 type group struct {
 	mu      sync.Mutex
 	conns   map[*Conn]struct{}
+	coming  int             // places that reserve gave and add has not taken
 	waiting []chan struct{} // closed when there is no connection
 	stats   groupStats
 }
@@ -20,7 +21,19 @@ func (g *group) add(c *Conn) {
 		g.conns = make(map[*Conn]struct{})
 	}
 	g.conns[c] = struct{}{}
+	g.coming = max(0, g.coming-1)
 	g.stats.connected.Add(1)
+}
+
+// reserve takes a place for a connection that is added next, unless there are so many already.
+func (g *group) reserve(most int) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.conns)+g.coming >= most {
+		return false
+	}
+	g.coming++
+	return true
 }
 
 // remove forgets a connection that is gone.

@@ -251,6 +251,11 @@ func (l *Listener) welcome(qc *quic.Conn) {
 		}
 		return
 	}
+	if most := l.o.MaxConns; most > 0 && !l.group.reserve(most) { // others came meanwhile
+		l.refused(qc.RemoteAddr())
+		_ = qc.CloseWithError(quic.ApplicationErrorCode(CodeOverload), "too many connections")
+		return
+	}
 	c := newConn(qc, src, q, &l.o.Config, nil, &l.group, adm.start)
 	adm.conn.Store(c)
 	l.earlyAccepted(c)

@@ -130,6 +130,40 @@ func TestMaxConns(t *testing.T) {
 	})
 }
 
+// TestMaxConnsAtOnce: clients whose handshakes are under way together are not more than the limit either.
+func TestMaxConnsAtOnce(t *testing.T) {
+	bubble(t, &ListenOptions{MaxConns: 2}, nil, func(e *env) {
+		l := e.listener.Protocol("mqtt")
+		var served, refused atomic.Int64
+		var all sync.WaitGroup
+		for range 5 {
+			all.Go(func() {
+				c := e.dial("mqtt")
+				write(t, c, "x")
+				var q *Error
+				if _, err := c.Read(make([]byte, 1)); err == nil {
+					served.Add(1)
+				} else if errors.As(err, &q) && q.Code == uint64(CodeOverload) {
+					refused.Add(1)
+				}
+			})
+		}
+		go func() {
+			for {
+				s, err := l.Accept()
+				if err != nil {
+					return
+				}
+				write(t, s, "y")
+			}
+		}()
+		all.Wait()
+		if st := e.listener.Stats(); served.Load() != 2 || refused.Load() != 3 || st.Conns != 2 || st.Refused != 3 {
+			e.Errorf("%d clients are served, %d are refused, %+v", served.Load(), refused.Load(), st)
+		}
+	})
+}
+
 // TestSilentClients are clients that shake hands and open no stream: they are let go in time, and do not hold up the
 // others.
 func TestSilentClients(t *testing.T) {

@@ -350,6 +350,7 @@ func TestMigrateEarly(t *testing.T) {
 		expect(t, s, "x")
 		write(t, c, "y")
 		expect(t, s, "y")
+		time.Sleep(5 * rtt) // the server moves when it has an answer over the new path too
 		if s.RemoteAddr().String() != otherAddr {
 			e.Error(s.RemoteAddr())
 		}

@@ -56,23 +56,23 @@ func (s *socket) release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.refs--; s.refs == 0 && !s.closed {
-		s.timer = time.AfterFunc(socketLinger, func() {
-			s.mu.Lock()
-			idle := s.refs == 0
-			s.mu.Unlock()
-			if idle {
-				s.close()
-			}
-		})
+		s.timer = time.AfterFunc(socketLinger, func() { s.end(true) })
 	}
 }
 
 // close closes the socket, whoever holds it, and waits for that.
-func (s *socket) close() {
+func (s *socket) close() { s.end(false) }
+
+// end is close; with idle it does nothing when somebody holds the socket.
+func (s *socket) end(idle bool) {
 	s.mu.Lock()
-	if s.closed {
+	switch {
+	case s.closed:
 		s.mu.Unlock()
 		<-s.down
+		return
+	case idle && s.refs > 0: // since the timer has fired
+		s.mu.Unlock()
 		return
 	}
 	s.closed = true
