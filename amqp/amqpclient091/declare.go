@@ -32,18 +32,21 @@ func (c *Client) Declare(ctx context.Context, t *Topology) error {
 
 // DeclareExchange declares an exchange: see Declare.
 func (c *Client) DeclareExchange(ctx context.Context, x Exchange) error {
+	x.Arguments = x.Arguments.Clone()
 	_, err := c.ask(ctx, func() amqp091.Method { return x.method() }, func(amqp091.Method) { c.records.addExchange(x) })
 	return err
 }
 
 // DeclareQueue declares a queue: see Declare.
 func (c *Client) DeclareQueue(ctx context.Context, q Queue) (QueueInfo, error) {
-	var info QueueInfo
-	_, err := c.ask(ctx, func() amqp091.Method { return q.method() }, func(m amqp091.Method) {
-		info = queueInfo(m)
-		c.records.addQueue(q, info.Name)
+	q.Arguments = q.Arguments.Clone()
+	m, err := c.ask(ctx, func() amqp091.Method { return q.method() }, func(m amqp091.Method) {
+		c.records.addQueue(q, queueInfo(m).Name)
 	})
-	return info, err
+	if err != nil {
+		return QueueInfo{}, err
+	}
+	return queueInfo(m), nil
 }
 
 // Bind makes a binding: see Declare.
@@ -51,6 +54,7 @@ func (c *Client) Bind(ctx context.Context, b Binding) error {
 	if (b.Queue == "") == (b.Exchange == "") {
 		return errors.New("amqpclient091: a binding has a queue or an exchange as its destination")
 	}
+	b.Arguments = b.Arguments.Clone()
 	_, err := c.ask(ctx, func() amqp091.Method { return b.bind(c.records.resolve(b.Queue)) }, func(amqp091.Method) {
 		c.records.addBinding(b)
 	})
@@ -59,6 +63,7 @@ func (c *Client) Bind(ctx context.Context, b Binding) error {
 
 // Unbind takes a binding back. It is no error when there is none.
 func (c *Client) Unbind(ctx context.Context, b Binding) error {
+	b.Arguments = b.Arguments.Clone()
 	_, err := c.ask(ctx, func() amqp091.Method { return b.unbind(c.records.resolve(b.Queue)) }, func(amqp091.Method) {
 		c.records.removeBinding(b)
 	})
@@ -149,7 +154,7 @@ func (c *Client) UpdateSecret(ctx context.Context, secret, reason string) error 
 }
 
 // ask sends a method on the channel for declarations and returns the answer. build is called with c.mu held, each time that
-// the method is sent, and done when it was answered.
+// the method is sent, and done when it was answered: perhaps after the return, when ctx has ended.
 func (c *Client) ask(ctx context.Context, build func() amqp091.Method, done func(amqp091.Method)) (amqp091.Method, error) {
 	c.mu.Lock()
 	err := checkMethod(build(), c.o.Limits.FrameMax)
@@ -178,7 +183,10 @@ func (c *Client) ask(ctx context.Context, build func() amqp091.Method, done func
 		if _, unknown := err.(*UnknownError); unknown || err == errAgain {
 			continue // every such method may be repeated
 		}
-		return x.reply, err
+		if err != nil {
+			return nil, err
+		}
+		return x.reply, nil
 	}
 }
 

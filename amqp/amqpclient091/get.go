@@ -28,9 +28,10 @@ func (h *Channel) Get(ctx context.Context, queue string, ack AckMode) (d *Delive
 }
 
 // get is Get on a link.
-func (l *link) get(ctx context.Context, m *amqp091.BasicGet) (d *Delivery, ok bool, err error) {
+func (l *link) get(ctx context.Context, m *amqp091.BasicGet) (*Delivery, bool, error) {
 	c := l.k.c
-	late := false // the caller has gone: guarded by c.mu
+	var d *Delivery // until the call is done, and late: guarded by c.mu
+	late := false   // the caller has gone
 	x := newCall(&amqp091.BasicGet{NoAck: m.NoAck})
 	x.then = func(e *amqp091.Event) {
 		if e.Content == nil {

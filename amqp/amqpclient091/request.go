@@ -107,11 +107,11 @@ func (c *Client) repliesChannel(ctx context.Context) (*replies, error) {
 		if c.replies == nil || c.replies.h.ended {
 			r.h.consumers[s.tag] = s
 			r.h.order = append(r.h.order, s)
-			c.replies = r
 			if err := c.add(r.h); err != nil {
 				c.mu.Unlock()
 				return nil, err
 			}
+			c.replies = r
 		}
 		r = c.replies
 	}

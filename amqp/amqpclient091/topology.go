@@ -97,7 +97,6 @@ func (r *records) resolve(name string) string {
 func (r *records) queue(name string) *queueRecord { return r.names[name] }
 
 func (r *records) addExchange(x Exchange) {
-	x.Arguments = x.Arguments.Clone()
 	for _, old := range r.exchanges {
 		if old.Name == x.Name {
 			old.Exchange = x
@@ -109,7 +108,6 @@ func (r *records) addExchange(x Exchange) {
 
 // addQueue records a queue under its real name.
 func (r *records) addQueue(q Queue, name string) {
-	q.Arguments = q.Arguments.Clone()
 	rec := r.names[name]
 	if rec == nil && q.Alias != "" {
 		rec = r.names[q.Alias]
@@ -152,7 +150,6 @@ func (r *records) learn(q *queueRecord, name string) {
 }
 
 func (r *records) addBinding(b Binding) {
-	b.Arguments = b.Arguments.Clone()
 	rec := &bindingRecord{Binding: b}
 	if b.Exchange == "" {
 		rec.queue = r.names[b.Queue]
