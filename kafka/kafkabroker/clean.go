@@ -112,6 +112,10 @@ func (l *partitionLog) cleanRange(m *offsetMap, d dirt, now int64) (s cleanStats
 		l.dir.log.Warn("kafkabroker: a log is not compacted, because a batch has more keys than there is memory for", "log", l.id, "offset", d.first)
 		return s, nil
 	}
+	// Compaction leaves holes. After a crash a hole behind the recovery point is damage, if the log is not compacted any more then.
+	if err := l.dir.saveRecoveryPoints(); err != nil {
+		return s, err
+	}
 	aborted, err := l.abortedOf(segs) // markers may be in later segments than the records
 	if err != nil {
 		return s, err

@@ -380,3 +380,19 @@ func TestCrowdedBatch(t *testing.T) {
 	}
 	wantContents(t, l, 0, readAll, "1:a=4")
 }
+
+// TestCleanThenDelete: what compaction has left of a log stays after a crash, also when its policy is another one by then.
+func TestCleanThenDelete(t *testing.T) {
+	l, m := compactLog(t)
+	keyed(t, l, "a=1", "b=1", "c=1", "d=1", "a=2")
+	settle(t, l)
+	keyed(t, l, "b=2", "c=2", "d=2", "a=3", "e=1")
+	settle(t, l)
+	mustClean(t, l, 5000) // and the crash comes before it is noted how far
+	want := contents(t, l, 0, readAll)
+	d := testDir(t, m.DropClone(), nil) // with cleanup.policy=delete
+	wantContents(t, d.get(testID), 0, readAll, want)
+	if err := d.close(); err != nil {
+		t.Error(err)
+	}
+}
