@@ -258,7 +258,15 @@ func (f *fetched) aborted() ([]abortedTxn, error) {
 	if f.next <= f.req.offset {
 		return nil, nil
 	}
-	return f.l.abortedIn(f.req.offset, f.next)
+	list, err := f.l.abortedIn(f.req.offset, f.next)
+	if err != nil {
+		return nil, err
+	}
+	// What retention has removed since, it has removed with its transaction index.
+	if start := f.l.earliest().offset; f.req.offset < start {
+		return nil, logError(kafkawire.ErrOffsetOutOfRange, "offset %d, and %s starts at %d now", f.req.offset, f.l.id, start)
+	}
+	return list, nil
 }
 
 // abortedIn returns the transactions aborted that have records in [from, to).

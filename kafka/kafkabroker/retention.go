@@ -61,10 +61,13 @@ func (l *partitionLog) removeOld(now int64) (removed int, err error) {
 	if err := l.check(); err != nil {
 		return 0, err
 	}
+	if all { // so was the last segment, which may have got younger records since
+		if n, all, err = l.deletable(c, now); err != nil || n == 0 {
+			return 0, err
+		}
+	}
 	if all {
-		if n != len(l.segs) {
-			n = min(n, len(l.segs)-1) // one was rolled meanwhile
-		} else if err := l.roll(l.end, now, c); err != nil {
+		if err := l.roll(l.end, now, c); err != nil {
 			return 0, err
 		}
 	}

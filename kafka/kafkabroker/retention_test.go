@@ -3,11 +3,13 @@ package kafkabroker
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/quartet-mq/quartet/internal/vfs"
+	"github.com/quartet-mq/quartet/kafka"
 	"github.com/quartet-mq/quartet/kafka/kafkawire"
 )
 
@@ -335,5 +337,62 @@ func TestCrashWhileTruncating(t *testing.T) {
 				t.Error(err)
 			}
 		}
+	}
+}
+
+// TestRetentionWhileAppending: a segment all of whose records are too old is not removed with one that came meanwhile.
+func TestRetentionWhileAppending(t *testing.T) {
+	c := smallConfig()
+	c.retentionMs = 1000
+	for range 100 {
+		l, _ := testLog(t, c)
+		mustAppend(t, l, values("old").bytes(t))
+		l.writing.Lock()
+		var retained sync.WaitGroup
+		retained.Go(func() {
+			if _, err := l.retain(5000); err != nil {
+				t.Error(err)
+			}
+		})
+		for range 100 { // until it waits to remove the segment
+			runtime.Gosched()
+		}
+		young := testBatch{records: []testRecord{{5000, "", "young"}}}
+		_, _, err := l.appendLocked(&appendRequest{records: young.bytes(t), now: 5000}, c)
+		l.writing.Unlock()
+		retained.Wait()
+		if s := l.state(); err != nil || s.start > 1 || s.end != 2 {
+			t.Fatalf("%v, %+v", err, s)
+		}
+	}
+}
+
+// TestRetentionWhileFetching: who has read records of an aborted transaction does not hear that there is none, when retention
+// removes them before it asks.
+func TestRetentionWhileFetching(t *testing.T) {
+	l, _ := testLog(t, smallConfig())
+	mustAppend(t, l, testBatch{records: []testRecord{{5, "", "gone"}}, producer: 5, txn: true}.bytes(t))
+	mustAppendFrom(t, l, marker(t, 5, 0, kafka.ControlAbort, 0, 1000), fromCoordinator)
+	settle(t, l)
+	mustAppend(t, l, values("a").bytes(t))
+	f, err := l.fetch(fetchRequest{maxBytes: 1000, isolation: readCommitted})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.close()
+	if _, err := f.read(make([]byte, f.size())); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := f.aborted(); err != nil || len(list) != 1 {
+		t.Fatal(list, err)
+	}
+	if _, err := l.deleteRecords(2); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := l.retain(1000); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	if list, err := f.aborted(); !errors.Is(err, kafkawire.ErrOffsetOutOfRange) {
+		t.Error(list, err)
 	}
 }
