@@ -138,18 +138,13 @@ func (b *Broker) DeleteSession(ctx context.Context, client string) (bool, error)
 // and keep their subscriptions; from now on they publish and receive what they may. What waits for a client that may not
 // receive it any more is dropped.
 func (b *Broker) Reauthorize() {
+	b.permitGen.Add(1) // who is about to connect asks again, see attach
 	all := b.allSessions()
 	for _, s := range all {
-		b.mu.Lock()
-		c := &Client{ID: s.id, User: s.user}
-		if s.owner != nil {
-			c = s.owner.client
+		for !b.askAgain(s) {
 		}
-		b.mu.Unlock()
-		permit := b.permissions(c)
-		s.permit.Store(b.permitOf(&permit))
 	}
-	b.permitGen.Add(1)
+	b.permitGen.Add(1) // what connections remember may be of before
 	for _, s := range all {
 		s.mu.Lock()
 		checked := false
@@ -172,6 +167,26 @@ func (b *Broker) Reauthorize() {
 		}
 		s.mu.Unlock()
 	}
+}
+
+// askAgain asks what the client of a session may do. It reports false when the answer is not for the client that has the
+// session now, or perhaps by older rules.
+func (b *Broker) askAgain(s *session) bool {
+	gen := b.permitGen.Load()
+	b.mu.Lock()
+	owner, c := s.owner, &Client{ID: s.id, User: s.user}
+	if owner != nil {
+		c = owner.client
+	}
+	b.mu.Unlock()
+	permit := b.permissions(c)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s.owner != owner || gen != b.permitGen.Load() {
+		return false
+	}
+	s.permit.Store(b.permitOf(&permit))
+	return true
 }
 
 // reauthorize finds out whether the messages of a subscription are to be authorized one by one. s.mu is held.

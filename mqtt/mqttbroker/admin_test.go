@@ -369,3 +369,47 @@ func TestAuthorization(t *testing.T) {
 		s.want("a/1=4")
 	})
 }
+
+// TestReauthorizeTakeover: rules that change while a client takes its session over hold for the connection that comes, and
+// what the one before may do does not.
+func TestReauthorizeTakeover(t *testing.T) {
+	run(t, "before", nil, func(w *world) {
+		old, changed := w.connect("s", expiry(60)), false
+		w.opts.Authorize = func(*Client) Permissions {
+			if changed {
+				return nothing
+			}
+			return everything
+		}
+		w.opts.Events.Disconnected = func(*Client, error) { // the new one has asked and waits for it
+			changed = true
+			w.Reauthorize()
+		}
+		s := w.connect("s", resume, expiry(60))
+		if !old.closed() || !changed {
+			t.Fatal("not taken over")
+		}
+		if r := s.pub("t=x", 1); r != mqtt.ReasonNotAuthorized {
+			t.Error(r)
+		}
+	})
+	run(t, "during", nil, func(w *world) {
+		w.connect("s", expiry(60))
+		other := w.connect("other")
+		other.sub(1, "t")
+		var s *peer
+		w.opts.Authorize = func(c *Client) Permissions {
+			if c.ID == "s" && s == nil {
+				s = new(peer)
+				s = w.connectVersion(mqtt.Version311, "s", resume)
+			}
+			if c.Version == mqtt.Version311 {
+				return nothing
+			}
+			return everything
+		}
+		w.Reauthorize()
+		s.pub("t=x", 1)
+		other.want("")
+	})
+}

@@ -26,12 +26,13 @@ func (b *Broker) Connect(ctx context.Context, mc *mqttserver.Conn) (*mqttserver.
 		c.client.ID = rand.Text()
 	}
 	c.stripe = &b.counters[fnv(c.client.ID)%stripes]
+	gen := b.permitGen.Load()
 	permit := b.permissions(c.client)
 	will, err := b.newWill(p, permit)
 	if err != nil {
 		return nil, err
 	}
-	if c.present, err = b.attach(ctx, c, p, permit, will); err != nil {
+	if c.present, err = b.attach(ctx, c, p, gen, permit, will); err != nil {
 		return nil, err
 	}
 	a := &mqttserver.Accepted{State: c.s.state, Present: c.present, Session: c}
@@ -99,10 +100,17 @@ func (b *Broker) permissions(c *Client) Permissions {
 }
 
 // attach makes c the connection of its session, which is resumed or made. An older connection is taken over: closed, and
-// waited for.
-func (b *Broker) attach(ctx context.Context, c *conn, p *mqtt.Connect, permit Permissions, w *will) (present bool, err error) {
+// waited for. The permissions are those of gen; if the rules change meanwhile they are asked for again.
+func (b *Broker) attach(ctx context.Context, c *conn, p *mqtt.Connect, gen uint32, permit Permissions, w *will) (present bool, err error) {
 	for {
+		if now := b.permitGen.Load(); now != gen {
+			gen, permit = now, b.permissions(c.client)
+		}
 		b.mu.Lock()
+		if gen != b.permitGen.Load() {
+			b.mu.Unlock()
+			continue
+		}
 		s := b.sessions[c.client.ID]
 		over := s != nil && s.owner == nil && s.expires != 0 && s.expires <= time.Now().UnixMilli() && !b.closed
 		if s == nil || s.owner == nil && !s.willDue() && !over {

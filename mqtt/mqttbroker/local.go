@@ -163,11 +163,20 @@ func (l *Subscription) add(f mqtt.Subscription) {
 	o := makeOptions(f, 0, Allow)
 	sub.opts.Store(uint64(o))
 	filter, shared := sharedFilter(f.Filter)
+	if shared { // who leaves it must find its group
+		l.b.join(sub, filter)
+	}
 	l.mu.Lock()
+	if l.err != nil { // the broker was closed meanwhile
+		l.mu.Unlock()
+		if shared {
+			l.b.leave(sub)
+		}
+		return
+	}
 	l.subs = append(l.subs, sub)
 	if shared {
 		l.mu.Unlock()
-		l.b.join(sub, filter)
 		return
 	}
 	l.b.subs.Insert(filter, sub)
@@ -215,8 +224,9 @@ func (l *Subscription) Dropped() int64 { return l.dropped.Load() }
 // has the error: that of ctx, or net.ErrClosed. Several loops share the messages.
 func (l *Subscription) Messages(ctx context.Context) iter.Seq2[*Delivery, error] {
 	return func(yield func(*Delivery, error) bool) {
+		var rd JournalReader
 		for {
-			d, err := l.next(ctx)
+			d, err := l.next(ctx, &rd)
 			if err != nil {
 				yield(nil, err)
 				return
@@ -232,8 +242,8 @@ func (l *Subscription) Messages(ctx context.Context) iter.Seq2[*Delivery, error]
 	}
 }
 
-// next waits for a message.
-func (l *Subscription) next(ctx context.Context) (*Delivery, error) {
+// next waits for a message. rd is made when one must be read.
+func (l *Subscription) next(ctx context.Context, rd *JournalReader) (*Delivery, error) {
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -241,6 +251,9 @@ func (l *Subscription) next(ctx context.Context) (*Delivery, error) {
 		if d, more, err := l.poll(); d != nil || err != nil {
 			if more || err != nil {
 				l.signal() // others may wait too
+			}
+			if err == nil && !l.warm(d, rd) {
+				continue
 			}
 			return d, err
 		}
@@ -270,6 +283,18 @@ func (l *Subscription) poll() (d *Delivery, more bool, err error) {
 	d = &Delivery{l: l, ref: ref}
 	d.Message, d.QoS, d.Retain, _ = unpack(ref)
 	return d, l.queue.len() > 0 || len(l.replays) > 0, nil
+}
+
+// warm reads the body of a retained message that only the journal has. It reports false when that is retained no more.
+func (l *Subscription) warm(d *Delivery, rd *JournalReader) bool {
+	if d.Message.flags&flagCold == 0 {
+		return true
+	}
+	if *rd == nil {
+		*rd = l.b.rec.j.Reader()
+	}
+	d.Message = l.b.readRetained(*rd, d.Message)
+	return d.Message != nil
 }
 
 // replayed takes the next retained message. One that was replaced meanwhile is left out. l.mu is held.

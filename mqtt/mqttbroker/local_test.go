@@ -102,6 +102,15 @@ func TestLocal(t *testing.T) {
 			t.Error("retained messages that nobody asked for")
 		}
 	})
+	lasting(t, "retained messages that only the journal has", Options{}, func(w *world) {
+		w.publish("t/1=x", 1, true)
+		w.publish("t/2=y", 1, true)
+		w.restart()
+		l := w.local(nil, mqtt.Subscription{Filter: "t/1", QoS: 1}, mqtt.Subscription{Filter: "t/2", QoS: 1})
+		if got := l.take(w); got != "t/1=x t/2=y" {
+			t.Error(got)
+		}
+	})
 	run(t, "a full queue", nil, func(w *world) {
 		s, err := w.Subscribe([]mqtt.Subscription{{Filter: "t"}}, &SubscribeOptions{Queue: 3})
 		if err != nil {
@@ -142,6 +151,23 @@ func TestLocalEnd(t *testing.T) {
 		}
 		if _, err := w.Subscribe(nil, nil); !errors.Is(err, net.ErrClosed) {
 			t.Error(err)
+		}
+	})
+	run(t, "together with the broker", nil, func(w *world) {
+		filters := make([]mqtt.Subscription, 100)
+		for i := range filters {
+			filters[i].Filter = fmt.Sprint("$share/g/t/", i)
+		}
+		go w.Broker.Close()
+		for {
+			l, err := w.Subscribe(filters, nil)
+			if err != nil {
+				break
+			}
+			defer l.Close()
+		}
+		if w.wait(); w.subs.Len() != 0 || len(w.groups.m) != 0 {
+			t.Error(w.subs.Len(), len(w.groups.m))
 		}
 	})
 	run(t, "context", nil, func(w *world) {
@@ -196,6 +222,27 @@ func TestLocalShared(t *testing.T) {
 		l.Close()
 		s.want("t=0 t=2")
 		l.got[0].Ack()
+	})
+	lasting(t, "acknowledged after the end", Options{}, func(w *world) {
+		l := w.local(&SubscribeOptions{ManualAck: true}, mqtt.Subscription{Filter: "$share/g/t/+", QoS: 1})
+		for i := range 3 {
+			w.publish(fmt.Sprint("t/", i, "=x"), 1, true)
+		}
+		s := w.connect("s", expiry(60))
+		s.sub(1, "$share/g/t/+")
+		s.drop()
+		l.Close()
+		for _, d := range l.got {
+			d.Ack()
+		}
+		for seq, n := range w.rec.refs.All() {
+			if n != 2 { // it is retained, and waits for s
+				t.Errorf("message %d counts %d", seq, n)
+			}
+		}
+		if n := w.rec.refs.Len(); n != 3 || len(l.got) != 3 {
+			t.Errorf("%d of %d messages", n, len(l.got))
+		}
 	})
 	run(t, "a full member is skipped", nil, func(w *world) {
 		full, _ := w.Subscribe([]mqtt.Subscription{{Filter: "$share/g/t"}}, &SubscribeOptions{Queue: 2})

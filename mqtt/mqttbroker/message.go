@@ -273,10 +273,11 @@ func (l *outgoingList) remove(ref any) bool {
 
 // takeAll empties the list and returns what was in it.
 func (l *outgoingList) takeAll() (refs []any) {
-	for o := l.first; o != nil; o = o.next {
+	for l.first != nil {
+		o := l.first
+		l.remove(o) // from now on it is in no list, so Delivery.Ack does nothing
 		refs = append(refs, o)
 	}
-	*l = outgoingList{}
 	return refs
 }
 
