@@ -65,6 +65,12 @@ func newEarlyClient(qc *quic.Conn, budget int, alpn string) *earlyClient {
 		}
 		c.pool = append(c.pool, q)
 	}
+	if n := len(c.pool); n > 0 {
+		// quic-go's loop writes without a lock what OpenStream reads, when the answer comes. A new priority makes it run once
+		// before that, so that it has seen these to be over.
+		c.pool[n-1].SetPriority(2, false)
+		c.pool[n-1].SetPriority(3, true)
+	}
 	return c
 }
 

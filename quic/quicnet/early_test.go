@@ -701,6 +701,16 @@ func TestEarlyDataRefusedWithLess(t *testing.T) {
 	})
 }
 
+// TestEarlySilent: a client that dials with early data may have nothing to say before the server has answered.
+func TestEarlySilent(t *testing.T) {
+	earlyBubble(t, nil, 100, func(e *env, l net.Listener) {
+		c := e.early()
+		<-c.Confirmed()
+		write(t, c, "x")
+		expect(t, e.accept(l), "x")
+	})
+}
+
 // TestEarlyDataRandom writes on many streams from many goroutines, with loss, while the server accepts or refuses, and
 // closes: each byte arrives once and in order.
 func TestEarlyDataRandom(t *testing.T) {
