@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -38,6 +39,7 @@ type Conn struct {
 	below        io.Writer // what frames are written to: raw, or TLS over it
 	client       bool
 	saidBye      atomic.Bool // CloseWrite was called
+	deadlines    sync.Mutex  // held while those of raw are set: what Close and CloseWrite set stays
 
 	message io.Reader // the message being read; nil between two
 	failed  error     // what ended reading
@@ -83,13 +85,35 @@ func (c *Conn) LocalAddr() net.Addr { return c.raw.LocalAddr() }
 func (c *Conn) RemoteAddr() net.Addr { return c.raw.RemoteAddr() }
 
 // SetDeadline sets both deadlines.
-func (c *Conn) SetDeadline(t time.Time) error { return c.raw.SetDeadline(t) }
+func (c *Conn) SetDeadline(t time.Time) error {
+	if err := c.SetReadDeadline(t); err != nil {
+		return err
+	}
+	return c.SetWriteDeadline(t)
+}
 
 // SetReadDeadline makes reads fail from t on; the zero time means never.
-func (c *Conn) SetReadDeadline(t time.Time) error { return c.raw.SetReadDeadline(t) }
+func (c *Conn) SetReadDeadline(t time.Time) error {
+	c.deadlines.Lock()
+	defer c.deadlines.Unlock()
+	if c.closed.Load() {
+		return c.opError("set", net.ErrClosed)
+	}
+	return c.raw.SetReadDeadline(t)
+}
 
 // SetWriteDeadline makes writes fail from t on; the zero time means never.
-func (c *Conn) SetWriteDeadline(t time.Time) error { return c.raw.SetWriteDeadline(t) }
+func (c *Conn) SetWriteDeadline(t time.Time) error {
+	c.deadlines.Lock()
+	defer c.deadlines.Unlock()
+	switch {
+	case c.closed.Load():
+		return c.opError("set", net.ErrClosed)
+	case c.saidBye.Load():
+		return nil
+	}
+	return c.raw.SetWriteDeadline(t)
+}
 
 // Read reads the next bytes of the stream. Once the peer has closed the connection in order it returns io.EOF.
 func (c *Conn) Read(p []byte) (int, error) {
@@ -144,7 +168,9 @@ func (c *Conn) CloseWrite() error {
 	if c.saidBye.Swap(true) || c.closed.Load() {
 		return c.opError("close", net.ErrClosed)
 	}
+	c.deadlines.Lock()
 	_ = c.raw.SetWriteDeadline(time.Now().Add(c.closeTimeout))
+	c.deadlines.Unlock()
 	// The library cannot close without waiting for the answer, and drops what comes before that.
 	frame := []byte{0x88, 2, byte(websocket.StatusNormalClosure >> 8), byte(websocket.StatusNormalClosure & 0xff)}
 	if c.client {
@@ -169,8 +195,10 @@ func (c *Conn) close(code websocket.StatusCode) error {
 		return c.opError("close", net.ErrClosed)
 	}
 	// The read deadline ends a Read that waits, and the library's wait for the answer.
+	c.deadlines.Lock()
 	_ = c.raw.SetReadDeadline(time.Unix(1, 0))
 	_ = c.raw.SetWriteDeadline(time.Now().Add(c.closeTimeout))
+	c.deadlines.Unlock()
 	_ = c.ws.Close(code, "")
 	return nil
 }

@@ -327,6 +327,35 @@ func TestCloseIsBounded(t *testing.T) {
 	})
 }
 
+// TestCloseKeepsItsDeadlines: who reads or writes may set a deadline while another closes.
+func TestCloseKeepsItsDeadlines(t *testing.T) {
+	test := func(name string, end func(*wsconn.Conn) error, block func(*wsconn.Conn)) {
+		synctest.Test(t, func(t *testing.T) {
+			_, accepted := serve(t, mqtt).connect(t) // the client reads nothing
+			block(accepted)
+			start := time.Now()
+			ended := make(chan time.Duration)
+			go func() {
+				end(accepted)
+				ended <- time.Since(start)
+			}()
+			synctest.Wait()
+			accepted.SetDeadline(start.Add(time.Minute))
+			if d := <-ended; d > wsconn.DefaultCloseTimeout {
+				t.Errorf("%s took %v", name, d)
+			}
+		})
+	}
+	test("Close", (*wsconn.Conn).Close, func(c *wsconn.Conn) {
+		go c.Write(make([]byte, 1<<20))
+		synctest.Wait()
+	})
+	test("CloseWrite", (*wsconn.Conn).CloseWrite, func(c *wsconn.Conn) {
+		c.SetWriteDeadline(time.Now().Add(time.Second))
+		c.Write(make([]byte, 1<<20))
+	})
+}
+
 func TestDeadlines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, accepted := serve(t, mqtt).connect(t)
