@@ -303,10 +303,11 @@ func (t *transaction) mayProduce() error {
 // failed notes that something in the transaction has failed, and returns the error as callers are to see it.
 func (t *transaction) failed(err error) error {
 	switch {
-	case endsProducer(err) || errors.Is(err, ErrClosed):
-		return err
 	case errors.Is(err, ErrAborted):
 		return err
+	case errors.Is(err, ErrUnsupported) && !Fatal(err): // by one broker
+		err = &abortableError{err}
+	case endsProducer(err) || errors.Is(err, ErrClosed): // what is left must not be committed either
 	case !Abortable(err):
 		err = &abortableError{err}
 	}
@@ -390,15 +391,24 @@ func (t *transaction) addPartitions(ctx context.Context) {
 	p := t.p
 	for {
 		t.mu.Lock()
-		parts := append([]*producerPartition(nil), t.joining...)
-		if len(parts) == 0 || t.err != nil || ctx.Err() != nil {
+		parts, failed := append([]*producerPartition(nil), t.joining...), t.err
+		if len(parts) == 0 || ctx.Err() != nil {
 			t.joining, t.busy = nil, false
 			t.cancel()
 			close(t.idle)
 			t.mu.Unlock()
 			return
 		}
+		if failed != nil {
+			t.joining = nil
+		}
 		t.mu.Unlock()
+		if failed != nil { // nothing is sent any more
+			for _, part := range parts {
+				part.fail(failed, false)
+			}
+			continue
+		}
 		id := p.identity.current.Load()
 		req := &kafkawire.AddPartitionsToTxnRequest{V3AndBelowTransactionalID: t.id(), V3AndBelowProducerID: id.ID, V3AndBelowProducerEpoch: id.Epoch}
 		at := make(map[kafkawire.TopicName]int)
@@ -432,6 +442,9 @@ func (t *transaction) addPartitions(ctx context.Context) {
 			for _, part := range parts {
 				part.fail(err, false)
 			}
+			t.mu.Lock()
+			t.joining = t.joining[len(parts):]
+			t.mu.Unlock()
 			continue
 		}
 		round := t.round.Load()
