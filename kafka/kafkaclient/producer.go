@@ -50,7 +50,16 @@ func (c *Client) NewProducer(o *ProducerOptions) (*Producer, error) {
 	if cfg.TransactionalID != "" {
 		p.txn = newTransaction(p)
 	}
-	p.forget = append(p.forget, c.meta.watch(p.metadataChanged), c.atClose(func() { p.close(ErrClosed) }))
+	forget := []func(){c.meta.watch(p.metadataChanged), c.atClose(func() { p.close(ErrClosed) })}
+	p.mu.Lock()
+	closed := p.err != nil
+	p.forget = forget
+	p.mu.Unlock()
+	if closed { // meanwhile, with the client
+		for _, f := range forget {
+			f()
+		}
+	}
 	return p, nil
 }
 

@@ -73,6 +73,7 @@ func (r *room) wait(ctx context.Context, size int64) error {
 	}
 	w := &roomWaiter{size: size, ready: make(chan struct{})}
 	r.queue = append(r.queue, w)
+	r.serve() // what try took in vain until now may have been in the way of somebody who waits
 	r.mu.Unlock()
 	select {
 	case <-w.ready:
