@@ -47,7 +47,7 @@ type Consumer struct {
 	all          bool                         // metadata is kept for all topics
 	errs         []error                      // for Poll
 	fatal        error
-	versions     uint64        // of partitions
+	versions     uint64        // of partitions, and rounds of sources
 	lastTurn     chan struct{} // closed when all commits so far have ended; nil: there were none
 	lastCommit   time.Time
 	autoCommit   bool // one is under way

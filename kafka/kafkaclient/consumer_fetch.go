@@ -102,7 +102,8 @@ func (s *source) plan() (todo []kafka.FetchPartition, wait time.Duration) {
 	if buffered >= c.bufferOfSource() {
 		return todo, wait
 	}
-	s.round++
+	c.versions++ // no two rounds are the same, since partitions move from source to source
+	s.round = c.versions
 	clear(s.names)
 	for p := range s.parts {
 		if p.state == partitionFetching && now.Before(p.retryAt) {

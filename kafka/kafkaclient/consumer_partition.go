@@ -308,12 +308,13 @@ func (c *Consumer) neededTopics() map[kafkawire.TopicName]bool {
 }
 
 // metadataChanged takes new metadata.
-func (c *Consumer) metadataChanged(now *cluster) {
+func (c *Consumer) metadataChanged(*cluster) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
 		return
 	}
+	now := c.c.meta.current.Load() // under the lock: partitions must not go back to what was known before
 	for _, p := range c.parts {
 		p.locate(now)
 	}

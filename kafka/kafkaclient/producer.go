@@ -228,7 +228,7 @@ func (p *Producer) topic(name string) *producerTopic {
 	topics[name] = t
 	p.topics.Store(&topics)
 	p.mu.Unlock()
-	t.update(p.c.meta.current.Load())
+	t.update()
 	return t
 }
 

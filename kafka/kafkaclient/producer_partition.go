@@ -294,7 +294,7 @@ func (part *producerPartition) answered(b *batch, x kafka.Sending, a *answer) {
 	switch {
 	case moved:
 		p.c.meta.setLeader(part.t.wire, part.index, a.leader.LeaderID, a.leader.LeaderEpoch)
-		part.t.update(p.c.meta.current.Load())
+		part.t.update()
 	case a.code.StaleMetadata():
 		p.c.meta.refresh()
 	}

@@ -8,6 +8,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/quartet-mq/quartet/kafka"
+	"github.com/quartet-mq/quartet/kafka/kafkawire"
 )
 
 // TestRoomBesideFailedTry: what a call takes for a moment, until it sees that there is no room for it, is in the way of others
@@ -69,4 +72,70 @@ func TestNewProducerBesideClose(t *testing.T) {
 		}
 		cl.meta.mu.Unlock()
 	}
+}
+
+// TestMetadataNeverGoesBack: what was known before does not count when it comes late.
+func TestMetadataNeverGoesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newFakeCluster(t, 2)
+		c.topic("a", 0)
+		cl := c.client(nil)
+		p := newTestProducer(t, cl, nil)
+		k, err := cl.NewConsumer(&ConsumerOptions{Assign: map[kafka.TopicPartition]Start{{Topic: "a"}: StartAt(0)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer k.Close()
+		if err := p.Produce(t.Context(), &Record{Topic: "a", Value: []byte("x")}); err != nil {
+			t.Fatal(err)
+		}
+		before := cl.meta.current.Load()
+		c.move("a", 0, 1)
+		if err := cl.meta.await(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		p.metadataChanged(before)
+		k.metadataChanged(before)
+		part := (*p.topic("a").partitions.Load())[0]
+		part.mu.Lock()
+		if id := part.sink.id; id != 1 {
+			t.Errorf("produces to broker %d", id)
+		}
+		part.mu.Unlock()
+		k.mu.Lock()
+		if id := k.parts[kafka.TopicPartition{Topic: "a"}].leader; id != 1 {
+			t.Errorf("consumes from broker %d", id)
+		}
+		k.mu.Unlock()
+	})
+}
+
+// TestFetchOfFormerSource: the response of a broker from which a partition moved does not count when it is back, after it
+// was asked for elsewhere.
+func TestFetchOfFormerSource(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, err := newFakeCluster(t, 1).client(nil).NewConsumer(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer k.Close()
+		k.mu.Lock()
+		p := k.newPartition(kafka.TopicPartition{Topic: "a"})
+		p.at(0, -1)
+		k.mu.Unlock()
+		var sources [2]*source
+		for i := range sources {
+			sources[i] = &source{c: k, id: kafkawire.BrokerID(i), wake: make(chan struct{}, 1), parts: make(map[*consumerPartition]struct{})}
+			k.mu.Lock()
+			p.setSource(sources[i])
+			k.mu.Unlock()
+			if todo, _ := sources[i].plan(); len(todo) != 1 {
+				t.Fatalf("%v", todo)
+			}
+		}
+		if p.asked == sources[0].round {
+			t.Error("it counts")
+		}
+	})
 }

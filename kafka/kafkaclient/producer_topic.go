@@ -144,15 +144,12 @@ func (p *Producer) deadline() time.Time {
 	return time.Now().Add(p.o.DeliveryTimeout)
 }
 
-// update takes in what is known about the topic. It fails what is pending when that will not change.
-func (t *producerTopic) update(now *cluster) {
-	info := now.topics[t.wire]
-	if info == nil {
-		return
-	}
+// update takes in what is known about the topic, never what was known before. It fails what is pending when that will not change.
+func (t *producerTopic) update() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.err != nil {
+	info := t.p.c.meta.current.Load().topics[t.wire]
+	if info == nil || t.err != nil {
 		return
 	}
 	parts := t.partitions.Load()
@@ -279,9 +276,9 @@ func (t *producerTopic) fail(err error) {
 }
 
 // metadataChanged takes in what is known about the cluster.
-func (p *Producer) metadataChanged(now *cluster) {
+func (p *Producer) metadataChanged(*cluster) {
 	for _, t := range *p.topics.Load() {
-		t.update(now)
+		t.update()
 		t.forget()
 	}
 }
