@@ -3,6 +3,7 @@ package mqttclient
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/url"
 	"strings"
@@ -183,6 +184,46 @@ func TestDialFails(t *testing.T) {
 		}
 		if d := time.Since(start); d != 10*time.Second {
 			t.Errorf("silent server: failed after %v", d)
+		}
+	})
+}
+
+// choked is a net.Conn that gives one byte, and takes nothing from then on.
+type choked struct {
+	net.Conn
+	once sync.Once
+	came chan struct{}
+}
+
+func (c *choked) Read(b []byte) (n int, err error) {
+	c.once.Do(func() {
+		close(c.came)
+		b[0], n = byte(mqtt.TypeConnack)<<4, 1
+	})
+	if n == 0 {
+		return c.Conn.Read(b)
+	}
+	return n, nil
+}
+
+func (c *choked) Write([]byte) (int, error) {
+	<-c.came
+	return 0, io.ErrClosedPipe
+}
+
+// TestWriteFails: what is written fails while the answer to CONNECT is read.
+func TestWriteFails(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		n := newNetwork(t, "a")
+		o := n.options(nil, "a")
+		o.Dialers["mem"] = func(ctx context.Context, u *url.URL) (net.Conn, error) {
+			nc, err := n.dial(ctx, u)
+			return &choked{Conn: nc, came: make(chan struct{})}, err
+		}
+		for range 50 {
+			if _, err := Dial(t.Context(), "mem://a", o); !errors.Is(err, io.ErrClosedPipe) {
+				t.Fatal(err)
+			}
 		}
 	})
 }

@@ -76,7 +76,7 @@ func (k *conn) awaitConnack(ctx context.Context) error {
 		if err := k.read(); err != nil {
 			return k.handshakeErr(ctx)
 		}
-		if k.closing {
+		if k.isClosing() {
 			return k.handshakeErr(ctx)
 		}
 		if err := k.authenticate(ctx); err != nil {
@@ -87,6 +87,13 @@ func (k *conn) awaitConnack(ctx context.Context) error {
 		return k.handshakeErr(ctx)
 	}
 	return k.finishAuth()
+}
+
+// isClosing reports whether the connection is at its end: who writes may have found that out.
+func (k *conn) isClosing() bool {
+	k.c.mu.Lock()
+	defer k.c.mu.Unlock()
+	return k.closing
 }
 
 // handshakeErr returns why the connection ended before it was up.

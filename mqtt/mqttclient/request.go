@@ -63,7 +63,10 @@ func (c *Client) Request(ctx context.Context, m *Message) (*Message, error) {
 		case <-c.done:
 			return nil, c.Err()
 		case <-ctx.Done():
-			return nil, c.withdraw(ctx, p)
+			if err := c.withdraw(ctx, p); err != nil {
+				return nil, err
+			}
+			return nil, context.Cause(ctx) // it was sent, and nobody has answered
 		}
 	}
 }

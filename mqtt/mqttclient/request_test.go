@@ -98,6 +98,21 @@ func TestRequestFails(t *testing.T) {
 		if err := wait(); err != context.Canceled || SafeToRetry(err) {
 			t.Errorf("canceled: %v", err)
 		}
+		for qos := range mqtt.QoS(2) { // the request is complete, the response does not come
+			ctx, cancel := context.WithCancel(t.Context())
+			wait = async(func() error {
+				_, err := c.Request(ctx, &Message{Topic: "s", QoS: qos})
+				return err
+			})
+			if q := p.receive().(*mqtt.Publish); qos > 0 {
+				p.send(&mqtt.Puback{ID: q.ID})
+			}
+			synctest.Wait()
+			cancel()
+			if err := wait(); err != context.Canceled {
+				t.Errorf("canceled after QoS %d: %v", qos, err)
+			}
+		}
 		wait = async(func() error {
 			_, err := c.Request(t.Context(), &Message{Topic: "s"})
 			return err
