@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/quartet-mq/quartet/internal/vfs"
+	"github.com/quartet-mq/quartet/kafka"
 	"github.com/quartet-mq/quartet/kafka/kafkawire"
 )
 
@@ -163,6 +164,63 @@ func TestReadOfRemovedLog(t *testing.T) {
 		t.Error(err)
 	}
 	if _, _, err := l.latestTime(); errorCode(err) != kafkawire.ErrNotLeaderOrFollower {
+		t.Error(err)
+	}
+}
+
+// tornTree writes entries of transaction indexes in two parts, as a file system may that writes page by page.
+type tornTree struct {
+	vfs.Tree
+	between func()
+}
+
+func (t *tornTree) Create(name string) (vfs.File, error) { return t.open(name, t.Tree.Create) }
+func (t *tornTree) Open(name string) (vfs.File, error)   { return t.open(name, t.Tree.Open) }
+
+func (t *tornTree) open(name string, open func(string) (vfs.File, error)) (vfs.File, error) {
+	f, err := open(name)
+	if err != nil || !strings.HasSuffix(name, txnIndexSuffix) {
+		return f, err
+	}
+	return &tornFile{f, t}, nil
+}
+
+type tornFile struct {
+	vfs.File
+	t *tornTree
+}
+
+func (f *tornFile) WriteAt(p []byte, off int64) (int, error) {
+	n, err := f.File.WriteAt(p[:len(p)/2], off)
+	if err != nil {
+		return n, err
+	}
+	f.t.between()
+	m, err := f.File.WriteAt(p[n:], off+int64(n))
+	return n + m, err
+}
+
+// TestAbortedWhileWritten: who reads a transaction index while an entry is added finds those before it.
+func TestAbortedWhileWritten(t *testing.T) {
+	fsys := &tornTree{Tree: vfs.NewMem()}
+	d := testDir(t, fsys, nil)
+	l, err := createOne(d, kafkawire.UUID{1}, smallConfig(), testID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		fsys.between = func() {
+			if list, err := l.abortedIn(0, 100); len(list) != i || err != nil {
+				t.Error(i, list, err)
+			}
+		}
+		mustAppend(t, l, testBatch{records: []testRecord{{5, "", "gone"}}, producer: 5, sequence: int32(i), txn: true}.bytes(t))
+		mustAppendFrom(t, l, marker(t, 5, 0, kafka.ControlAbort, 0, 1000), fromCoordinator)
+	}
+	if list, err := l.abortedIn(0, 100); len(list) != 3 || err != nil {
+		t.Error(list, err)
+	}
+	if err := d.close(); err != nil {
 		t.Error(err)
 	}
 }

@@ -38,6 +38,7 @@ type segment struct {
 	last      timeEntry
 	lastKnown bool
 	hasTxns   bool   // there is a transaction index
+	txnsLen   int64  // of it, in bytes: what is behind that is being written
 	txnSuffix string // behind the name of it
 	hints     [4]posHint
 	hint      int
@@ -303,13 +304,16 @@ func (s *segment) addAborted(fsys vfs.FS, t abortedTxn) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.hasTxns = true
+	s.hasTxns, s.txnsLen = true, n+txnEntrySize
 	return nil
 }
 
 // aborted reads the transaction index.
 func (s *segment) aborted(fsys vfs.FS) ([]abortedTxn, error) {
-	if !s.anyAborted() {
+	s.mu.Lock()
+	any, n := s.hasTxns, s.txnsLen
+	s.mu.Unlock()
+	if !any {
 		return nil, nil
 	}
 	name := s.txnName()
@@ -320,7 +324,7 @@ func (s *segment) aborted(fsys vfs.FS) ([]abortedTxn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return readTxnEntries(name, b)
+	return readTxnEntries(name, b[:min(int64(len(b)), n)])
 }
 
 // latest returns the latest timestamp in the segment and the offset of its batch; the timestamp is negative when there is
