@@ -282,7 +282,7 @@ func (b *faultyBackend) Connect(c *kafkaserver.Conn) (kafkaserver.Session, error
 	if err != nil {
 		return nil, err
 	}
-	return &faultySession{Session: s, b: b, c: c}, nil
+	return &faultySession{Session: s, b: b, c: c, turn: make(chan struct{}, 1)}, nil
 }
 
 // faultySession hands requests on, in order.
@@ -290,6 +290,8 @@ type faultySession struct {
 	kafkaserver.Session
 	b *faultyBackend
 	c *kafkaserver.Conn
+
+	turn chan struct{} // has one element while the broker gets a request, or is told of the end, so that it gets none after that
 
 	mu      sync.Mutex
 	waiting []*kafkaserver.Request // behind one that is delayed
@@ -310,7 +312,7 @@ func (s *faultySession) Stream(id int64) (kafkaserver.Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &faultySession{Session: x, b: s.b, c: s.c}, nil
+	return &faultySession{Session: x, b: s.b, c: s.c, turn: make(chan struct{}, 1)}, nil
 }
 
 // Handle implements kafkaserver.Session.
@@ -327,6 +329,8 @@ func (s *faultySession) Handle(r *kafkaserver.Request) {
 
 // Closed implements kafkaserver.Session.
 func (s *faultySession) Closed(cause error) {
+	s.turn <- struct{}{}
+	defer func() { <-s.turn }()
 	s.mu.Lock()
 	s.closed, s.waiting = true, nil
 	s.mu.Unlock()
@@ -371,6 +375,8 @@ var errCut = errors.New("kafkatest: cut by a rule")
 
 // do does to a request what was decided.
 func (s *faultySession) do(r *kafkaserver.Request, result Result) {
+	s.turn <- struct{}{}
+	defer func() { <-s.turn }()
 	s.mu.Lock()
 	closed := s.closed
 	s.mu.Unlock()
