@@ -79,12 +79,17 @@ func (g *groupCoordinator) load() error {
 	return err
 }
 
-// shard returns the shard of a partition.
+// shard returns the shard of a partition. One of a topic that is gone has no part in what is there now.
 func (g *groupCoordinator) shard(p *partition) *groupShard {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	s := g.shards[p.index]
 	if s == nil || s.p != p { // the topic was deleted and made again
+		if p.topic.deleted.Load() {
+			s = newGroupShard(g, p)
+			s.dead = true
+			return s
+		}
 		if s != nil {
 			go s.close()
 		}

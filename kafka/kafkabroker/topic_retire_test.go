@@ -119,3 +119,25 @@ func TestDeleteOffsets(t *testing.T) {
 		}
 	})
 }
+
+// TestShardOfDeletedTopic: a request that has looked before the topic of groups was deleted and made again does not end the groups
+// that there are now.
+func TestShardOfDeletedTopic(t *testing.T) {
+	b := openBroker(t, smallOptions())
+	old, err := b.internalTopic(offsetsTopic)
+	if err == nil {
+		err = b.deleteTopic(old)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := b.internalTopic(offsetsTopic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := b.groups.shard(made.partition(0))
+	b.groups.shard(old.partition(0))
+	if b.groups.shard(made.partition(0)) != s {
+		t.Error("the groups begin anew")
+	}
+}
