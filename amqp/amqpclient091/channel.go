@@ -325,6 +325,7 @@ func (h *Channel) closedByServer(l *link, cause error, calls []any) {
 	}
 	h.fail(refs, unknown)
 	h.failReplies(unknown)
+	h.checkRoom()
 	var failed *Consumer // that could not be put back in its place
 	if len(calls) > 0 && !l.began {
 		failed = calls[0].(*call).consumer

@@ -15,6 +15,7 @@ import (
 func TestLateAnswer(t *testing.T) {
 	run(t, func(t *testing.T, s *broker) {
 		s.queue("q")
+		s.queue("p")
 		s.fill("q", 1)
 		c := s.client(nil)
 		ch, err := c.Channel(t.Context(), nil)
@@ -35,7 +36,7 @@ func TestLateAnswer(t *testing.T) {
 			},
 			"declare": func(ctx context.Context) (any, error) { return c.DeclareQueue(ctx, Queue{Name: "r"}) },
 			"lookup":  func(ctx context.Context) (any, error) { return c.LookupQueue(ctx, "q") },
-			"purge":   func(ctx context.Context) (any, error) { return c.PurgeQueue(ctx, "r") },
+			"purge":   func(ctx context.Context) (any, error) { return c.PurgeQueue(ctx, "p") },
 		} {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			got, err := call(ctx)
@@ -48,6 +49,41 @@ func TestLateAnswer(t *testing.T) {
 		synctest.Wait()
 		if n := s.count("q"); n != 1 {
 			t.Errorf("%d messages", n)
+		}
+	})
+}
+
+// TestRoomAfterChannelClosed: who waits for room in the window of Client.Publish, or for its end, goes on when the server closes the
+// channel because of the message before.
+func TestRoomAfterChannelClosed(t *testing.T) {
+	run(t, func(t *testing.T, s *broker) {
+		s.queue("q")
+		c := s.client(&Options{Publish: &ChannelOptions{Window: 1}})
+		s.do(func() {
+			s.publish = func(p *peer, ch *amqp091.Channel, e *amqp091.Event) bool {
+				s.publish = nil
+				time.AfterFunc(time.Second, func() {
+					s.do(func() {
+						ch.Close(time.Now(), &amqp091.Error{Code: amqp091.NotFound, Method: amqp091.IDBasicPublish})
+						p.events()
+					})
+				})
+				return true
+			}
+		})
+		first := make(chan error, 1)
+		go func() { first <- c.Publish(t.Context(), &Message{Exchange: "no"}) }()
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		done := make(chan error, 2)
+		go func() { done <- c.output.Drain(ctx) }()
+		go func() { done <- c.Publish(ctx, &Message{RoutingKey: "q"}) }()
+		for range 2 {
+			check(t, <-done)
+		}
+		if err := <-first; !isCode(err, amqp091.NotFound) {
+			t.Error(err)
 		}
 	})
 }
