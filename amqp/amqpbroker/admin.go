@@ -344,15 +344,16 @@ func (b *Broker) definitions(vhost string) *Definitions {
 		names = []string{vhost}
 	}
 	for _, name := range names {
-		v := b.vhost(name)
+		b.mu.RLock()
+		v := b.vhosts[name]
+		own := ""
+		if v != nil && vhost == "" {
+			own = name
+			d.Vhosts = append(d.Vhosts, v.definition)
+		}
+		b.mu.RUnlock()
 		if v == nil {
 			continue
-		}
-		own := name
-		if vhost == "" {
-			d.Vhosts = append(d.Vhosts, v.definition)
-		} else {
-			own = ""
 		}
 		v.export(d, own)
 	}

@@ -82,6 +82,13 @@ func (r *recorder) appendCheckpoint(dst []byte, q *queue, clean bool) []byte {
 			}
 		}
 	}
+	for _, k := range q.aside {
+		flags := k.mark.flags & (checkDeferred | checkScheduled | checkDead)
+		if flags&checkScheduled != 0 {
+			flags |= checkTime
+		}
+		kept.add(k.seq, k.coldEntry.flags, k.mark.count, flags, k.at)
+	}
 	return append(binary.AppendUvarint(dst, uint64(kept.n)), kept.b...)
 }
 

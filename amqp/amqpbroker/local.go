@@ -386,6 +386,12 @@ func (b *Broker) Consume(vhost, queue string, o *ConsumeOptions) (*Subscription,
 	}
 	q.begin(bt, s.co)
 	b.done(bt)
+	b.mu.RLock()
+	closed := b.closed
+	b.mu.RUnlock()
+	if closed { // Close may have missed it
+		s.end(net.ErrClosed)
+	}
 	return s, nil
 }
 

@@ -115,7 +115,11 @@ func (q *queue) offer(bt *amqpserver.Batch, pub *publication) (refused bool) {
 // refuse dead-letters what was refused, where that is asked for.
 func (q *queue) refuse(bt *amqpserver.Batch, pub *publication, set *settings, from *origin) {
 	if set.overflow == overflowRejectDLX && set.deadLetter {
+		sc := scratchOf(bt)
+		routed := sc.router.queues // the message may still be on its way to others of them
+		sc.router.queues = unique[*queue]{}
 		q.deadLetter(bt, pub.own(), deathMaxlen, set, from)
+		sc.router.queues = routed
 	}
 }
 

@@ -58,7 +58,7 @@ type queue struct {
 	journal  queueJournal
 	counts   queueCounts
 	grouping *grouping
-	aside    []keptEntry // while it is restored: what is to be deferred or scheduled
+	aside    []keptEntry // while it is restored: what is to be deferred, scheduled or dead-lettered
 }
 
 // level is the ready entries of one priority: those in memory, then those that are not.

@@ -3,7 +3,10 @@ package amqpbroker
 import (
 	"context"
 	"fmt"
+	"math"
+	"net"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -118,6 +121,111 @@ func TestRefusedGet(t *testing.T) {
 			equal(t, "queue", drain(t, q), "mr")
 			p.drop()
 			w.close()
+		}
+	})
+}
+
+// TestRefusedAmongOthers publishes to several queues of a headers exchange, of which the first refuses the message and dead-letters
+// it: the others get it.
+func TestRefusedAmongOthers(t *testing.T) {
+	inWorld(t, Options{}, func(w *world, p *peer) {
+		var queues []*queue
+		for i := range 4 {
+			q := declare(t, w.Broker, Queue{Name: fmt.Sprint("q", i), Arguments: args("x-dead-letter-exchange", "",
+				"x-dead-letter-routing-key", "dead", "x-max-length", i, "x-overflow", "reject-publish-dlx")})
+			must(t, w.Bind(context.Background(), "/", Binding{Source: "amq.headers", Destination: q.name, Arguments: args("a", 1)}))
+			queues = append(queues, q)
+		}
+		queues[0] = declare(t, w.Broker, Queue{Name: "dead"})
+		p.send(1, &amqp091.ConfirmSelect{})
+		p.publish(1, "amq.headers", "", &amqp091.Properties{Headers: args("a", 1)}, "m")
+		p.expect("confirm.select-ok, nack 1")
+		for _, q := range queues {
+			equal(t, q.name, drain(t, q), "m")
+		}
+	})
+}
+
+// TestDefinitionsWhileChanged gives a virtual host another description after somebody has read the definitions, in no order but that
+// of time, which the race detector does not know.
+func TestDefinitionsWhileChanged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := open(t, Options{})
+		var other sync.WaitGroup
+		other.Go(func() {
+			time.Sleep(time.Second)
+			must(t, b.SetVhost(VhostDefinition{Name: "/", Description: "another"}))
+		})
+		b.Definitions()
+		other.Wait()
+		equal(t, "description", b.Definitions().Vhosts[0].Description, "another")
+	})
+}
+
+// checkpointJournal makes checkpoints whenever something is read.
+type checkpointJournal struct{ *memJournal }
+
+func (j checkpointJournal) Reader() JournalReader { return j }
+
+func (j checkpointJournal) Read(seq uint64) ([]byte, error) {
+	j.h.Checkpoint(math.MaxUint64)
+	return j.memJournal.Read(seq)
+}
+
+// TestCheckpointWhileRestored makes checkpoints of a queue while what is deferred, scheduled and rejected in it is read back, and
+// loses the power then.
+func TestCheckpointWhileRestored(t *testing.T) {
+	j := newMemJournal(nil)
+	b := open(t, Options{Journal: j, Definitions: Guest()})
+	q := declare(t, b, Queue{Name: "q", Durable: true, Arguments: args("x-dead-letter-exchange", "", "x-dead-letter-routing-key", "dead")})
+	put(t, q, amqp091.Properties{DeliveryMode: amqp091.Persistent}, "1", "2", "3", "4")
+	due := time.Now().Add(time.Hour).UnixMilli()
+	for i := range 3 {
+		d, ok, err := b.Get("/", "q", false)
+		if !ok {
+			t.Fatal(err)
+		}
+		q.mu.Lock()
+		if i == 1 {
+			e := q.unhold(d.h)
+			q.postpone(&e, due)
+		} else {
+			q.deferEntry(d.h)
+		}
+		q.unlock()
+	}
+	log := j.log()
+	for i := range 3 {
+		j := newMemJournal(log)
+		var use Journal = j
+		if i < 2 {
+			use = checkpointJournal{j}
+		}
+		b := open(t, Options{Journal: use})
+		log = j.log()
+		var got []string
+		q := b.vhost("/").queue("q")
+		q.mu.Lock()
+		for _, h := range q.held {
+			got = append(got, fmt.Sprint(string(h.m.body), " ", h.state, " ", h.state == stateScheduled && h.at == due))
+		}
+		q.mu.Unlock()
+		slices.Sort(got)
+		equal(t, "held", strings.Join(got, ", "), fmt.Sprintf("1 %d false, 2 %d true, 3 %[1]d false", stateDeferred, stateScheduled))
+		equal(t, "queue", drain(t, q), "4r")
+	}
+}
+
+// TestConsumeAfterClose: a subscription to a broker that is closed has ended.
+func TestConsumeAfterClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := open(t, Options{})
+		declare(t, b, Queue{Name: "q"})
+		must(t, b.Close())
+		s, err := b.Consume("/", "q", nil)
+		must(t, err)
+		if _, err := s.Next(t.Context()); err != net.ErrClosed {
+			t.Error(err)
 		}
 	})
 }

@@ -202,24 +202,26 @@ func (b *Broker) restoreAside() {
 	var r JournalReader
 	for _, v := range b.vhosts {
 		for _, q := range v.queues {
-			for _, e := range q.aside {
+			for len(q.aside) > 0 {
 				if r == nil {
 					r = b.rec.j.Reader()
 				}
-				q.setAside(bt, r, &e)
+				q.setAside(bt, r, q.aside[0])
 			}
-			q.aside = nil
 		}
 	}
 	b.bury(bt)
 	bt.Flush()
 }
 
-// setAside makes an entry deferred or scheduled again.
-func (q *queue) setAside(bt *amqpserver.Batch, r JournalReader, k *keptEntry) {
+// setAside makes the first entry of aside deferred or scheduled again.
+func (q *queue) setAside(bt *amqpserver.Batch, r JournalReader, k keptEntry) {
 	m, err := q.b.readSurely(r, k.seq)
 	q.mu.Lock()
 	defer q.unlock()
+	if q.aside = q.aside[1:]; len(q.aside) == 0 {
+		q.aside = nil
+	}
 	if err != nil {
 		q.b.opts.Logger.Error("journal: a message cannot be read", "queue", q.name, "vhost", q.v.name, "err", err)
 		q.spent = append(q.spent, spent{k.seq, k.size})
