@@ -68,6 +68,7 @@ func (n *packetNet) set(f func(*packetNet)) {
 }
 
 func (n *packetNet) send(c *packetConn, b []byte, to netip.AddrPort) {
+	n.tapping.Lock() // when set has taken a tap away, it is over
 	n.mu.Lock()
 	from := c.addr
 	if a, ok := n.nat[from]; ok {
@@ -80,10 +81,9 @@ func (n *packetNet) send(c *packetConn, b []byte, to netip.AddrPort) {
 	sink, delay := n.sinks[to], n.delay
 	n.mu.Unlock()
 	if tap != nil {
-		n.tapping.Lock()
 		tap(from, to, b)
-		n.tapping.Unlock()
 	}
+	n.tapping.Unlock()
 	if sink != nil && !lost {
 		sink.deliver(packet{append([]byte(nil), b...), from, time.Now().Add(delay)})
 	}
