@@ -178,17 +178,28 @@ func application(w *world, rnd *rand.Rand) {
 	case 3:
 		w.Publish(w.t.Context(), &mqtt.Publish{Topic: []byte("a/1"), QoS: mqtt.QoS(rnd.IntN(3)), Retain: rnd.IntN(2) == 0, Payload: []byte("p")})
 	case 4:
-		s, err := w.Subscribe([]mqtt.Subscription{{Filter: "a/#", QoS: 2}, {Filter: "$share/g/a/+", QoS: 1}}, &SubscribeOptions{Queue: 5})
+		o := &SubscribeOptions{Queue: 5, ManualAck: rnd.IntN(2) == 0}
+		s, err := w.Subscribe([]mqtt.Subscription{{Filter: "a/#", QoS: 2}, {Filter: "$share/g/a/+", QoS: 1}}, o)
 		if err != nil {
 			w.t.Error(err)
 			return
 		}
 		ctx, cancel := context.WithTimeout(w.t.Context(), time.Second) // the others may have ended
 		defer cancel()
-		for range s.Messages(ctx) {
-			break
+		var got []*Delivery
+		for d := range s.Messages(ctx) {
+			if d == nil {
+				break
+			}
+			_ = d.Message.Payload()
+			if got = append(got, d); len(got) > rnd.IntN(5) {
+				break
+			}
 		}
 		s.Close()
+		for _, d := range got { // too late
+			d.Ack()
+		}
 	case 5:
 		for s := range w.Sessions() {
 			_ = s.Queued

@@ -246,6 +246,7 @@ func (l *Subscription) Messages(ctx context.Context) iter.Seq2[*Delivery, error]
 func (l *Subscription) next(ctx context.Context, rd *JournalReader) (*Delivery, error) {
 	for {
 		if err := ctx.Err(); err != nil {
+			l.signal() // it may have been woken for a message that is for others now
 			return nil, err
 		}
 		if d, more, err := l.poll(); d != nil || err != nil {

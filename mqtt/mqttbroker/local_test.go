@@ -181,6 +181,35 @@ func TestLocalEnd(t *testing.T) {
 		}
 		s.Close()
 	})
+	run(t, "a loop that ends leaves the message to the others", nil, func(w *world) {
+		s, _ := w.Subscribe([]mqtt.Subscription{{Filter: "t"}}, nil)
+		got := make(chan *Delivery)
+		loop := func(ctx context.Context) {
+			for d, err := range s.Messages(ctx) {
+				if err == nil {
+					got <- d
+				}
+			}
+		}
+		for range 50 {
+			ctx, cancel := context.WithCancel(w.t.Context())
+			go loop(ctx)
+			w.wait()
+			other, stop := context.WithTimeout(w.t.Context(), time.Minute)
+			go loop(other)
+			w.wait()
+			w.publish("t=x", 0, false) // wakes the first one
+			cancel()
+			select {
+			case <-got:
+			case <-other.Done():
+				t.Error("nobody got the message")
+			}
+			stop()
+			w.wait()
+		}
+		s.Close()
+	})
 	run(t, "errors", nil, func(w *world) {
 		for _, f := range []mqtt.Subscription{{Filter: ""}, {Filter: "a/#/b"}, {Filter: "$share/g"}, {Filter: "a", QoS: 3}} {
 			if _, err := w.Subscribe([]mqtt.Subscription{f}, nil); err == nil {
