@@ -117,13 +117,16 @@ func (c *Consumer) Close() error {
 // a static member, and waits until its goroutines have ended. When ctx ends first the rest is done as Close does it. The
 // error is that of committing or ctx.
 //
-// When Poll is running it ends with [ErrClosed]. Within a function of ConsumerOptions, or while one runs, Shutdown does not
+// When Poll is running it ends with [ErrClosed], and so does each later call. Within a function of ConsumerOptions, or while one runs, Shutdown does not
 // wait for it and does not call another.
 func (c *Consumer) Shutdown(ctx context.Context) error {
 	var err error
-	if c.beginShutdown() {
+	switch first, alone := c.beginShutdown(); {
+	case alone:
 		c.wakeUp()
 		err = c.giveBack(ctx)
+	case first:
+		err = c.commitKept(ctx)
 	}
 	done := c.leave("the consumer is being closed")
 	if done != nil {

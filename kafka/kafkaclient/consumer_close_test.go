@@ -38,8 +38,11 @@ func TestConsumerCloses(t *testing.T) {
 					}()
 					time.Sleep(after)
 					end(t, c)
-					if err := <-done; !errors.Is(err, kafkaclient.ErrClosed) && !errors.Is(err, kafkaclient.ErrPolling) || !errors.Is(err, net.ErrClosed) && !errors.Is(err, kafkaclient.ErrPolling) {
+					if err := <-done; !errors.Is(err, kafkaclient.ErrClosed) || !errors.Is(err, net.ErrClosed) {
 						t.Errorf("%v", err)
+					}
+					if _, err := c.Poll(t.Context()); !errors.Is(err, kafkaclient.ErrClosed) {
+						t.Errorf("afterwards: %v", err)
 					}
 					if err := c.Commit(t.Context()); !errors.Is(err, kafkaclient.ErrClosed) {
 						t.Errorf("%v", err)
@@ -160,5 +163,38 @@ func TestConsumerFollowsRack(t *testing.T) {
 		if racks[1] != "y" || racks[2] != "y" {
 			t.Errorf("%v", racks)
 		}
+	})
+}
+
+// TestShutdownWhilePartitionsAreGivenBack: what was consumed of those that stay is committed, too.
+func TestShutdownWhilePartitionsAreGivenBack(t *testing.T) {
+	consumerBubble(t, &kafkatest.BrokerOptions{Topics: map[string]int{"a": 4}}, func(t *consumerTest) {
+		for p := range int32(4) {
+			t.b.Produce(t, kafkatest.Numbered("a", p, 0, 5)...)
+		}
+		o := kafkaclient.ConsumerOptions{Group: "g", Topics: []string{"a"}, Reset: kafkaclient.ResetEarliest, CommitInterval: time.Hour,
+			Assignors: []kafka.Assignor{kafka.CooperativeStickyAssignor{}}}
+		m := t.member(o)
+		time.Sleep(10 * time.Second)
+		commits := t.faults.Add(kafkatest.Rule{Keys: []kafkawire.APIKey{kafkawire.KeyOffsetCommit}, Times: 1, Do: kafkatest.Delay(5 * time.Second)})
+		second := t.member(o)
+		for i := 0; commits() == 0; i++ {
+			if i == 10_000 {
+				t.Fatal("no partition is given back")
+			}
+			time.Sleep(time.Millisecond)
+		}
+		t.shutdown(m.c) // Poll waits for the commit
+		<-m.done
+		for p := range int32(4) {
+			if at := t.committed("g", tp("a", p)); at != 5 {
+				t.Errorf("committed %d of partition %d", at, p)
+			}
+		}
+		time.Sleep(20 * time.Second)
+		if len(m.values) != 20 || len(second.values) != 0 {
+			t.Errorf("%d and %d records", len(m.values), len(second.values))
+		}
+		second.leave(t)
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -85,9 +86,14 @@ func TestConsumerCallbacksMayCallAnything(t *testing.T) {
 			for p := range int32(4) {
 				t.b.Produce(t, kafkatest.Numbered("a", p, 0, 10)...)
 			}
+			var leaving atomic.Bool
 			everything := func(c *kafkaclient.Consumer, list []kafka.TopicPartition) {
-				if _, err := c.Poll(t.Context()); !errors.Is(err, kafkaclient.ErrPolling) {
-					t.Errorf("%v", err)
+				want := kafkaclient.ErrPolling
+				if leaving.Load() {
+					want = kafkaclient.ErrClosed
+				}
+				if _, err := c.Poll(t.Context()); !errors.Is(err, want) {
+					t.Errorf("%v, want %v", err, want)
 				}
 				for _, p := range list {
 					if _, err := c.Position(t.Context(), p); err != nil {
@@ -149,6 +155,7 @@ func TestConsumerCallbacksMayCallAnything(t *testing.T) {
 			third := t.member(o)
 			<-third.done
 			time.Sleep(10 * time.Second)
+			leaving.Store(true)
 			m.leave(t)
 			if !slices.Contains(m.values, "8") || slices.Contains(m.values, "7") {
 				t.Errorf("%v", m.values)

@@ -26,8 +26,8 @@ type current struct {
 //
 // The slice is valid until the next call; the records are the caller's.
 func (c *Consumer) Poll(ctx context.Context) ([]*Record, error) {
-	if c.shutting.Load() || !c.polling.CompareAndSwap(false, true) {
-		return nil, ErrPolling
+	if err := c.beginPoll(); err != nil {
+		return nil, err
 	}
 	defer c.polling.Store(false)
 	c.setCommits(true)
@@ -39,6 +39,17 @@ func (c *Consumer) Poll(ctx context.Context) ([]*Record, error) {
 	return list, err
 }
 
+// beginPoll sees to it that only one polls.
+func (c *Consumer) beginPoll() error {
+	switch {
+	case c.shutting.Load():
+		return ErrClosed
+	case !c.polling.CompareAndSwap(false, true):
+		return ErrPolling
+	}
+	return nil
+}
+
 // All polls until the loop ends, ctx ends or the consumer is closed. What is committed by itself are the records before
 // the current one, and rebalances happen between two records: those of partitions that are revoked do not come any more.
 // When the loop ends by break the next Poll or All goes on after the current record.
@@ -47,8 +58,8 @@ func (c *Consumer) Poll(ctx context.Context) ([]*Record, error) {
 // are [Fatal]: then it ends.
 func (c *Consumer) All(ctx context.Context) iter.Seq2[*Record, error] {
 	return func(yield func(*Record, error) bool) {
-		if c.shutting.Load() || !c.polling.CompareAndSwap(false, true) {
-			yield(nil, ErrPolling)
+		if err := c.beginPoll(); err != nil {
+			yield(nil, err)
 			return
 		}
 		defer c.polling.Store(false)

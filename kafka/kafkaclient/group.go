@@ -487,18 +487,37 @@ func (c *Consumer) assigned(e kafka.MemberEvent) {
 	}
 }
 
-// beginShutdown reports whether Shutdown may call functions of the application: nobody else is at that.
-func (c *Consumer) beginShutdown() bool {
+// beginShutdown reports whether the consumer is shut down for the first time, and whether Shutdown may call functions of the
+// application then: nobody else is at that.
+func (c *Consumer) beginShutdown() (first, alone bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	again := c.shutting.Swap(true)
-	if c.closed || again || c.group != nil && c.group.busy {
-		return false
+	if c.shutting.Swap(true) || c.closed {
+		return false, false
 	}
 	if c.group != nil {
+		if c.group.busy {
+			return true, false
+		}
 		c.group.busy = true // for good
 	}
-	return true
+	return true, true
+}
+
+// commitKept commits what was consumed of partitions that are not being given back, while somebody else is at those.
+func (c *Consumer) commitKept(ctx context.Context) error {
+	c.mu.Lock()
+	list := c.toCommit()
+	for tp := range list {
+		if !c.commits() || c.parts[tp].revoked {
+			delete(list, tp)
+		}
+	}
+	if len(list) == 0 {
+		c.mu.Unlock()
+		return nil
+	}
+	return c.commitNow(ctx, list)
 }
 
 // giveBack gives all partitions back.
