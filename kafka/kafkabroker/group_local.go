@@ -195,6 +195,9 @@ func (b *Broker) CommitGroupOffsets(ctx context.Context, group string, offsets .
 	if err != nil || len(offsets) == 0 {
 		return err
 	}
+	if s == nil { // the topic was deleted meanwhile
+		return kafkawire.ErrNotCoordinator
+	}
 	return s.locally(ctx, func() error { return s.commitLocally(group, offsets) })
 }
 

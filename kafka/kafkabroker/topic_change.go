@@ -311,8 +311,10 @@ func (b *Broker) internalTopic(name string) (*topicState, error) {
 		n.partitions = b.configs.broker().int32("transaction.state.log.num.partitions")
 	}
 	t, err := b.createTopic(&n, false)
-	if t == nil && b.topic(name) != nil {
-		return b.topic(name), nil // somebody was faster
+	if t == nil {
+		if t = b.topic(name); t != nil {
+			err = nil // somebody was faster
+		}
 	}
 	return t, err
 }
