@@ -189,11 +189,11 @@ func (b *Broker) Open(_ context.Context, c *amqpserver.Conn, vhost string) (amqp
 	}
 	s := &session{b: b, v: v, conn: c, user: c.User(), since: time.Now(), exclusive: make(map[*queue]struct{})}
 	s.permit = b.reg.permit(s.user, vhost)
-	if err := s.permit.open(); err != nil {
-		return nil, err
-	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if err := s.permit.open(); err != nil { // with the lock: DeleteUser closes the connection otherwise
+		return nil, err
+	}
 	if b.closed {
 		return nil, amqp091.HardError(amqp091.ConnectionForced, "broker is closed")
 	}

@@ -71,6 +71,29 @@ func TestVhostMadeWhileDeleted(t *testing.T) {
 	check("after a restart")
 }
 
+// TestOpenWhileUserIsDeleted deletes the user of a connection between the moment when it may open the virtual host and the one when
+// it is known, so that DeleteUser closes it: it does not open.
+func TestOpenWhileUserIsDeleted(t *testing.T) {
+	b := open(t, Options{})
+	c := new(amqpserver.Conn) // of the user without a name
+	must(t, b.SetPermission(Permission{Vhost: "/", Read: ".*"}))
+	b.mu.RLock()
+	opened := make(chan error, 1)
+	go func() {
+		_, err := b.Open(context.Background(), c, "/")
+		opened <- err
+	}()
+	for b.mu.TryRLock() { // until somebody waits for the lock
+		b.mu.RUnlock()
+		runtime.Gosched()
+	}
+	must(t, b.change(b.reg.ofUser("")...))
+	b.mu.RUnlock()
+	if err := <-opened; err == nil {
+		t.Error("it has opened")
+	}
+}
+
 // TestUsedQueueIsKept uses a queue between the moment when it seems to be unused and its end.
 func TestUsedQueueIsKept(t *testing.T) {
 	b := open(t, Options{})
