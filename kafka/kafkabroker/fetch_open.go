@@ -138,6 +138,8 @@ func (j *fetchJob) open(v *kafkawire.FetchView) error {
 			return nil
 		}
 		s := &fetchSession{m: kafka.NewFetchServerSession(j.r.Version >= 13), of: j.s.owner()}
+		s.mu.Lock() // others may guess its id
+		defer s.mu.Unlock()
 		j.update(s, v)
 		if j.s.fetchID != 0 { // a stream has one at a time
 			c.remove(j.s.fetchID, j.s)

@@ -37,14 +37,17 @@ func (l *partitionLog) moveStart(offset int64) error {
 	l.high = max(l.high, l.start)
 	l.settle()
 	l.mu.Unlock()
-	err := l.trimEpochs(l.start, l.end)
-	if vfs.IsNoSpace(err) { // the file may tell more than there is, and what goes now makes room
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.epochs = l.epochs.truncateStart(l.start)
-		return nil
+	e := l.epochs.truncateStart(l.start).truncateEnd(l.end)
+	if !e.same(l.epochs) {
+		// Without space the file may tell more than there is: what goes now makes room.
+		if err := l.saveEpochs(e); !vfs.IsNoSpace(err) {
+			return err
+		}
 	}
-	return err
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.epochs = e
+	return nil
 }
 
 // removeOld removes the segments that retention does not keep: those before the start of the log, and with the policy delete
