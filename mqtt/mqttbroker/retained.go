@@ -394,8 +394,11 @@ func (c *conn) readFirst() {
 				c.s.trim()
 			}
 		}
+		now := c.s.conn.Load() // another one does not read because this one did
 		c.s.mu.Unlock()
-		c.goOn()
+		if now != nil {
+			now.goOn()
+		}
 	})
 }
 
