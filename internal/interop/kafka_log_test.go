@@ -26,7 +26,7 @@ func TestKafkaLogDirectory(t *testing.T) {
 	address := freeAddress(t)
 	k := newApacheKafka(t, address, address, "log.cleaner.backoff.ms=200\nbroker.session.timeout.ms=9000\n") // it is killed
 	k.start()
-	kafkaLog(t, "create", address)
+	kafkaLog(t, "create", address, "0")
 	kafkaLog(t, "fill", address, "first", "2000")
 	theirs := kafkaLog(t, "read", address)
 	if _, err := (vfs.OS{}).LockRange(filepath.Join(k.data, ".lock")); !errors.Is(err, vfs.ErrLocked) {
@@ -72,7 +72,7 @@ func TestKafkaDirectoryServed(t *testing.T) {
 	address := freeAddress(t)
 	k := newApacheKafka(t, address, address, "")
 	k.start()
-	kafkaLog(t, "create", address)
+	kafkaLog(t, "create", address, "3600000") // nobody compacts between two looks
 	kafkaLog(t, "fill", address, "first", "2000")
 	theirs := kafkaLog(t, "read", address)
 	k.stop(syscall.SIGTERM)
@@ -193,7 +193,7 @@ func TestKafkaLogGolden(t *testing.T) {
 	address := freeAddress(t)
 	k := newApacheKafka(t, address, address, "")
 	k.start()
-	kafkaLog(t, "create", address)
+	kafkaLog(t, "create", address, "0")
 	kafkaLog(t, "fill", address, "golden", "4")
 	expected := kafkaLog(t, "read", address)
 	k.stop(syscall.SIGTERM)

@@ -19,7 +19,7 @@ public class KafkaLog {
     public static void main(String[] args) throws Exception {
         address = args[1];
         if (args[0].equals("create")) {
-            create();
+            create(args[2]);
         } else if (args[0].equals("fill")) {
             fill(args[2], Integer.parseInt(args[3]));
         } else {
@@ -44,12 +44,13 @@ public class KafkaLog {
         return c;
     }
 
-    static void create() throws Exception {
+    /** Creates the topics. The compacted one keeps what is younger than lag milliseconds as it is. */
+    static void create(String lag) throws Exception {
         try (Admin a = Admin.create(config())) {
             Map<String, String> small = new HashMap<>(Map.of("segment.bytes", "1048576", "index.interval.bytes", "1000"));
             NewTopic plain = new NewTopic("plain", 1, (short) 1).configs(small);
             Map<String, String> compacted = new HashMap<>(small);
-            compacted.putAll(Map.of("cleanup.policy", "compact", "min.cleanable.dirty.ratio", "0.01"));
+            compacted.putAll(Map.of("cleanup.policy", "compact", "min.cleanable.dirty.ratio", "0.01", "min.compaction.lag.ms", lag));
             a.createTopics(List.of(plain, new NewTopic("compacted", 1, (short) 1).configs(compacted))).all().get();
         }
     }
