@@ -67,7 +67,6 @@ func (q *queue) deadLetter(bt *amqpserver.Batch, m *message, why deathReason, se
 	if len(targets) == 0 {
 		return
 	}
-	targets = append([]*queue(nil), targets...)
 	q.b.distribute(bt, &publication{m: dead}, targets, from, confirmation{})
 }
 

@@ -376,7 +376,7 @@ func (d *delayed) publish(bt *amqpserver.Batch, list []delayedEntry) {
 		out.seq, out.at = 0, bt.Now().UnixMilli()
 		out.flags |= messageMoved
 		out.props = negated(out.props)
-		targets := slices.Clone(x.v.route(scratchOf(bt), x, []byte(out.key), out.props))
+		targets := x.v.route(scratchOf(bt), x, []byte(out.key), out.props)
 		if len(targets) == 0 {
 			b.counts.unroutable.Add(1)
 			continue

@@ -238,7 +238,7 @@ func (b *Broker) Publish(ctx context.Context, vhost string, m *Message) error {
 		}
 	}}
 	if x.delayed == nil || !x.delay(bt, out, nil, conf) {
-		targets := slices.Clone(v.route(scratchOf(bt), x, []byte(out.key), out.props))
+		targets := v.route(scratchOf(bt), x, []byte(out.key), out.props)
 		if len(targets) == 0 {
 			if m.Mandatory {
 				return amqp091.SoftError(amqp091.NoRoute, "NO_ROUTE")

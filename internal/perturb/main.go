@@ -1,5 +1,5 @@
 // Command perturb runs go test with the race detector and with a package sync whose mutexes yield at random, before and after
-// they are locked and after they are unlocked. It shows within minutes what a busy machine shows once in a thousand runs:
+// they are locked and after they are unlocked, for what shows on a busy machine only by chance:
 //
 //	go run ./internal/perturb -count 5 -cpu 2,4,8 ./amqp/amqpbroker
 //

@@ -132,7 +132,7 @@ func (l *partitionLog) listSegments(now int64) error {
 		case timeIndexSuffix:
 			g.timesLen = n
 		case txnIndexSuffix:
-			g.hasTxns, g.txnsLen = true, n
+			g.txnsLen = n
 		}
 	}
 	for _, g := range l.segs {
@@ -272,7 +272,7 @@ func (l *partitionLog) recoverSegment(g *segment, t *producerTable) (end int64, 
 		return 0, false, err
 	}
 	g.mu.Lock()
-	g.hasTxns, g.txnsLen, g.inMemory, g.entries, g.moments, g.since = false, 0, true, nil, nil, 0
+	g.txnsLen, g.inMemory, g.entries, g.moments, g.since = 0, true, nil, nil, 0
 	g.saved, g.savedTime, g.first, g.last, g.lastKnown = 0, 0, noTime, timeEntry{noTime, 0}, true
 	g.mu.Unlock()
 	size := g.size.Load()

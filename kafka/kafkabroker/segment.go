@@ -37,8 +37,7 @@ type segment struct {
 	first     int64 // timestamp of the first batch, unknownTime before somebody asked
 	last      timeEntry
 	lastKnown bool
-	hasTxns   bool   // there is a transaction index
-	txnsLen   int64  // of it, in bytes: what is behind that is being written
+	txnsLen   int64  // of the transaction index, in bytes: what is behind that is being written
 	txnSuffix string // behind the name of it
 	hints     [4]posHint
 	hint      int
@@ -280,7 +279,7 @@ func (s *segment) txnName() string {
 func (s *segment) anyAborted() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.hasTxns
+	return s.txnsLen > 0
 }
 
 // addAborted adds to the transaction index.
@@ -304,16 +303,16 @@ func (s *segment) addAborted(fsys vfs.FS, t abortedTxn) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.hasTxns, s.txnsLen = true, n+txnEntrySize
+	s.txnsLen = n + txnEntrySize
 	return nil
 }
 
 // aborted reads the transaction index.
 func (s *segment) aborted(fsys vfs.FS) ([]abortedTxn, error) {
 	s.mu.Lock()
-	any, n := s.hasTxns, s.txnsLen
+	n := s.txnsLen
 	s.mu.Unlock()
-	if !any {
+	if n == 0 {
 		return nil, nil
 	}
 	name := s.txnName()

@@ -117,8 +117,8 @@ func (c *Consumer) Close() error {
 // a static member, and waits until its goroutines have ended. When ctx ends first the rest is done as Close does it. The
 // error is that of committing or ctx.
 //
-// When Poll is running it ends with [ErrClosed], and so does each later call. Within a function of ConsumerOptions, or while one runs, Shutdown does not
-// wait for it and does not call another.
+// When Poll is running it ends with [ErrClosed], and so does each later call. Within a function of ConsumerOptions, or while
+// one runs, Shutdown does not wait for it and does not call another.
 func (c *Consumer) Shutdown(ctx context.Context) error {
 	var err error
 	switch first, alone := c.beginShutdown(); {

@@ -308,7 +308,7 @@ func (c *Consumer) neededTopics() map[kafkawire.TopicName]bool {
 }
 
 // metadataChanged takes new metadata.
-func (c *Consumer) metadataChanged(*cluster) {
+func (c *Consumer) metadataChanged() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {

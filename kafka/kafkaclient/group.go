@@ -12,14 +12,13 @@ import (
 
 // group is a consumer's membership. Consumer.mu guards it.
 type group struct {
-	m       *kafka.Member
-	events  []kafka.MemberEvent // for the goroutine that polls
-	busy    bool                // it works on them
-	giving  *giving             // what it gives back, when a call of Poll ended before that was done
-	left    bool
-	failed  bool // the machine waits for Retry
-	watched map[string]bool
-	seen    *cluster // the last metadata that the leader was told of
+	m      *kafka.Member
+	events []kafka.MemberEvent // for the goroutine that polls
+	busy   bool                // it works on them
+	giving *giving             // what it gives back, when a call of Poll ended before that was done
+	left   bool
+	failed bool     // the machine waits for Retry
+	seen   *cluster // the last metadata that the leader was told of
 }
 
 // Subscribe makes topics those of the consumer, and no others, and joins the group with the next Poll. The partitions come
@@ -77,7 +76,7 @@ func (c *Consumer) startGroup() {
 	if c.o.Pattern != nil {
 		o.Matches = c.o.Pattern.MatchString
 	}
-	c.group = &group{m: kafka.NewMember(o), watched: make(map[string]bool)}
+	c.group = &group{m: kafka.NewMember(o)}
 }
 
 // Rebalance asks the group to rebalance.

@@ -62,14 +62,14 @@ type metadata struct {
 	round    uint64                      // counts refreshes that began
 	over     chan struct{}               // closed when the next one has ended
 	last     error                       // of the latest refresh
-	watchers map[*func(*cluster)]struct{}
+	watchers map[*func()]struct{}
 }
 
 func (m *metadata) init(c *Client) {
 	m.c = c
 	m.wake = make(chan struct{}, 1)
 	m.wanted = make(map[kafkawire.TopicName]int)
-	m.watchers = make(map[*func(*cluster)]struct{})
+	m.watchers = make(map[*func()]struct{})
 	m.over = make(chan struct{})
 	m.current.Store(&cluster{controller: -1})
 }
@@ -110,8 +110,8 @@ func (m *metadata) forgetAll() {
 	m.mu.Unlock()
 }
 
-// watch calls f after each refresh with what is known then, on a goroutine that must not wait.
-func (m *metadata) watch(f func(*cluster)) (cancel func()) {
+// watch calls f after each refresh, on a goroutine that must not wait.
+func (m *metadata) watch(f func()) (cancel func()) {
 	m.mu.Lock()
 	m.watchers[&f] = struct{}{}
 	m.mu.Unlock()
@@ -243,7 +243,7 @@ func (m *metadata) fetch() error {
 	ctx, cancel := context.WithTimeoutCause(m.c.alive, m.c.o.ConnectTimeout+m.c.o.RequestTimeout, ErrTimeout)
 	defer cancel()
 	resp, err := m.c.requestAny(ctx, req, nil)
-	var watchers []*func(*cluster)
+	var watchers []*func()
 	m.c.refreshes.Add(1)
 	if r, ok := resp.(*kafkawire.MetadataResponse); ok && err == nil {
 		if all && r.ErrorCode == 0 {
@@ -268,9 +268,8 @@ func (m *metadata) fetch() error {
 		f(err)
 	}
 	if err == nil {
-		now := m.current.Load()
 		for _, f := range watchers {
-			(*f)(now)
+			(*f)()
 		}
 	} else if !errors.Is(err, ErrClosed) {
 		m.c.o.Logger.Debug("no metadata", "err", err)

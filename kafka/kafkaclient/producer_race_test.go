@@ -74,43 +74,6 @@ func TestNewProducerBesideClose(t *testing.T) {
 	}
 }
 
-// TestMetadataNeverGoesBack: what was known before does not count when it comes late.
-func TestMetadataNeverGoesBack(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := newFakeCluster(t, 2)
-		c.topic("a", 0)
-		cl := c.client(nil)
-		p := newTestProducer(t, cl, nil)
-		k, err := cl.NewConsumer(&ConsumerOptions{Assign: map[kafka.TopicPartition]Start{{Topic: "a"}: StartAt(0)}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer k.Close()
-		if err := p.Produce(t.Context(), &Record{Topic: "a", Value: []byte("x")}); err != nil {
-			t.Fatal(err)
-		}
-		before := cl.meta.current.Load()
-		c.move("a", 0, 1)
-		if err := cl.meta.await(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		synctest.Wait()
-		p.metadataChanged(before)
-		k.metadataChanged(before)
-		part := (*p.topic("a").partitions.Load())[0]
-		part.mu.Lock()
-		if id := part.sink.id; id != 1 {
-			t.Errorf("produces to broker %d", id)
-		}
-		part.mu.Unlock()
-		k.mu.Lock()
-		if id := k.parts[kafka.TopicPartition{Topic: "a"}].leader; id != 1 {
-			t.Errorf("consumes from broker %d", id)
-		}
-		k.mu.Unlock()
-	})
-}
-
 // TestFetchOfFormerSource: the response of a broker from which a partition moved does not count when it is back, after it
 // was asked for elsewhere.
 func TestFetchOfFormerSource(t *testing.T) {

@@ -276,7 +276,7 @@ func (t *producerTopic) fail(err error) {
 }
 
 // metadataChanged takes in what is known about the cluster.
-func (p *Producer) metadataChanged(*cluster) {
+func (p *Producer) metadataChanged() {
 	for _, t := range *p.topics.Load() {
 		t.update()
 		t.forget()

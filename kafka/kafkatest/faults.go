@@ -282,7 +282,7 @@ func (b *faultyBackend) Connect(c *kafkaserver.Conn) (kafkaserver.Session, error
 	if err != nil {
 		return nil, err
 	}
-	return &faultySession{Session: s, b: b, c: c, turn: make(chan struct{}, 1)}, nil
+	return b.session(s, c), nil
 }
 
 // faultySession hands requests on, in order.
@@ -299,6 +299,10 @@ type faultySession struct {
 	closed  bool
 }
 
+func (b *faultyBackend) session(s kafkaserver.Session, c *kafkaserver.Conn) *faultySession {
+	return &faultySession{Session: s, b: b, c: c, turn: make(chan struct{}, 1)}
+}
+
 // Drain implements kafkaserver.Drainer.
 func (s *faultySession) Drain() {
 	if d, ok := s.Session.(kafkaserver.Drainer); ok {
@@ -312,7 +316,7 @@ func (s *faultySession) Stream(id int64) (kafkaserver.Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &faultySession{Session: x, b: s.b, c: s.c, turn: make(chan struct{}, 1)}, nil
+	return s.b.session(x, s.c), nil
 }
 
 // Handle implements kafkaserver.Session.
